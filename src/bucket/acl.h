@@ -1,0 +1,66 @@
+/* Who may do what: parsing, showing and judging access lists. Pure; user and group names come through callbacks. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "util/buf.h"
+#include "util/reason.h"
+
+enum privilege { PRIVILEGE_CREATE, PRIVILEGE_READ, PRIVILEGE_EDIT, PRIVILEGE_DELETE, PRIVILEGE_ADMIN, PRIVILEGE_COUNT };
+
+extern const char *const privilege_name[PRIVILEGE_COUNT];
+
+enum principal_kind { PRINCIPAL_EVERYONE, PRINCIPAL_OWNER, PRINCIPAL_USER, PRINCIPAL_GROUP };
+
+struct principal {
+	uint8_t kind;
+	uint32_t id; /* uid or gid */
+};
+
+/* Not set means: as the root of the mount has it. Set and empty means: nobody. */
+struct acl_list {
+	bool set;
+	uint32_t count;
+	struct principal *principals;
+};
+
+struct acl {
+	struct acl_list list[PRIVILEGE_COUNT];
+};
+
+/* How names become numbers and back. 0, or nonzero if there is none. */
+struct acl_names {
+	int (*uid_of)(const char *name, uint32_t *uid);
+	int (*gid_of)(const char *name, uint32_t *gid);
+	int (*user_of)(uint32_t uid, char *name, size_t size);
+	int (*group_of)(uint32_t gid, char *name, size_t size);
+};
+
+/* Who asks. */
+struct caller {
+	uid_t uid;
+	gid_t gid;
+	pid_t pid; /* a thread's id; 0: outside our process namespace */
+	/* Whether `gid` is among the supplementary groups; asked only when nothing else has decided. NULL: none. */
+	bool (*in_group)(const struct caller *who, gid_t gid);
+};
+
+void acl_list_release(struct acl_list *list);
+void acl_release(struct acl *acl);
+int acl_list_copy(struct acl_list *out, const struct acl_list *from);
+int acl_copy(struct acl *out, const struct acl *from);
+
+/* "user:NAME|UID", "group:NAME|GID", "*" and "owner", comma-separated; white space around them is ignored; empty text
+ * is the empty list. BUCKET_INVALID for unknown names and anything else; -ENOMEM. */
+int acl_list_parse(struct acl_list *out, struct slice text, const struct acl_names *names, struct reason *why);
+/* The same form, names where there are any. */
+int acl_list_format(const struct acl_list *list, const struct acl_names *names, struct buf *out);
+
+/* Whether the list names the caller. `owner` is the bucket's. */
+bool acl_list_has(const struct acl_list *list, const struct caller *who, uid_t owner);
+/* Whether the list lets in everybody, so that nothing needs hiding. */
+bool acl_list_is_everyone(const struct acl_list *list);
+
+/* The stored form: count, then kind and number of each. */
+int acl_list_encode(const struct acl_list *list, struct buf *out);
+int acl_list_decode(struct acl_list *out, struct slice record);

@@ -1,0 +1,718 @@
+#include "bucket/bucket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "bucket/data.h"
+#include "bucket/document.h"
+#include "bucket/tree.h"
+#include "util/bytes.h"
+#include "util/log.h"
+
+enum { idle_max = 4096 };
+
+static void bucket_free(struct fs *fs, struct bucket *b)
+{
+	if (!b)
+		return;
+	data_forget_text(fs, b);
+	acl_release(&b->acl);
+	table_release(&b->pending);
+	pthread_mutex_destroy(&b->lock);
+	free((void *)b->name.at);
+	free(b);
+}
+
+/* ---- the cache of buckets ---- */
+
+static struct bucket *cached(struct fs *fs, uint32_t number)
+{
+	uint64_t hash = table_hash_number(number);
+
+	for (struct table_node *n = table_first(&fs->buckets, hash); n; n = table_next(n)) {
+		struct bucket *b = container_of(n, struct bucket, by_number);
+
+		if (b->number == number)
+			return b;
+	}
+	return NULL;
+}
+
+static void idle_remove(struct fs *fs, struct bucket *b)
+{
+	*(b->idle_previous ? &b->idle_previous->idle_next : &fs->idle_first) = b->idle_next;
+	*(b->idle_next ? &b->idle_next->idle_previous : &fs->idle_last) = b->idle_previous;
+	b->idle_previous = b->idle_next = NULL;
+	fs->idle_count--;
+}
+
+static void idle_add(struct fs *fs, struct bucket *b)
+{
+	b->idle_next = fs->idle_first;
+	*(fs->idle_first ? &fs->idle_first->idle_previous : &fs->idle_last) = b;
+	fs->idle_first = b;
+	fs->idle_count++;
+}
+
+static void reference(struct fs *fs, struct bucket *b)
+{
+	if (b->refs++ == 0)
+		idle_remove(fs, b);
+}
+
+void bucket_put(struct fs *fs, struct bucket *b)
+{
+	struct bucket *victim = NULL;
+
+	if (!b)
+		return;
+	pthread_mutex_lock(&fs->lock);
+	if (--b->refs == 0) {
+		if (b->dead) {
+			victim = b;
+		} else {
+			idle_add(fs, b);
+			if (fs->idle_count > idle_max || fs->text_bytes > data_text_budget) {
+				victim = fs->idle_last;
+				idle_remove(fs, victim);
+				table_remove(&fs->buckets, &victim->by_number);
+				fs->evictions++;
+			}
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	bucket_free(fs, victim);
+}
+
+static void head_init(struct head *h, const struct origin *o)
+{
+	*h = (struct head){
+		.owner = o->owner,
+		.group = o->group,
+		.data_present = true,
+		.enabled = true,
+		.created = o->created,
+		.modified = o->created,
+		.data_modified = o->created,
+		.files_modified = o->created,
+		.data_size = document_size_empty,
+		.next_node = NODE_FIRST,
+	};
+}
+
+static int load(struct fs *fs, uint32_t number, struct bucket **out)
+{
+	struct bucket *b = calloc(1, sizeof(*b));
+	struct buf record = {0}, head = {0};
+	struct origin origin = {.created = fs_now(fs), .name = slice_of(NULL, 0)};
+	struct key_buf key = key_bucket_number(number);
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->number = number;
+	pthread_mutex_init(&b->lock, NULL);
+	r = table_init(&b->pending);
+	if (!r && number) {
+		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);
+		if (r == STORE_ABSENT)
+			r = BUCKET_GONE;
+		else if (!r && !origin_decode(&origin, buf_slice(&record)))
+			r = -EIO;
+	}
+	if (!r && origin.name.len) {
+		char *name = malloc(origin.name.len);
+
+		if (name)
+			b->name = slice_of(memcpy(name, origin.name.at, origin.name.len), origin.name.len);
+		else
+			r = -ENOMEM;
+	}
+	if (!r) {
+		r = store_head(fs->store, number, &b->revision, &head);
+		if (r == STORE_ABSENT) {
+			head_init(&b->head, &origin);
+			if (number == 0)
+				b->head.next_node = 1;
+			r = 0;
+		} else if (!r) {
+			r = head_decode(&b->head, &b->acl, buf_slice(&head));
+		}
+	}
+	if (r == -EIO)
+		log_error("the record of bucket number %u is damaged", number);
+	buf_release(&record);
+	buf_release(&head);
+	if (r)
+		bucket_free(fs, b);
+	else
+		*out = b;
+	return r;
+}
+
+int bucket_get(struct fs *fs, uint32_t number, struct bucket **out)
+{
+	struct bucket *loaded, *b;
+	int r;
+
+	if (number == 0) {
+		*out = fs->root;
+		pthread_mutex_lock(&fs->lock);
+		fs->root->refs++;
+		pthread_mutex_unlock(&fs->lock);
+		return 0;
+	}
+	for (;;) {
+		uint64_t evictions;
+
+		pthread_mutex_lock(&fs->lock);
+		b = cached(fs, number);
+		if (b)
+			reference(fs, b);
+		evictions = fs->evictions;
+		pthread_mutex_unlock(&fs->lock);
+		if (b) {
+			*out = b;
+			return 0;
+		}
+		r = load(fs, number, &loaded);
+		if (r)
+			return r;
+		/* Somebody else may have been faster; and if they have already let it go again, what we read may be
+		 * older than what they wrote. */
+		pthread_mutex_lock(&fs->lock);
+		b = cached(fs, number);
+		if (!b && fs->evictions == evictions) {
+			loaded->refs = 1;
+			table_add(&fs->buckets, &loaded->by_number, table_hash_number(number));
+			*out = loaded;
+			loaded = NULL;
+		}
+		pthread_mutex_unlock(&fs->lock);
+		if (!loaded)
+			return 0;
+		bucket_free(fs, loaded);
+	}
+}
+
+int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
+{
+	struct key_buf key;
+	struct buf number = {0};
+	int r;
+
+	if (!name_is_bucket_id(name))
+		return BUCKET_ABSENT;
+	key = key_bucket_name(name);
+	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &number);
+	if (!r)
+		r = number.len == 4 ? bucket_get(fs, bytes_get_le32(number.data), out) : -EIO;
+	else if (r == STORE_ABSENT)
+		r = BUCKET_ABSENT;
+	buf_release(&number);
+	return r == BUCKET_GONE ? BUCKET_ABSENT : r;
+}
+
+/* ---- making and removing ---- */
+
+int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch)
+{
+	struct buf record = {0};
+	uint64_t revision;
+	int r;
+
+	if (b->dead)
+		return BUCKET_GONE;
+	head->modified = fs_now(fs);
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	r = head_encode(head, &b->acl, &record);
+	pthread_rwlock_unlock(&fs->acl_lock);
+	if (!r)
+		r = store_commit(fs->store, b->number, b->revision, buf_slice(&record), batch, &revision);
+	buf_release(&record);
+	if (r == STORE_CONFLICT) {
+		log_error("bucket %.*s is not at revision %llu: somebody else writes in the store", (int)b->name.len,
+			  (const char *)b->name.at, (unsigned long long)b->revision);
+		return -EIO;
+	}
+	if (!r) {
+		b->head = *head;
+		b->revision = revision;
+	}
+	return r;
+}
+
+static int create_locked(struct fs *fs, const struct caller *who, struct slice name, uint32_t *number)
+{
+	struct key_buf by_name = key_bucket_name(name), by_number;
+	struct store_batch batch = {0};
+	struct buf record = {0};
+	unsigned char raw[4];
+	struct origin origin = {who->uid, who->gid, fs_now(fs), name};
+	struct head head = fs->root->head;
+	int r = store_get(fs->store, 0, STORE_META, key_slice(&by_name), &record);
+
+	if (r != STORE_ABSENT) {
+		buf_release(&record);
+		return r ? r : BUCKET_EXISTS;
+	}
+	if (head.next_node >> (64 - inode_node_bits)) {
+		buf_release(&record);
+		return BUCKET_OVER_QUOTA;
+	}
+	*number = (uint32_t)head.next_node++;
+	head.files++;
+	by_number = key_bucket_number(*number);
+	bytes_put_le32(raw, *number);
+	buf_clear(&record);
+	r = origin_encode(&origin, &record);
+	store_batch_put(&batch, STORE_META, key_slice(&by_name), slice_of(raw, sizeof(raw)));
+	store_batch_put(&batch, STORE_META, key_slice(&by_number), buf_slice(&record));
+	if (!r)
+		r = bucket_commit(fs, fs->root, &head, &batch);
+	store_batch_release(&batch);
+	buf_release(&record);
+	return r;
+}
+
+int bucket_create(struct fs *fs, const struct caller *who, struct slice name, struct bucket **out)
+{
+	uint32_t number = 0;
+	int r;
+
+	if (name.len > name_max)
+		return BUCKET_NAME_TOO_LONG;
+	if (!name_is_bucket_id(name))
+		return BUCKET_INVALID;
+	r = bucket_check(fs, fs->root, who, PRIVILEGE_CREATE, "create a bucket");
+	if (r)
+		return r;
+	pthread_mutex_lock(&fs->root->lock);
+	r = create_locked(fs, who, name, &number);
+	pthread_mutex_unlock(&fs->root->lock);
+	if (r)
+		return r;
+	fs_audit(who, "create", name, NULL);
+	return bucket_get(fs, number, out);
+}
+
+/* The records of a bucket that has no name any more. */
+static int erase(struct fs *fs, uint32_t number)
+{
+	struct key_buf key = key_bucket_erased(number);
+	struct store_batch batch = {0};
+	struct head head;
+	int r = store_erase(fs->store, number);
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&fs->root->lock);
+	head = fs->root->head;
+	store_batch_delete(&batch, STORE_META, key_slice(&key));
+	r = bucket_commit(fs, fs->root, &head, &batch);
+	pthread_mutex_unlock(&fs->root->lock);
+	store_batch_release(&batch);
+	return r;
+}
+
+static int remove_locked(struct fs *fs, struct bucket *b)
+{
+	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);
+	struct key_buf erased = key_bucket_erased(b->number);
+	struct store_batch batch = {0};
+	struct head head;
+	int r;
+
+	if (b->dead)
+		return BUCKET_ABSENT;
+	if (b->head.data_keys || b->head.files)
+		return BUCKET_NOT_EMPTY;
+	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
+	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
+	store_batch_put(&batch, STORE_META, key_slice(&erased), slice_of("", 0));
+	pthread_mutex_lock(&fs->root->lock);
+	head = fs->root->head;
+	head.files--;
+	r = bucket_commit(fs, fs->root, &head, &batch);
+	pthread_mutex_unlock(&fs->root->lock);
+	store_batch_release(&batch);
+	if (!r) {
+		tree_unlink_pending(b, 0);
+		pthread_mutex_lock(&fs->lock);
+		b->dead = true;
+		table_remove(&fs->buckets, &b->by_number);
+		pthread_mutex_unlock(&fs->lock);
+	}
+	return r;
+}
+
+int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
+{
+	struct bucket *b;
+	int r = bucket_lookup(fs, name, &b);
+
+	if (r)
+		return r;
+	r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
+	if (!r) {
+		pthread_mutex_lock(&b->lock);
+		r = remove_locked(fs, b);
+		pthread_mutex_unlock(&b->lock);
+	}
+	if (!r) {
+		fs_audit(who, "delete", name, NULL);
+		/* The bucket is gone whether or not its last records are; what fails here is made up for at the next start. */
+		if (erase(fs, b->number))
+			log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
+	}
+	bucket_put(fs, b);
+	return r;
+}
+
+int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32_t number, struct slice name),
+		void *context)
+{
+	struct key_buf from = key_bucket_number(after + 1);
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r;
+
+	if (after == UINT32_MAX)
+		return 0;
+	r = store_cursor_open(fs->store, 0, STORE_META, slice_str("N"), key_slice(&from), &cursor);
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct origin origin;
+
+		r = origin_decode(&origin, value) ? each(context, key_bucket_number_of(key), origin.name) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+/* ---- judging ---- */
+
+/* The list that counts: the bucket's own or the root's. Out of the box everybody may read and nothing else. */
+static const struct acl_list *effective(const struct fs *fs, const struct bucket *b, enum privilege privilege)
+{
+	static struct principal everyone = {PRINCIPAL_EVERYONE, 0};
+	static const struct acl_list all = {true, 1, &everyone}, none = {true, 0, NULL};
+
+	if (b->acl.list[privilege].set)
+		return &b->acl.list[privilege];
+	if (fs->root->acl.list[privilege].set)
+		return &fs->root->acl.list[privilege];
+	return privilege == PRIVILEGE_READ ? &all : &none;
+}
+
+static bool is_superuser(const struct fs *fs, const struct caller *who)
+{
+	if (who->uid == 0)
+		return !fs->options.squash_root;
+	return who->uid == fs->options.mount_uid;
+}
+
+/* The root has no owner: (uid_t)-1 is nobody's. */
+static uid_t owner_of(const struct bucket *b)
+{
+	return b->number ? b->head.owner : (uid_t)-1;
+}
+
+static bool may_locked(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
+{
+	if (is_superuser(fs, who) || who->uid == owner_of(b))
+		return true;
+	if (acl_list_has(effective(fs, b, privilege), who, owner_of(b)))
+		return true;
+	return privilege != PRIVILEGE_ADMIN && acl_list_has(effective(fs, b, PRIVILEGE_ADMIN), who, owner_of(b));
+}
+
+bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
+{
+	bool may;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	may = may_locked(fs, b, who, privilege);
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return may;
+}
+
+static int denied(const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
+{
+	log_limited(LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
+		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
+		    privilege_name[privilege], action);
+	return BUCKET_DENIED;
+}
+
+int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
+		 const char *action)
+{
+	return bucket_may(fs, b, who, privilege) ? 0 : denied(b, who, privilege, action);
+}
+
+int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	if (bucket_may(fs, b, who, PRIVILEGE_READ) || bucket_may(fs, b, who, PRIVILEGE_EDIT))
+		return 0;
+	return denied(b, who, PRIVILEGE_READ, action);
+}
+
+bool bucket_is_private(struct fs *fs, const struct bucket *b)
+{
+	bool private;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	private = !acl_list_is_everyone(effective(fs, b, PRIVILEGE_READ));
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return private;
+}
+
+/* What everybody, or the owner's group, has of a privilege. */
+static void shared_by(const struct acl_list *list, uint32_t group, bool *for_group, bool *for_all)
+{
+	*for_all = acl_list_is_everyone(list);
+	*for_group = *for_all;
+	for (uint32_t i = 0; i < list->count; i++)
+		*for_group |= list->principals[i].kind == PRINCIPAL_GROUP && list->principals[i].id == group;
+}
+
+uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec)
+{
+	enum privilege writing = b->number ? PRIVILEGE_EDIT : PRIVILEGE_CREATE;
+	bool group_reads, all_read, group_writes, all_write;
+	uint32_t mode = 0600;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	shared_by(effective(fs, b, PRIVILEGE_READ), b->head.group, &group_reads, &all_read);
+	shared_by(effective(fs, b, writing), b->head.group, &group_writes, &all_write);
+	pthread_rwlock_unlock(&fs->acl_lock);
+	mode |= (group_reads ? 040u : 0) | (all_read ? 04u : 0) | (group_writes ? 020u : 0) | (all_write ? 02u : 0);
+	if (!folder)
+		return mode | (exec & 0111);
+	return mode | 0100 | (group_reads || group_writes ? 010u : 0) | (all_read || all_write ? 01u : 0);
+}
+
+int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out)
+{
+	int r = 0;
+
+	for (int i = 0; !r && i < PRIVILEGE_COUNT; i++) {
+		if ((i == PRIVILEGE_CREATE && b->number) || !bucket_may(fs, b, who, (enum privilege)i))
+			continue;
+		if (out->len)
+			r = buf_add_byte(out, ',');
+		if (!r)
+			r = buf_add_string(out, privilege_name[i]);
+	}
+	return r;
+}
+
+/* ---- access lists ---- */
+
+int bucket_acl_get(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege, struct buf *out)
+{
+	struct acl_list list = {0};
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see the access list");
+
+	if (r)
+		return r;
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	r = b->acl.list[privilege].set ? acl_list_copy(&list, &b->acl.list[privilege]) : BUCKET_NO_ATTRIBUTE;
+	pthread_rwlock_unlock(&fs->acl_lock);
+	/* Names come from a service that may be slow: not under the lock. */
+	if (!r)
+		r = acl_list_format(&list, fs->options.names, out);
+	acl_list_release(&list);
+	return r;
+}
+
+/* Puts the list in place and gives back the one that was there. */
+static struct acl_list exchange(struct fs *fs, struct bucket *b, enum privilege privilege, struct acl_list list)
+{
+	struct acl_list old;
+
+	pthread_rwlock_wrlock(&fs->acl_lock);
+	old = b->acl.list[privilege];
+	b->acl.list[privilege] = list;
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return old;
+}
+
+int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
+		   const struct slice *text, bool *narrowed, struct reason *why)
+{
+	struct acl_list list = {0}, old;
+	struct store_batch nothing = {0};
+	struct head head;
+	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change the access list");
+
+	*narrowed = false;
+	if (r)
+		return r;
+	if (privilege == PRIVILEGE_CREATE && b->number) {
+		reason_set(why, "the create privilege is set on the root of the mount");
+		return BUCKET_INVALID;
+	}
+	if (text)
+		r = acl_list_parse(&list, *text, fs->options.names, why);
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	/* Nobody who may not read any more gets in once this has begun; if the commit fails they do again. */
+	old = exchange(fs, b, privilege, list);
+	if (!text && !old.set)
+		r = BUCKET_NO_ATTRIBUTE;
+	head = b->head;
+	if (!r)
+		r = bucket_commit(fs, b, &head, &nothing);
+	if (r)
+		old = exchange(fs, b, privilege, old);
+	pthread_mutex_unlock(&b->lock);
+	acl_list_release(&old);
+	if (r)
+		return r;
+	*narrowed = privilege != PRIVILEGE_CREATE && privilege != PRIVILEGE_DELETE;
+	char detail[1100];
+	snprintf(detail, sizeof(detail), "%s=%.*s", privilege_name[privilege], text ? (int)text->len : 9,
+		 text ? (const char *)text->at : "inherited");
+	fs_audit(who, "acl", b->name, detail);
+	return 0;
+}
+
+/* ---- attributes ---- */
+
+int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+{
+	pthread_mutex_lock(&b->lock);
+	*attr = (struct attr){
+		.inode = inode_of(b->number, NODE_BUCKET),
+		.mode = S_IFDIR | bucket_mode(fs, b, true, 0),
+		.uid = b->number ? b->head.owner : fs->options.mount_uid,
+		.gid = b->head.group,
+		.modified = b->head.modified,
+		.changed = b->head.modified,
+		.accessed = b->head.modified,
+		.private = bucket_is_private(fs, b),
+		.fleeting = true,
+	};
+	bool dead = b->dead;
+	pthread_mutex_unlock(&b->lock);
+	if (dead)
+		return BUCKET_GONE;
+	if (b->number && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
+		attr->uid = attr->gid = 0;
+		attr->mode = S_IFDIR | 0700;
+		attr->modified = attr->changed = attr->accessed = 0;
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+static int erase_left_over(struct fs *fs)
+{
+	for (;;) {
+		struct store_cursor *cursor;
+		struct slice key, value;
+		uint32_t number = 0;
+		int r = store_cursor_open(fs->store, 0, STORE_META, slice_str("G"), slice_of(NULL, 0), &cursor);
+
+		if (r)
+			return r;
+		r = store_cursor_next(cursor, &key, &value);
+		if (!r)
+			number = key_bucket_number_of(key);
+		store_cursor_close(cursor);
+		if (!r)
+			r = erase(fs, number);
+		if (r)
+			return r == STORE_END ? 0 : r;
+	}
+}
+
+int fs_open(struct fs **out, struct store *store, const struct fs_options *options)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	int r;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->store = store;
+	fs->options = *options;
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_rwlock_init(&fs->acl_lock, NULL);
+	r = table_init(&fs->buckets);
+	if (!r)
+		r = table_init(&fs->files);
+	if (!r)
+		r = load(fs, 0, &fs->root);
+	if (!r) {
+		fs->root->refs = 1;
+		r = erase_left_over(fs);
+	}
+	if (r)
+		fs_close(fs);
+	else
+		*out = fs;
+	return r;
+}
+
+void fs_close(struct fs *fs)
+{
+	struct table_node *node;
+
+	if (!fs)
+		return;
+	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
+		table_remove(&fs->buckets, node);
+		bucket_free(fs, container_of(node, struct bucket, by_number));
+	}
+	bucket_free(fs, fs->root);
+	table_release(&fs->buckets);
+	table_release(&fs->files);
+	pthread_rwlock_destroy(&fs->acl_lock);
+	pthread_mutex_destroy(&fs->lock);
+	free(fs);
+}
+
+void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)
+{
+	log_info("audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid, who->gid, who->pid,
+		 bucket.len ? (int)bucket.len : 1, bucket.len ? (const char *)bucket.at : "/", detail ? " " : "",
+		 detail ? detail : "");
+}
+
+int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
+{
+	struct store_usage usage;
+	int64_t now = fs_now(fs);
+	int r = 0;
+
+	if (fs->options.limits.reserve_permille == 0)
+		return 0;
+	pthread_mutex_lock(&fs->lock);
+	if (now - fs->space_checked > 1000000000 || now < fs->space_checked || fs->space_left < bytes) {
+		r = store_usage(fs->store, &usage);
+		if (!r) {
+			uint64_t reserve = usage.total_bytes / 1000 * fs->options.limits.reserve_permille;
+
+			fs->space_left = usage.available_bytes > reserve ? usage.available_bytes - reserve : 0;
+			fs->space_checked = now;
+		}
+	}
+	if (!r && fs->space_left < bytes) {
+		reason_set(why, "less than %u.%u%% of the disk is free, which is kept for data.json",
+			   fs->options.limits.reserve_permille / 10, fs->options.limits.reserve_permille % 10);
+		r = BUCKET_NO_SPACE;
+	} else if (!r) {
+		fs->space_left -= bytes;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return r;
+}

@@ -1,0 +1,79 @@
+/* Buckets: finding, making and removing them, judging callers, committing changes. */
+#pragma once
+
+#include "bucket/fs.h"
+
+/* The rendered document of one moment, shared by its readers. */
+struct text {
+	unsigned refs;
+	struct buf bytes;
+};
+
+struct bucket {
+	struct table_node by_number;
+	struct bucket *idle_previous, *idle_next;
+	uint32_t number;
+	unsigned refs;     /* fs->lock */
+	struct slice name; /* empty for the root */
+
+	pthread_mutex_t lock; /* guards all below */
+	bool dead;            /* removed; handles may still be open */
+	uint64_t revision;
+	struct head head;
+	struct text *text;    /* the document as of now, if it was rendered since it changed */
+	struct table pending; /* new files that no commit knows yet, by parent and name (tree.c) */
+	uint64_t pending_bytes; /* written but not committed: growth of open files over their records */
+
+	struct acl acl; /* fs->acl_lock */
+};
+
+/* By name. BUCKET_ABSENT. The caller puts it back. */
+int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);
+/* By number; 0 is the root. BUCKET_GONE. */
+int bucket_get(struct fs *fs, uint32_t number, struct bucket **out);
+/* NULL is fine. */
+void bucket_put(struct fs *fs, struct bucket *b);
+
+/* mkdir, which needs the create privilege. BUCKET_INVALID for a name that is no id, BUCKET_NAME_TOO_LONG,
+ * BUCKET_EXISTS, BUCKET_DENIED. */
+int bucket_create(struct fs *fs, const struct caller *who, struct slice name, struct bucket **out);
+/* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
+int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
+
+/* Every bucket whose number is greater than `after`, in the order of numbers, until `each` returns nonzero; that is
+ * returned. */
+int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32_t number, struct slice name),
+		void *context);
+
+/* ---- judging ---- */
+
+/* Whether the caller has the privilege there. Owner, mount owner and uid 0 are admins, admins may do everything. */
+bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege);
+/* The same as a verdict, 0 or BUCKET_DENIED; a denial is logged with `action`. */
+int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
+		 const char *action);
+/* 0 for readers and editors: who may pass through. */
+int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action);
+/* Some may not read it. */
+bool bucket_is_private(struct fs *fs, const struct bucket *b);
+/* The permission bits that the ACL amounts to: 0644-like for files (plus `exec`), with search bits for folders. */
+uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec);
+/* "read,edit": what the caller may do here. */
+int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out);
+
+/* One privilege's list as text. BUCKET_NO_ATTRIBUTE if it is inherited; BUCKET_DENIED. */
+int bucket_acl_get(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
+		   struct buf *out);
+/* Sets a list, or with NULL makes it inherited again (BUCKET_NO_ATTRIBUTE if it is). Needs admin. *narrowed: some may
+ * not read any more who could; the frontend then empties the kernel's caches. */
+int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
+		   const struct slice *text, bool *narrowed, struct reason *why);
+
+/* The bucket's own folder, as this caller sees it: to who may not read it shows its number and nothing else. */
+int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
+
+/* ---- changing: with b->lock held ---- */
+
+/* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
+ * it was. BUCKET_GONE for a dead one. */
+int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);

@@ -1,0 +1,857 @@
+#include "bucket/data.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "bucket/attribute.h"
+
+/* ---- the rendered document ---- */
+
+void data_text_put(struct text *text)
+{
+	if (text && __atomic_sub_fetch(&text->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+		buf_release(&text->bytes);
+		free(text);
+	}
+}
+
+static struct text *text_get(struct text *text)
+{
+	__atomic_add_fetch(&text->refs, 1, __ATOMIC_RELAXED);
+	return text;
+}
+
+void data_forget_text(struct fs *fs, struct bucket *b)
+{
+	if (!b->text)
+		return;
+	__atomic_sub_fetch(&fs->text_bytes, b->text->bytes.len, __ATOMIC_RELAXED);
+	data_text_put(b->text);
+	b->text = NULL;
+}
+
+static int render(struct store_cursor *cursor, struct buf *out)
+{
+	struct slice key, record;
+	struct buf scratch = {0};
+	bool empty = true;
+	int r = document_render_begin(out);
+
+	while (!r && !(r = store_cursor_next(cursor, &key, &record))) {
+		struct member_view m;
+
+		r = document_decode(key, record, &scratch, &m) ? 0 : -EIO;
+		if (!r)
+			r = document_render_member(out, empty, m.text, m.value);
+		empty = false;
+	}
+	buf_release(&scratch);
+	return r == STORE_END ? document_render_end(out, empty) : r;
+}
+
+int data_text(struct fs *fs, struct bucket *b, struct text **out)
+{
+	struct store_cursor *cursor = NULL;
+	struct slice all = slice_of(NULL, 0);
+	struct text *text;
+	uint64_t revision;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->text) {
+		*out = text_get(b->text);
+		pthread_mutex_unlock(&b->lock);
+		return 0;
+	}
+	revision = b->revision;
+	if (b->dead)
+		r = BUCKET_GONE;
+	else if (b->head.data_keys)
+		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
+	pthread_mutex_unlock(&b->lock);
+	if (r)
+		return r;
+	text = calloc(1, sizeof(*text));
+	if (!text)
+		r = -ENOMEM;
+	else if (cursor)
+		r = render(cursor, &text->bytes);
+	else
+		r = buf_add_string(&text->bytes, "{}\n");
+	store_cursor_close(cursor);
+	if (r) {
+		if (text)
+			buf_release(&text->bytes);
+		free(text);
+		return r;
+	}
+	text->refs = 1;
+	*out = text;
+	/* Kept for the next reader, if it is still true and there is room. */
+	pthread_mutex_lock(&b->lock);
+	if (!b->text && b->revision == revision && !b->dead &&
+	    __atomic_load_n(&fs->text_bytes, __ATOMIC_RELAXED) + text->bytes.len <= data_text_budget) {
+		b->text = text_get(text);
+		__atomic_add_fetch(&fs->text_bytes, text->bytes.len, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return 0;
+}
+
+int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+{
+	int r = bucket_check_enter(fs, b, who, "stat data.json");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	*attr = (struct attr){
+		.inode = inode_of(b->number, NODE_DATA),
+		.mode = S_IFREG | bucket_mode(fs, b, false, 0),
+		.uid = b->head.owner,
+		.gid = b->head.group,
+		.size = b->head.data_size,
+		.blocks = (b->head.data_size + 511) / 512,
+		.modified = b->head.data_modified,
+		.changed = b->head.data_modified,
+		.accessed = b->head.data_modified,
+		.private = true,
+		.fleeting = true,
+	};
+	r = b->dead ? BUCKET_GONE : b->head.data_present ? 0 : BUCKET_ABSENT;
+	pthread_mutex_unlock(&b->lock);
+	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
+		attr->size = attr->blocks = 0;
+		attr->modified = attr->changed = attr->accessed = 0;
+	}
+	return r;
+}
+
+/* ---- merging ---- */
+
+/* Changes to the document on their way into one commit. */
+struct plan {
+	struct fs *fs;
+	struct bucket *b;
+	struct head head;
+	struct store_batch batch;
+	struct buf old, scratch, record;
+	bool changed;
+};
+
+static void plan_init(struct plan *p, struct fs *fs, struct bucket *b)
+{
+	*p = (struct plan){.fs = fs, .b = b, .head = b->head};
+}
+
+static void plan_release(struct plan *p)
+{
+	store_batch_release(&p->batch);
+	buf_release(&p->old);
+	buf_release(&p->scratch);
+	buf_release(&p->record);
+}
+
+/* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
+static int plan_look(struct plan *p, struct slice key, struct member_view *m)
+{
+	int r = store_get(p->fs->store, p->b->number, STORE_DOC, key, &p->old);
+
+	if (r == STORE_ABSENT)
+		return BUCKET_NO_ATTRIBUTE;
+	if (r)
+		return r;
+	return document_decode(key, buf_slice(&p->old), &p->scratch, m) ? 0 : -EIO;
+}
+
+static int plan_put(struct plan *p, const struct member_view *m)
+{
+	struct member_view old;
+	int r = plan_look(p, m->key, &old);
+
+	if (r && r != BUCKET_NO_ATTRIBUTE)
+		return r;
+	if (!r) {
+		if (slice_equal(old.value, m->value))
+			return 0;
+		p->head.data_size -= document_size_member(old.text.len, old.value.len);
+		p->head.data_keys--;
+	}
+	buf_clear(&p->record);
+	r = document_encode(&p->record, m->key, m->text, m->value);
+	if (r)
+		return r;
+	store_batch_put(&p->batch, STORE_DOC, m->key, buf_slice(&p->record));
+	p->head.data_size += document_size_member(m->text.len, m->value.len);
+	p->head.data_keys++;
+	p->changed = true;
+	return 0;
+}
+
+static int plan_delete(struct plan *p, struct slice key)
+{
+	struct member_view old;
+	int r = plan_look(p, key, &old);
+
+	if (r)
+		return r == BUCKET_NO_ATTRIBUTE ? 0 : r;
+	store_batch_delete(&p->batch, STORE_DOC, key);
+	p->head.data_size -= document_size_member(old.text.len, old.value.len);
+	p->head.data_keys--;
+	p->changed = true;
+	return 0;
+}
+
+static int plan_check_size(const struct plan *p, struct reason *why)
+{
+	uint64_t max = p->fs->options.limits.max_data_size;
+
+	/* A document over a limit that was lowered may still shrink. */
+	if (!max || p->head.data_size <= max || p->head.data_size <= p->b->head.data_size)
+		return 0;
+	reason_set(why, "data.json would have %llu bytes and max_data_size is %llu",
+		   (unsigned long long)p->head.data_size, (unsigned long long)max);
+	return BUCKET_TOO_LARGE;
+}
+
+/* A merge that changes nothing is no commit, and changes neither revision nor time. */
+static int plan_commit(struct plan *p, struct reason *why)
+{
+	int r = plan_check_size(p, why);
+
+	if (r)
+		return r;
+	if (p->b->dead)
+		return BUCKET_GONE;
+	if (!p->changed && p->head.data_present == p->b->head.data_present)
+		return 0;
+	p->head.data_modified = fs_now(p->fs);
+	r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
+	if (!r)
+		data_forget_text(p->fs, p->b);
+	return r;
+}
+
+static int plan_merge(struct plan *p, const struct document *patch)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < patch->count; i++) {
+		struct member_view m = document_member(patch, i);
+
+		r = plan_put(p, &m);
+	}
+	return r;
+}
+
+int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why)
+{
+	struct plan plan;
+	int r;
+
+	pthread_mutex_lock(&b->lock);
+	plan_init(&plan, fs, b);
+	plan.head.data_present = true;
+	r = plan_merge(&plan, patch);
+	if (!r)
+		r = plan_commit(&plan, why);
+	pthread_mutex_unlock(&b->lock);
+	plan_release(&plan);
+	return r;
+}
+
+/* Whether merging this would break the size limit. */
+static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why)
+{
+	uint64_t max = fs->options.limits.max_data_size, most = 0;
+	struct plan plan;
+	int r;
+
+	if (!max)
+		return 0;
+	for (size_t i = 0; i < patch->count; i++) {
+		struct member_view m = document_member(patch, i);
+
+		most += document_size_member(m.text.len, m.value.len);
+	}
+	pthread_mutex_lock(&b->lock);
+	plan_init(&plan, fs, b);
+	/* Far from the limit there is no need to look at what the keys have now. */
+	r = plan.head.data_size + most <= max ? 0 : plan_merge(&plan, patch);
+	if (!r)
+		r = plan_check_size(&plan, why);
+	pthread_mutex_unlock(&b->lock);
+	plan_release(&plan);
+	return r;
+}
+
+/* One key of an edit: `base` and `now` are what it was and shall be, NULL where it is absent. */
+static int plan_edit(struct plan *p, const struct member_view *base, const struct member_view *now, struct reason *why)
+{
+	const struct member_view *any = base ? base : now;
+	struct member_view present;
+	bool same;
+	int r;
+
+	if (base && now && slice_equal(base->value, now->value))
+		return 0;
+	r = plan_look(p, any->key, &present);
+	if (r && r != BUCKET_NO_ATTRIBUTE)
+		return r;
+	same = r ? !base : base && slice_equal(present.value, base->value);
+	if (!same) {
+		reason_set(why, "somebody else changed %.*s since it was read", any->text.len > 100 ? 100 : (int)any->text.len,
+			   (const char *)any->text.at);
+		return BUCKET_CONFLICT;
+	}
+	return now ? plan_put(p, now) : plan_delete(p, base->key);
+}
+
+int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+	      struct reason *why)
+{
+	struct plan plan;
+	size_t i = 0, j = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	plan_init(&plan, fs, b);
+	plan.head.data_present = true;
+	while (!r && (i < base->count || j < now->count)) {
+		struct member_view x, y;
+		int order;
+
+		if (i < base->count)
+			x = document_member(base, i);
+		if (j < now->count)
+			y = document_member(now, j);
+		order = i == base->count ? 1 : j == now->count ? -1 : slice_compare(x.key, y.key);
+		r = plan_edit(&plan, order <= 0 ? &x : NULL, order >= 0 ? &y : NULL, why);
+		i += order <= 0;
+		j += order >= 0;
+	}
+	if (!r)
+		r = plan_commit(&plan, why);
+	pthread_mutex_unlock(&b->lock);
+	plan_release(&plan);
+	return r;
+}
+
+/* ---- the file as a whole ---- */
+
+int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
+{
+	struct document nothing = {0};
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create data.json");
+
+	return r ? r : data_merge(fs, b, &nothing, NULL);
+}
+
+int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
+{
+	struct slice all = slice_of(NULL, 0), key, record;
+	struct store_cursor *cursor = NULL;
+	struct plan plan;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	plan_init(&plan, fs, b);
+	if (b->dead || !b->head.data_present)
+		r = BUCKET_ABSENT;
+	if (!r && b->head.data_keys)
+		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
+	while (cursor && !r && !(r = store_cursor_next(cursor, &key, &record)))
+		store_batch_delete(&plan.batch, STORE_DOC, key);
+	store_cursor_close(cursor);
+	if (!r || r == STORE_END)
+		r = attribute_delete_all(fs, b, NODE_DATA, &plan.batch);
+	if (!r) {
+		plan.head.data_present = false;
+		plan.head.data_keys = 0;
+		plan.head.data_size = document_size_empty;
+		r = plan_commit(&plan, NULL);
+	}
+	pthread_mutex_unlock(&b->lock);
+	plan_release(&plan);
+	return r;
+}
+
+int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_t modified)
+{
+	struct store_batch nothing = {0};
+	struct head head;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "change the times of data.json");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	head = b->head;
+	head.data_modified = modified;
+	r = bucket_commit(fs, b, &head, &nothing);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+/* ---- single keys ---- */
+
+int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct buf *value)
+{
+	struct buf record = {0}, scratch = {0};
+	struct member_view m;
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read a key");
+
+	if (r)
+		return r;
+	r = store_get(fs->store, b->number, STORE_DOC, key, &record);
+	if (r == STORE_ABSENT)
+		r = BUCKET_NO_ATTRIBUTE;
+	else if (!r)
+		r = document_decode(key, buf_slice(&record), &scratch, &m) ? buf_add_slice(value, m.value) : -EIO;
+	buf_release(&record);
+	buf_release(&scratch);
+	return r;
+}
+
+static int keep_value(void *context, struct slice key_text, struct slice value)
+{
+	(void)key_text;
+	return buf_add_slice(context, value);
+}
+
+/* One JSON value, compact. */
+static int read_value(struct slice text, struct buf *out, struct reason *why)
+{
+	struct json_sink sink = {keep_value, NULL, out};
+	struct json_reader reader;
+	int r;
+
+	json_reader_init(&reader, JSON_VALUE, &sink, 0);
+	r = json_reader_feed(&reader, text.at, text.len, why);
+	if (!r)
+		r = json_reader_finish(&reader, why);
+	json_reader_release(&reader);
+	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
+}
+
+int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice text,
+		 bool create, bool replace, struct reason *why)
+{
+	struct buf value = {0}, spelled = {0};
+	struct member_view old, m;
+	struct plan plan;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set a key");
+
+	if (r)
+		return r;
+	if (!json_is_utf8(key)) {
+		reason_set(why, "the key is not UTF-8");
+		return BUCKET_INVALID;
+	}
+	r = read_value(text, &value, why);
+	if (!r)
+		r = json_quote(key, &spelled);
+	if (!r) {
+		m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
+		pthread_mutex_lock(&b->lock);
+		plan_init(&plan, fs, b);
+		plan.head.data_present = true;
+		if (create || replace) {
+			r = plan_look(&plan, key, &old);
+			if (r == 0 && create)
+				r = BUCKET_EXISTS;
+			else if (r == BUCKET_NO_ATTRIBUTE && !replace)
+				r = 0;
+		}
+		if (!r)
+			r = plan_put(&plan, &m);
+		if (!r)
+			r = plan_commit(&plan, why);
+		pthread_mutex_unlock(&b->lock);
+		plan_release(&plan);
+	}
+	buf_release(&value);
+	buf_release(&spelled);
+	return r;
+}
+
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key)
+{
+	struct plan plan;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a key");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	plan_init(&plan, fs, b);
+	r = plan_delete(&plan, key);
+	if (!r)
+		r = plan.changed ? plan_commit(&plan, NULL) : BUCKET_NO_ATTRIBUTE;
+	pthread_mutex_unlock(&b->lock);
+	plan_release(&plan);
+	return r;
+}
+
+/* ---- handles ---- */
+
+enum handle_kind { HANDLE_READ, HANDLE_PATCH, HANDLE_EDIT };
+
+struct data_handle {
+	struct fs *fs;
+	struct bucket *b;
+	enum handle_kind kind;
+	bool append;
+	pid_t opener;
+
+	pthread_mutex_t lock; /* guards all below */
+	struct text *base;    /* read, edit: the snapshot */
+	struct buf buffer;    /* edit: the text; patch that can read: what was written */
+	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
+	bool readable;
+	bool dirty;           /* edit: something was written since the last commit */
+
+	/* patch */
+	struct json_reader reader;
+	struct document partial; /* members of an object that has not ended */
+	struct document pending; /* members of those that have */
+	uint64_t position;       /* where the next write must be */
+	bool poisoned;
+	struct reason poison;
+};
+
+/* How much text a handle may hold; at least enough for any document with generous indentation. */
+static uint64_t buffer_max(const struct fs *fs)
+{
+	uint64_t max = fs->options.limits.max_data_size;
+
+	return max && max < (1u << 29) ? 2 * max + 65536 : 1u << 30;
+}
+
+static int patch_entry(void *context, struct slice key_text, struct slice value)
+{
+	struct data_handle *h = context;
+
+	return document_add_text(&h->partial, key_text, value);
+}
+
+static int patch_object(void *context)
+{
+	struct data_handle *h = context;
+	struct document swap = h->pending;
+	int r = 0;
+
+	if (h->pending.count == 0) {
+		h->pending = h->partial;
+		h->partial = swap;
+	}
+	for (size_t i = 0; !r && i < h->partial.count; i++) {
+		struct member_view m = document_member(&h->partial, i);
+
+		r = document_add(&h->pending, m.key, m.text, m.value);
+	}
+	document_clear(&h->partial);
+	if (!r)
+		r = document_sort(&h->pending);
+	if (!r)
+		r = check_merge(h->fs, h->b, &h->pending, &h->poison);
+	return r;
+}
+
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out)
+{
+	struct json_sink sink = {patch_entry, patch_object, NULL};
+	struct data_handle *h;
+	int r = 0;
+
+	if (flags & DATA_READ || !(flags & DATA_WRITE))
+		r = bucket_check(fs, b, who, PRIVILEGE_READ, "read data.json");
+	if (!r && flags & DATA_WRITE)
+		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write data.json");
+	if (r)
+		return r;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	h->fs = fs;
+	h->opener = who->pid;
+	h->append = flags & DATA_APPEND;
+	h->readable = flags & DATA_READ;
+	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
+		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
+	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
+	pthread_mutex_init(&h->lock, NULL);
+	sink.context = h;
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(fs));
+	if (h->kind != HANDLE_PATCH)
+		r = data_text(fs, b, &h->base);
+	if (!r)
+		r = bucket_get(fs, b->number, &h->b);
+	if (r)
+		data_close(h, NULL);
+	else
+		*out = h;
+	return r;
+}
+
+pid_t data_opener(const struct data_handle *h)
+{
+	return h->opener;
+}
+
+bool data_is_reader(const struct data_handle *h)
+{
+	return h->kind == HANDLE_READ;
+}
+
+struct bucket *data_bucket(const struct data_handle *h)
+{
+	return h->b;
+}
+
+int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
+{
+	struct slice from;
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	from = h->kind == HANDLE_PATCH || h->own_buffer ? buf_slice(&h->buffer) : buf_slice(&h->base->bytes);
+	if (h->kind == HANDLE_PATCH && !h->readable)
+		r = BUCKET_WRONG_HANDLE;
+	else if (at < from.len)
+		r = buf_add(out, (const char *)from.at + at, len < from.len - at ? len : from.len - (size_t)at);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+static void patch_clear(struct data_handle *h)
+{
+	json_reader_reset(&h->reader);
+	document_clear(&h->partial);
+	document_clear(&h->pending);
+	buf_clear(&h->buffer);
+	h->poisoned = false;
+	h->position = 0;
+}
+
+static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+{
+	int r = 0;
+
+	if (h->poisoned) {
+		if (why)
+			*why = h->poison;
+		return BUCKET_INVALID;
+	}
+	if (!h->append && at != h->position) {
+		reason_set(why, "a patch is written from front to back: this write is at %llu instead of %llu",
+			   (unsigned long long)at, (unsigned long long)h->position);
+		return BUCKET_INVALID;
+	}
+	reason_set(&h->poison, "%s", "");
+	if (h->readable) {
+		if (h->buffer.len + bytes.len > buffer_max(h->fs))
+			r = BUCKET_TOO_LARGE;
+		else
+			r = buf_add_slice(&h->buffer, bytes);
+	}
+	if (!r)
+		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
+	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->fs)) {
+		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+		r = BUCKET_TOO_LARGE;
+	}
+	if (r) {
+		if (why)
+			*why = h->poison;
+		patch_clear(h);
+		h->poisoned = true;
+		return r;
+	}
+	h->position += bytes.len;
+	return 0;
+}
+
+/* From here on the edit has a text of its own. */
+static int edit_begin(struct data_handle *h)
+{
+	int r;
+
+	if (h->own_buffer)
+		return 0;
+	buf_clear(&h->buffer);
+	r = buf_add_slice(&h->buffer, buf_slice(&h->base->bytes));
+	h->own_buffer = !r;
+	return r;
+}
+
+static int edit_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+{
+	int r = edit_begin(h);
+
+	if (r)
+		return r;
+	if (h->append)
+		at = h->buffer.len;
+	if (at > buffer_max(h->fs) || bytes.len > buffer_max(h->fs) - at) {
+		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+		return BUCKET_TOO_LARGE;
+	}
+	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
+	h->dirty |= !r;
+	return r;
+}
+
+int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+{
+	int r = BUCKET_WRONG_HANDLE;
+
+	pthread_mutex_lock(&h->lock);
+	if (bytes.len == 0)
+		r = 0;
+	else if (h->kind == HANDLE_PATCH)
+		r = patch_write(h, at, bytes, why);
+	else if (h->kind == HANDLE_EDIT)
+		r = edit_write(h, at, bytes, why);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->kind == HANDLE_READ) {
+		r = BUCKET_WRONG_HANDLE;
+	} else if (h->kind == HANDLE_PATCH) {
+		if (len == 0) {
+			patch_clear(h);
+		} else {
+			reason_set(why, "a patch can be truncated to nothing only");
+			r = BUCKET_INVALID;
+		}
+	} else if (len > buffer_max(h->fs)) {
+		r = BUCKET_TOO_LARGE;
+	} else {
+		r = edit_begin(h);
+		if (!r)
+			r = buf_resize(&h->buffer, (size_t)len);
+		h->dirty |= !r;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+static int patch_flush(struct data_handle *h, struct reason *why)
+{
+	int r;
+
+	if (h->poisoned) {
+		if (why)
+			*why = h->poison;
+		return BUCKET_INVALID;
+	}
+	if (h->pending.count) {
+		r = data_merge(h->fs, h->b, &h->pending, why);
+		if (r)
+			return r;
+		document_clear(&h->pending);
+	}
+	return json_reader_finish(&h->reader, why);
+}
+
+static int edit_flush(struct data_handle *h, struct reason *why)
+{
+	struct document base = {0}, now = {0};
+	struct text *text;
+	int r;
+
+	if (!h->dirty)
+		return 0;
+	text = calloc(1, sizeof(*text));
+	if (!text)
+		return -ENOMEM;
+	text->refs = 1;
+	r = buf_add_slice(&text->bytes, buf_slice(&h->buffer));
+	if (!r)
+		r = document_parse(buf_slice(&h->base->bytes), 0, &base, NULL);
+	if (!r)
+		r = document_parse(buf_slice(&h->buffer), 0, &now, why);
+	if (!r)
+		r = data_edit(h->fs, h->b, &base, &now, why);
+	document_release(&base);
+	document_release(&now);
+	if (r) {
+		data_text_put(text);
+		return r;
+	}
+	/* What has been committed is what later changes of this handle are compared with. */
+	data_text_put(h->base);
+	h->base = text;
+	h->dirty = false;
+	return 0;
+}
+
+static int flush(struct data_handle *h, struct reason *why)
+{
+	if (h->kind == HANDLE_READ)
+		return 0;
+	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
+}
+
+int data_flush(struct data_handle *h, struct reason *why)
+{
+	int r;
+
+	pthread_mutex_lock(&h->lock);
+	r = flush(h, why);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_fsync(struct data_handle *h, struct reason *why)
+{
+	struct text *text = NULL;
+	int r;
+
+	pthread_mutex_lock(&h->lock);
+	r = flush(h, why);
+	if (!r && h->kind != HANDLE_READ && h->readable)
+		r = data_text(h->fs, h->b, &text);
+	if (text && h->kind == HANDLE_EDIT) {
+		data_text_put(h->base);
+		h->base = text;
+		h->own_buffer = false;
+	} else if (text) {
+		buf_clear(&h->buffer);
+		r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
+		data_text_put(text);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_close(struct data_handle *h, struct reason *why)
+{
+	int r = 0;
+
+	if (!h)
+		return 0;
+	if (h->kind == HANDLE_EDIT && h->dirty) {
+		reason_set(why, "an edit that was not committed is dropped");
+		r = BUCKET_INCOMPLETE;
+	} else if (h->kind == HANDLE_PATCH && !h->poisoned) {
+		r = h->pending.count ? BUCKET_INCOMPLETE : json_reader_finish(&h->reader, why);
+	}
+	json_reader_release(&h->reader);
+	document_release(&h->partial);
+	document_release(&h->pending);
+	buf_release(&h->buffer);
+	data_text_put(h->base);
+	bucket_put(h->fs, h->b);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+	return r;
+}

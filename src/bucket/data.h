@@ -1,0 +1,73 @@
+/* data.json: the document of a bucket, its merges and edits, and the handles of those who have it open.
+ *
+ * Three kinds of handle:
+ *  - read: one snapshot, taken at open;
+ *  - patch (write-only, or read-write with truncation): what is written is merged, object by object;
+ *  - edit (read-write): begins as the snapshot; what differs from it is merged, if nobody else touched the same keys. */
+#pragma once
+
+#include "bucket/bucket.h"
+#include "bucket/document.h"
+
+enum { data_text_budget = 16 << 20 };
+
+/* stat of data.json. BUCKET_ABSENT while it is removed; BUCKET_DENIED; its size and times are hidden from those who may
+ * edit but not read. */
+int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
+/* The rendered document as of now; the caller puts it back. */
+int data_text(struct fs *fs, struct bucket *b, struct text **out);
+void data_text_put(struct text *text);
+/* Drops the rendered document that the bucket keeps. With b->lock held. */
+void data_forget_text(struct fs *fs, struct bucket *b);
+
+/* Merges a sorted document: all of it or nothing. BUCKET_TOO_LARGE over max_data_size, BUCKET_GONE. */
+int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why);
+/* Merges what differs between two sorted documents and deletes what is gone. BUCKET_CONFLICT if the bucket has one of
+ * these keys with another value than `base`. */
+int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+	      struct reason *why);
+/* creat on a removed data.json. */
+int data_create(struct fs *fs, struct bucket *b, const struct caller *who);
+/* rm data.json: no keys, and no file until the next write. BUCKET_ABSENT, BUCKET_DENIED. */
+int data_remove(struct fs *fs, struct bucket *b, const struct caller *who);
+/* utimens. */
+int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_t modified);
+
+/* One key by its decoded name. BUCKET_NO_ATTRIBUTE where there is none (set: with `replace`), BUCKET_EXISTS (set: with
+ * `create`), BUCKET_INVALID for text that is no JSON value or a name that is not UTF-8. */
+int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct buf *value);
+int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice value,
+		 bool create, bool replace, struct reason *why);
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key);
+
+/* ---- handles ---- */
+
+struct data_handle;
+
+enum data_open_flag {
+	DATA_READ = 1,
+	DATA_WRITE = 2,
+	DATA_TRUNCATE = 4,
+	DATA_APPEND = 8,
+	DATA_CREATED = 16, /* the file was absent: an edit begins as an empty text instead of {} */
+};
+
+/* Keeps a reference on the bucket. BUCKET_DENIED, BUCKET_ABSENT. */
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out);
+/* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */
+int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
+/* All of it or nothing. BUCKET_INVALID for text that cannot become a patch any more: after that the handle merges
+ * nothing until it is truncated; BUCKET_TOO_LARGE; BUCKET_WRONG_HANDLE. */
+int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why);
+int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
+/* close(2) of one descriptor: merges what is complete. BUCKET_INCOMPLETE and BUCKET_INVALID concern only the opener,
+ * everybody else's close should succeed. */
+int data_flush(struct data_handle *h, struct reason *why);
+/* The same, and from here on a handle that can read sees the merged document. Does not wait for the disk. */
+int data_fsync(struct data_handle *h, struct reason *why);
+/* Whoever opened it: the thread's id. */
+pid_t data_opener(const struct data_handle *h);
+bool data_is_reader(const struct data_handle *h);
+struct bucket *data_bucket(const struct data_handle *h);
+/* What was never merged is dropped; then `why` says so and the result is BUCKET_INCOMPLETE. NULL is fine. */
+int data_close(struct data_handle *h, struct reason *why);

@@ -1,0 +1,665 @@
+#include "bucket/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+/* ---- the table of open files ---- */
+
+struct file *file_find(struct fs *fs, uint64_t inode)
+{
+	struct file *found = NULL;
+
+	pthread_mutex_lock(&fs->lock);
+	for (struct table_node *n = table_first(&fs->files, table_hash_number(inode)); n && !found; n = table_next(n)) {
+		struct file *f = container_of(n, struct file, by_inode);
+
+		if (f->inode == inode)
+			found = f;
+	}
+	if (found)
+		found->refs++;
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pending, struct file **out)
+{
+	struct file *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	r = bucket_get(fs, b->number, &f->b);
+	if (r) {
+		free(f);
+		return r;
+	}
+	f->fs = fs;
+	f->inode = inode_of(b->number, node->number);
+	f->refs = 1;
+	pthread_rwlock_init(&f->lock, NULL);
+	f->node = *node;
+	memcpy(f->name, node->name.at, node->name.len);
+	f->node.name.at = f->name;
+	if (node->given.len)
+		memcpy(f->given, node->given.at, node->given.len);
+	f->node.given.at = f->given;
+	f->pending = pending;
+	f->dirty = pending;
+	if (!pending)
+		f->stored = *node;
+	f->loaded = node->place == PLACE_NONE;
+	if (pending)
+		table_add(&b->pending, &f->by_name, slice_hash(f->node.name, f->node.parent));
+	pthread_mutex_lock(&fs->lock);
+	table_add(&fs->files, &f->by_inode, table_hash_number(f->inode));
+	pthread_mutex_unlock(&fs->lock);
+	*out = f;
+	return 0;
+}
+
+static void drop_content(struct file *f)
+{
+	store_content_close(f->content, f->content && f->content->number != f->stored.content);
+	f->content = NULL;
+	f->trimmed = false;
+}
+
+void file_put(struct file *f)
+{
+	struct fs *fs = f->fs;
+	struct bucket *b = f->b;
+	bool last;
+
+	pthread_mutex_lock(&fs->lock);
+	last = f->refs == 1;
+	if (!last)
+		f->refs--;
+	pthread_mutex_unlock(&fs->lock);
+	if (!last)
+		return;
+	/* Bytes written through a mapping come after the last flush. */
+	pthread_rwlock_wrlock(&f->lock);
+	if (file_commit(f))
+		log_error("bucket %.*s: a file could not be committed after its last close: what came after its last "
+			  "flush is lost", (int)b->name.len, (const char *)b->name.at);
+	pthread_rwlock_unlock(&f->lock);
+	/* The bucket's lock keeps out whoever would open it anew from an older record. */
+	pthread_mutex_lock(&b->lock);
+	pthread_mutex_lock(&fs->lock);
+	last = --f->refs == 0;
+	if (last)
+		table_remove(&fs->files, &f->by_inode);
+	pthread_mutex_unlock(&fs->lock);
+	if (last)
+		file_unlinked(f);
+	pthread_mutex_unlock(&b->lock);
+	if (!last)
+		return;
+	drop_content(f);
+	store_content_close(f->kept_content, false);
+	buf_release(&f->kept_bytes);
+	buf_release(&f->bytes);
+	pthread_rwlock_destroy(&f->lock);
+	bucket_put(fs, b);
+	free(f);
+}
+
+/* Also the end of a file that was never committed, for its last user is gone. */
+void file_unlinked(struct file *f)
+{
+	if (f->pending)
+		table_remove(&f->b->pending, &f->by_name);
+	f->pending = false;
+	f->unlinked = true;
+	f->b->pending_bytes -= f->counted;
+	f->counted = 0;
+}
+
+int file_keep(struct file *f, const struct node *stored)
+{
+	struct key_buf key = key_body(stored->number);
+	int r = 0;
+
+	store_content_close(f->kept_content, false);
+	f->kept_content = NULL;
+	if (stored->place == PLACE_INLINE)
+		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->kept_bytes);
+	else if (stored->place == PLACE_CONTENT)
+		r = store_content_open(f->fs->store, stored->content, &f->kept_content);
+	return r == STORE_ABSENT ? -EIO : r;
+}
+
+void file_node(struct file *f, struct node *node)
+{
+	const struct node *n = &f->node;
+
+	pthread_rwlock_rdlock(&f->lock);
+	*node = (struct node){
+		.number = n->number,
+		.kind = n->kind,
+		.place = n->place,
+		.exec = n->exec,
+		.uid = n->uid,
+		.gid = n->gid,
+		.modified = n->modified,
+		.changed = n->changed,
+		.accessed = n->accessed,
+		.size = n->size,
+		.blocks = n->blocks,
+	};
+	pthread_rwlock_unlock(&f->lock);
+}
+
+bool file_is_opener(const struct file *f, uid_t uid)
+{
+	for (const struct file_open *h = f->handles; h; h = h->next)
+		if (h->uid == uid)
+			return true;
+	return false;
+}
+
+int file_open_new(struct file *f, const struct caller *who, bool writes, bool append, struct file_open **out)
+{
+	struct file_open *h = malloc(sizeof(*h));
+
+	if (!h) {
+		file_put(f);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&f->b->lock);
+	*h = (struct file_open){f, f->handles, who->uid, append, writes};
+	f->handles = h;
+	pthread_mutex_unlock(&f->b->lock);
+	*out = h;
+	return 0;
+}
+
+void file_close(struct file_open *h)
+{
+	struct file *f = h->file;
+
+	pthread_mutex_lock(&f->b->lock);
+	for (struct file_open **at = &f->handles; *at; at = &(*at)->next) {
+		if (*at == h) {
+			*at = h->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&f->b->lock);
+	free(h);
+	file_put(f);
+}
+
+/* ---- content: with f->lock held for writing unless said otherwise ---- */
+
+static int load(struct file *f)
+{
+	struct key_buf key = key_body(f->node.number);
+	int r = 0;
+
+	if (f->loaded)
+		return 0;
+	pthread_mutex_lock(&f->b->lock);
+	if (f->unlinked && f->node.place == PLACE_CONTENT) {
+		f->content = f->kept_content;
+		f->kept_content = NULL;
+		r = f->content ? 0 : -EIO;
+	} else if (f->unlinked) {
+		f->bytes = f->kept_bytes;
+		f->kept_bytes = (struct buf){0};
+	} else if (f->node.place == PLACE_CONTENT) {
+		r = store_content_open(f->fs->store, f->node.content, &f->content);
+	} else {
+		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
+	}
+	pthread_mutex_unlock(&f->b->lock);
+	if (r) {
+		log_error("bucket %.*s: the content of file number %llu is missing from the store", (int)f->b->name.len,
+			  (const char *)f->b->name.at, (unsigned long long)f->node.number);
+		return r < 0 ? r : -EIO;
+	}
+	f->loaded = true;
+	return 0;
+}
+
+/* The file's size is about to become `size`: checks the limits and counts it. Undone by calling it with the old one. */
+static int account(struct file *f, uint64_t size, struct reason *why)
+{
+	const struct limits *l = &f->fs->options.limits;
+	int64_t growth = (int64_t)(size - f->node.size);
+	int r = 0;
+
+	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
+		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
+			   (unsigned long long)l->max_file_size);
+		return BUCKET_TOO_LARGE;
+	}
+	if (growth == 0)
+		return 0;
+	pthread_mutex_lock(&f->b->lock);
+	int64_t total = (int64_t)f->b->head.file_bytes + f->b->pending_bytes + growth;
+	if (f->unlinked) {
+		r = 0;
+	} else if (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size) {
+		reason_set(why, "the bucket's files would have %lld bytes and max_total_size is %llu", (long long)total,
+			   (unsigned long long)l->max_total_size);
+		r = BUCKET_OVER_QUOTA;
+	} else {
+		f->counted += growth;
+		f->b->pending_bytes += growth;
+	}
+	pthread_mutex_unlock(&f->b->lock);
+	return r;
+}
+
+static void unaccount(struct file *f, uint64_t size)
+{
+	int64_t growth = (int64_t)(size - f->node.size);
+
+	pthread_mutex_lock(&f->b->lock);
+	if (!f->unlinked) {
+		f->counted -= growth;
+		f->b->pending_bytes -= growth;
+	}
+	pthread_mutex_unlock(&f->b->lock);
+}
+
+static void touched(struct file *f)
+{
+	f->node.modified = f->node.changed = fs_now(f->fs);
+	f->dirty = true;
+}
+
+/* From memory into a content of the store. */
+static int spill(struct file *f)
+{
+	struct store_content *content;
+	int r = store_content_create(f->fs->store, &content);
+
+	if (r)
+		return r;
+	r = store_content_write(content, 0, f->bytes.data, f->bytes.len);
+	if (r) {
+		store_content_close(content, true);
+		return r;
+	}
+	f->content = content;
+	f->trimmed = true;
+	f->node.place = PLACE_CONTENT;
+	f->node.content = content->number;
+	buf_release(&f->bytes);
+	return 0;
+}
+
+/* Ready to be written up to `end`. */
+static int prepare(struct file *f, uint64_t end)
+{
+	int r = load(f);
+
+	if (!r && f->node.place != PLACE_CONTENT) {
+		if (end > file_inline_max)
+			return spill(f);
+		f->node.place = PLACE_INLINE;
+	}
+	/* A crash may have left bytes past the size that was committed. */
+	if (!r && f->node.place == PLACE_CONTENT && !f->trimmed) {
+		r = store_content_truncate(f->content, f->node.size);
+		f->trimmed = !r;
+	}
+	return r;
+}
+
+static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct reason *why)
+{
+	uint64_t end = at + bytes.len, size = end > f->node.size ? end : f->node.size;
+	int r;
+
+	if (end < at || end > INT64_MAX)
+		return BUCKET_TOO_LARGE;
+	r = fs_check_space(f->fs, size - f->node.size, why);
+	if (!r)
+		r = account(f, size, why);
+	if (r)
+		return r;
+	r = prepare(f, size);
+	if (!r)
+		r = f->node.place == PLACE_CONTENT ? store_content_write(f->content, at, bytes.at, bytes.len) :
+						     buf_write_at(&f->bytes, (size_t)at, bytes.at, bytes.len);
+	if (r) {
+		unaccount(f, size);
+		/* Part of it may be there already. */
+		f->trimmed = false;
+		return r;
+	}
+	f->node.size = size;
+	touched(f);
+	return 0;
+}
+
+int file_write(struct file_open *h, uint64_t at, struct slice bytes, struct reason *why)
+{
+	struct file *f = h->file;
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = write_locked(f, h->append ? f->node.size : at, bytes, why);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
+{
+	int r;
+
+	if (size > f->node.size) {
+		r = fs_check_space(f->fs, 0, why);
+		if (r)
+			return r;
+	}
+	r = account(f, size, why);
+	if (r)
+		return r;
+	if (size == 0) {
+		/* Nothing of the old content is needed; the stored one stays until the next commit replaces it. */
+		drop_content(f);
+		buf_clear(&f->bytes);
+		f->loaded = true;
+		f->node.place = PLACE_NONE;
+		f->node.content = 0;
+	} else {
+		r = prepare(f, size);
+		if (!r)
+			r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
+							     buf_resize(&f->bytes, (size_t)size);
+	}
+	if (r) {
+		unaccount(f, size);
+		return r;
+	}
+	f->node.size = size;
+	touched(f);
+	return 0;
+}
+
+int file_truncate(struct file *f, uint64_t size, struct reason *why)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = size == f->node.size && size ? 0 : truncate_locked(f, size, why);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
+{
+	uint64_t end, size;
+	int r;
+
+	if (__builtin_add_overflow(at, len, &end) || end > INT64_MAX)
+		return BUCKET_TOO_LARGE;
+	pthread_rwlock_wrlock(&f->lock);
+	size = !keep_size && end > f->node.size ? end : f->node.size;
+	r = fs_check_space(f->fs, size - f->node.size, why);
+	if (!r)
+		r = account(f, size, why);
+	if (!r) {
+		/* Space past the end is a wish that the next truncation may forget; only what counts is allocated. */
+		r = size > f->node.size ? prepare(f, size) : 0;
+		if (!r && size > f->node.size)
+			r = f->node.place == PLACE_CONTENT ? store_content_allocate(f->content, at, size - at) :
+							     buf_resize(&f->bytes, (size_t)size);
+		if (r) {
+			unaccount(f, size);
+		} else if (size > f->node.size) {
+			f->node.size = size;
+			touched(f);
+		}
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_punch(struct file *f, uint64_t at, uint64_t len)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = at >= f->node.size ? 0 : prepare(f, f->node.size);
+	if (!r && at < f->node.size) {
+		len = len < f->node.size - at ? len : f->node.size - at;
+		if (f->node.place == PLACE_CONTENT)
+			r = store_content_punch(f->content, at, len);
+		else
+			memset(f->bytes.data + at, 0, (size_t)len);
+		if (!r)
+			touched(f);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* ---- reading ---- */
+
+/* Takes f->lock for reading, with the content loaded. */
+static int lock_loaded(struct file *f)
+{
+	pthread_rwlock_rdlock(&f->lock);
+	while (!f->loaded) {
+		int r;
+
+		pthread_rwlock_unlock(&f->lock);
+		pthread_rwlock_wrlock(&f->lock);
+		r = load(f);
+		pthread_rwlock_unlock(&f->lock);
+		if (r)
+			return r;
+		pthread_rwlock_rdlock(&f->lock);
+	}
+	return 0;
+}
+
+int file_read_begin(struct file *f, uint64_t at, size_t len, struct file_span *span)
+{
+	int r = lock_loaded(f);
+
+	if (r)
+		return r;
+	*span = (struct file_span){NULL, -1, 0};
+	if (at < f->node.size)
+		span->len = len < f->node.size - at ? len : (size_t)(f->node.size - at);
+	if (f->node.place == PLACE_CONTENT)
+		span->fd = store_content_fd(f->content);
+	else if (span->len)
+		span->bytes = f->bytes.data + at;
+	return 0;
+}
+
+void file_read_end(struct file *f)
+{
+	pthread_rwlock_unlock(&f->lock);
+}
+
+/* With f->lock held. A content that is shorter than the record says reads as zero. */
+static int read_locked(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	size_t had = 0;
+	int r = 0;
+
+	*got = at >= f->node.size ? 0 : len < f->node.size - at ? len : (size_t)(f->node.size - at);
+	if (*got == 0)
+		return 0;
+	if (f->node.place == PLACE_CONTENT)
+		r = store_content_read(f->content, at, bytes, *got, &had);
+	else
+		memcpy(bytes, f->bytes.data + at, had = *got);
+	memset((char *)bytes + had, 0, *got - had);
+	return r;
+}
+
+int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	int r = lock_loaded(f);
+
+	if (r)
+		return r;
+	r = read_locked(f, at, bytes, len, got);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found)
+{
+	int r = lock_loaded(f), fd;
+	off_t where;
+
+	if (r)
+		return r;
+	fd = f->node.place == PLACE_CONTENT ? store_content_fd(f->content) : -1;
+	if (at >= f->node.size) {
+		r = BUCKET_NO_DATA_THERE;
+	} else if (fd < 0) {
+		*found = whence == SEEK_DATA ? at : f->node.size;
+	} else {
+		where = lseek(fd, (off_t)at, whence);
+		if (where < 0)
+			r = errno == ENXIO ? BUCKET_NO_DATA_THERE : -errno;
+		else
+			*found = (uint64_t)where < f->node.size ? (uint64_t)where : f->node.size;
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
+	      struct reason *why)
+{
+	enum { piece = 1 << 20 };
+	char *buffer = malloc(len < piece ? len + 1 : piece);
+	int r = buffer ? 0 : -ENOMEM;
+
+	*copied = 0;
+	while (!r && *copied < len) {
+		size_t want = len - *copied < piece ? len - *copied : piece, got;
+
+		r = file_read(from, from_at + *copied, buffer, want, &got);
+		if (r || got == 0)
+			break;
+		r = file_write(to, to_at + *copied, slice_of(buffer, got), why);
+		if (!r)
+			*copied += got;
+	}
+	free(buffer);
+	return *copied ? 0 : r;
+}
+
+/* ---- into the store ---- */
+
+static void add_content(struct file *f, struct store_batch *batch)
+{
+	struct key_buf body = key_body(f->node.number);
+
+	if (f->node.place == PLACE_INLINE)
+		store_batch_put(batch, STORE_BODY, key_slice(&body), buf_slice(&f->bytes));
+	else if (f->stored.place == PLACE_INLINE)
+		store_batch_delete(batch, STORE_BODY, key_slice(&body));
+	if (f->node.content == f->stored.content)
+		return;
+	if (f->node.content)
+		store_batch_adopt(batch, f->node.content);
+	if (f->stored.content)
+		store_batch_drop(batch, f->stored.content);
+}
+
+static int add_record(struct file *f, struct store_batch *batch)
+{
+	struct key_buf child = key_child(f->node.parent, f->node.number), name = key_name(f->node.parent, f->node.name);
+	struct key_buf parent = key_parent(f->node.number);
+	struct buf record = {0};
+	int r = node_encode(&f->node, &record);
+
+	store_batch_put(batch, STORE_NODE, key_slice(&child), buf_slice(&record));
+	buf_release(&record);
+	if (f->pending) {
+		/* The number's five bytes are in the child's key already. */
+		store_batch_put(batch, STORE_NODE, key_slice(&name), slice_of(child.bytes + 6, 5));
+		if (f->node.parent != NODE_FILES)
+			store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(child.bytes + 1, 5));
+	}
+	return r;
+}
+
+static int commit_locked(struct file *f)
+{
+	struct bucket *b = f->b;
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	int r = 0;
+
+	f->node.blocks = (f->node.size + 511) / 512;
+	if (f->node.place == PLACE_CONTENT && f->content)
+		r = store_content_blocks(f->content, &f->node.blocks);
+	if (!r)
+		r = add_record(f, &batch);
+	if (f->loaded)
+		add_content(f, &batch);
+	head.files += f->pending;
+	if (f->pending)
+		head.files_modified = fs_now(f->fs);
+	head.file_bytes += f->node.size - f->stored.size;
+	if (!r)
+		r = bucket_commit(f->fs, b, &head, &batch);
+	store_batch_release(&batch);
+	if (r)
+		return r;
+	if (f->pending)
+		table_remove(&b->pending, &f->by_name);
+	f->pending = false;
+	b->pending_bytes -= f->counted;
+	f->counted = 0;
+	f->stored = f->node;
+	f->dirty = false;
+	return 0;
+}
+
+int file_commit(struct file *f)
+{
+	int r = 0;
+
+	if (!f->dirty)
+		return 0;
+	pthread_mutex_lock(&f->b->lock);
+	if (!f->unlinked && !f->b->dead)
+		r = commit_locked(f);
+	pthread_mutex_unlock(&f->b->lock);
+	return r;
+}
+
+int file_flush(struct file *f)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = file_commit(f);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_sync(struct file *f)
+{
+	int r = file_flush(f);
+
+	if (r)
+		return r;
+	/* Not under the lock: the disk takes its time, and reading goes on meanwhile. */
+	pthread_rwlock_rdlock(&f->lock);
+	if (f->loaded && f->node.place == PLACE_CONTENT)
+		r = store_content_sync(f->content);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}

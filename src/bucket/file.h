@@ -1,0 +1,97 @@
+/* Open files: their content while it is open, and its way into the store.
+ *
+ * A `file` exists once for an inode that is open, however many have it open; a `file_open` once for each open. New
+ * files live here alone until they are flushed: creating, writing and closing one is a single commit. Small contents
+ * are in memory while open; past file_inline_max they move to a content of the store. */
+#pragma once
+
+#include "bucket/bucket.h"
+
+enum { file_inline_max = 32768 };
+
+struct file {
+	struct table_node by_inode; /* fs->lock */
+	unsigned refs;              /* fs->lock */
+	uint64_t inode;
+	struct fs *fs;
+	struct bucket *b;
+
+	/* b->lock */
+	struct table_node by_name;        /* in b->pending */
+	bool pending;                     /* no commit knows it yet */
+	bool unlinked;                    /* it has no name any more */
+	int64_t counted;                  /* its part of b->pending_bytes */
+	struct file_open *handles;
+	char name[name_max], given[name_max]; /* what node.name and node.given point at */
+	struct buf kept_bytes;            /* the stored content of a file unlinked while open, until it is loaded: … */
+	struct store_content *kept_content; /* … one or the other */
+
+	/* lock */
+	pthread_rwlock_t lock;
+	struct node node;    /* as of now; its parent and names are under b->lock */
+	struct node stored;  /* as of the last commit: place, size and content only */
+	bool loaded;         /* `bytes` or `content` is what node.place says */
+	bool trimmed;        /* `content` has no bytes past the record's size */
+	bool dirty;          /* differs from what is stored */
+	struct buf bytes;
+	struct store_content *content;
+};
+
+struct file_open {
+	struct file *file;
+	struct file_open *next;
+	uid_t uid;
+	bool append;
+	bool writes;
+};
+
+/* ---- for tree.c ---- */
+
+/* The open file with this inode number, referenced; NULL if it is not open. */
+struct file *file_find(struct fs *fs, uint64_t inode);
+/* Gives a reference back; the last one commits what is left and frees. */
+void file_put(struct file *f);
+/* A file object for a record; with b->lock held, and none must exist. */
+int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pending, struct file **out);
+/* Makes sure an open file's stored content outlives its records; with b->lock held. */
+int file_keep(struct file *f, const struct node *stored);
+/* The file has lost its name; with b->lock held. */
+void file_unlinked(struct file *f);
+/* Its attributes as of now, without its names and its folder. */
+void file_node(struct file *f, struct node *node);
+/* Commits what is not stored yet; with f->lock held for writing. */
+int file_commit(struct file *f);
+/* Takes the reference over, also on failure. */
+int file_open_new(struct file *f, const struct caller *who, bool writes, bool append, struct file_open **out);
+/* Whether `uid` has the inode open. With b->lock held. */
+bool file_is_opener(const struct file *f, uid_t uid);
+
+/* ---- for those who have it open ---- */
+
+/* A piece of the content: in memory, behind a descriptor, or neither: then file_read copies it. */
+struct file_span {
+	const void *bytes;
+	int fd;
+	size_t len; /* up to the end of the file */
+};
+/* The content stays as it is until file_read_end. After a failure there is no end to call. */
+int file_read_begin(struct file *f, uint64_t at, size_t len, struct file_span *span);
+void file_read_end(struct file *f);
+int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got);
+
+/* BUCKET_TOO_LARGE, BUCKET_OVER_QUOTA, BUCKET_NO_SPACE, and what the store says. */
+int file_write(struct file_open *h, uint64_t at, struct slice bytes, struct reason *why);
+int file_truncate(struct file *f, uint64_t size, struct reason *why);
+int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why);
+int file_punch(struct file *f, uint64_t at, uint64_t len);
+/* lseek with SEEK_DATA or SEEK_HOLE. BUCKET_NO_DATA_THERE. */
+int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found);
+/* Server-side copy within the store. */
+int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
+	      struct reason *why);
+/* Every close; makes the file crash-proof as it is now. */
+int file_flush(struct file *f);
+/* Its content is on the disk; whoever wants the record there too calls store_sync. */
+int file_sync(struct file *f);
+/* The last close of this handle. */
+void file_close(struct file_open *h);

@@ -1,0 +1,70 @@
+/* The whole: a store, its buckets, and who may do what with them. Knows nothing of FUSE.
+ *
+ * Locks, always taken in this order: a file's (file.c), a bucket's, the root bucket's, fs->lock. The ACLs of all
+ * buckets share fs->acl_lock, which is innermost and never held across a commit. */
+#pragma once
+
+#include <pthread.h>
+
+#include "bucket/acl.h"
+#include "bucket/limits.h"
+#include "bucket/record.h"
+#include "bucket/verdict.h"
+#include "bucketfs/store.h"
+#include "util/clock.h"
+#include "util/reason.h"
+#include "util/table.h"
+
+struct fs_options {
+	struct limits limits;
+	const struct acl_names *names;
+	struct clock clock;
+	uid_t mount_uid;  /* admin everywhere, like uid 0 */
+	bool squash_root; /* uid 0 is like anyone */
+};
+
+struct fs {
+	struct store *store;
+	struct fs_options options;
+	struct bucket *root; /* bucket 0: its lock and head guard the list of buckets, its ACL is what others inherit */
+
+	pthread_rwlock_t acl_lock;
+
+	pthread_mutex_t lock;  /* guards all below */
+	struct table buckets;  /* by number */
+	struct bucket *idle_first, *idle_last;
+	size_t idle_count;
+	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
+	size_t text_bytes;     /* of rendered documents kept by buckets */
+	struct table files;    /* open files, by inode number (file.c) */
+	int64_t space_checked; /* when; ns */
+	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
+};
+
+/* Takes no ownership of the store. -EIO: what is in it cannot be read. */
+int fs_open(struct fs **out, struct store *store, const struct fs_options *options);
+/* Every handle must be closed and every bucket put. */
+void fs_close(struct fs *fs);
+
+static inline int64_t fs_now(const struct fs *fs)
+{
+	return clock_now(&fs->options.clock);
+}
+
+/* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. */
+int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
+
+/* A line in the log about something worth an audit: who did what, where. */
+void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail);
+
+/* What stat shows. */
+struct attr {
+	uint64_t inode;
+	uint64_t generation; /* changes when a number's object ends and another begins */
+	uint32_t mode;
+	uint32_t uid, gid;
+	uint64_t size, blocks;
+	int64_t modified, changed, accessed;
+	bool private; /* not everybody may see it: nothing of it may stay in a cache */
+	bool fleeting; /* changes without the kernel's knowledge: do not cache the attributes */
+};

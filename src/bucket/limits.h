@@ -1,0 +1,21 @@
+/* What a bucket may hold. Pure. Zero means without limit everywhere. */
+#pragma once
+
+#include "util/reason.h"
+#include "util/slice.h"
+
+struct limits {
+	uint64_t max_data_size;         /* bytes of the rendered document */
+	uint64_t max_file_size;         /* bytes */
+	uint64_t max_files;             /* files and folders */
+	uint64_t max_total_size;        /* bytes of all files of a bucket */
+	char accepted_file_types[1024]; /* comma-separated endings; empty: any */
+	unsigned reserve_permille;      /* of the disk: below this much free, files get no more space */
+};
+
+/* The defaults of the mount options. */
+extern const struct limits limits_default;
+
+/* One option as "name=value", sizes with an optional suffix k, M, G, T (powers of 1024), reserve in percent ("5%",
+ * "2.5%"). BUCKET_INVALID with a reason; BUCKET_ABSENT if there is no such limit. */
+int limits_set(struct limits *l, struct slice name, const char *value, struct reason *why);

@@ -1,0 +1,98 @@
+/* The key space and the records in it: what stands where in the store. HACKING.md shows it as a table. Pure. */
+#pragma once
+
+#include "bucket/acl.h"
+#include "bucket/name.h"
+#include "util/buf.h"
+
+/* Inode numbers are permanent: bucket << 40 | node. Bucket 0 is the mount's root. A number is never used twice. */
+enum { inode_node_bits = 40 };
+#define INODE_NODE_MASK ((1ULL << inode_node_bits) - 1)
+
+/* The first nodes of every bucket are its own folders and virtual files. */
+enum {
+	NODE_BUCKET = 1, /* the bucket itself; in bucket 0 the root, which is the number FUSE wants for it */
+	NODE_DATA = 2,   /* data.json */
+	NODE_FILES = 3,  /* files/ */
+	NODE_FIRST = 16, /* the first of the user's */
+};
+
+static inline uint64_t inode_of(uint32_t bucket, uint64_t node)
+{
+	return (uint64_t)bucket << inode_node_bits | node;
+}
+
+/* What every commit of a bucket writes anew. In bucket 0: next_node is the next bucket's number, files their count. */
+struct head {
+	uint32_t owner, group;
+	bool data_present; /* false: data.json was removed and not written since */
+	bool enabled;
+	int64_t created, modified, data_modified, files_modified; /* ns since the epoch */
+	uint64_t data_keys;
+	uint64_t data_size; /* rendered bytes */
+	uint64_t next_node;
+	uint64_t files;      /* files and folders */
+	uint64_t file_bytes; /* of all files */
+	uint32_t files_generation;
+};
+
+int head_encode(const struct head *h, const struct acl *acl, struct buf *out);
+/* -EIO for a damaged one. */
+int head_decode(struct head *h, struct acl *acl, struct slice record);
+
+enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
+enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
+
+/* A file or folder. The slices belong to whoever holds the record. */
+struct node {
+	uint64_t number, parent;
+	uint8_t kind, place;
+	uint8_t exec; /* the three execute bits, as in a mode */
+	bool has_attributes;
+	uint32_t uid, gid;
+	int64_t modified, changed, accessed, created;
+	uint64_t size;
+	uint64_t blocks; /* of 512 bytes */
+	uint64_t content;
+	struct slice name;  /* normalised */
+	struct slice given; /* as its creator spelled it; empty: the same */
+};
+
+int node_encode(const struct node *n, struct buf *out);
+/* The number and parent come from the key. False: damaged. */
+bool node_decode(struct node *n, struct slice record);
+
+/* Keys, at most key_max bytes. */
+enum { key_max = 16 + name_max };
+struct key_buf {
+	unsigned char bytes[key_max];
+	size_t len;
+};
+static inline struct slice key_slice(const struct key_buf *k)
+{
+	return slice_of(k->bytes, k->len);
+}
+
+/* STORE_META of bucket 0 */
+struct key_buf key_bucket_name(struct slice name);     /* -> number */
+struct key_buf key_bucket_number(uint32_t number);     /* -> origin and name; ordered by number */
+struct key_buf key_bucket_erased(uint32_t number);     /* a bucket whose records are still to be erased */
+uint32_t key_bucket_number_of(struct slice key);
+/* STORE_META of a bucket */
+struct key_buf key_attribute(uint64_t node, struct slice name);
+/* STORE_NODE of a bucket */
+struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; ordered by number within a folder */
+struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
+struct key_buf key_parent(uint64_t node);                     /* -> parent; only where that is not NODE_FILES */
+uint64_t key_child_node_of(struct slice key);
+/* STORE_BODY of a bucket */
+struct key_buf key_body(uint64_t node);
+
+/* Where a bucket comes from: valid until its own first commit writes a head. */
+struct origin {
+	uint32_t owner, group;
+	int64_t created;
+	struct slice name;
+};
+int origin_encode(const struct origin *o, struct buf *out);
+bool origin_decode(struct origin *o, struct slice record);

@@ -1,0 +1,934 @@
+#include "bucket/tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "bucket/attribute.h"
+#include "util/bytes.h"
+
+/* A node as it was found: its record's bytes, or the open file that no commit knows yet. */
+struct found {
+	struct node node;
+	struct buf record;
+	struct file *pending; /* not referenced: valid while b->lock is held */
+};
+
+static void found_release(struct found *f)
+{
+	buf_release(&f->record);
+}
+
+static uint64_t number_in(const struct buf *value)
+{
+	return value->len == 5 ? bytes_get_be40(value->data) : 0;
+}
+
+/* ---- finding, with b->lock held (or where a little staleness does not matter) ---- */
+
+static int get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out)
+{
+	struct key_buf key = key_child(parent, number);
+	int r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+
+	if (r)
+		return r == STORE_ABSENT ? BUCKET_GONE : r;
+	out->node.number = number;
+	out->node.parent = parent;
+	return node_decode(&out->node, buf_slice(&out->record)) ? 0 : -EIO;
+}
+
+/* By number alone. Most files are right in files/, so that is tried before asking for the parent. */
+static int find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out)
+{
+	struct key_buf key = key_parent(number);
+	uint64_t parent;
+	int r = get_record(fs, b, NODE_FILES, number, out);
+
+	if (r != BUCKET_GONE)
+		return r;
+	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+	if (r)
+		return r == STORE_ABSENT ? BUCKET_GONE : r;
+	parent = number_in(&out->record);
+	return get_record(fs, b, parent, number, out);
+}
+
+static struct file *find_pending(struct bucket *b, uint64_t parent, struct slice name)
+{
+	uint64_t hash = slice_hash(name, parent);
+
+	for (struct table_node *n = table_first(&b->pending, hash); n; n = table_next(n)) {
+		struct file *f = container_of(n, struct file, by_name);
+
+		if (f->node.parent == parent && slice_equal(f->node.name, name))
+			return f;
+	}
+	return NULL;
+}
+
+/* By name in its normalised form. BUCKET_ABSENT. */
+static int find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
+{
+	struct key_buf key = key_name(parent, name);
+	int r;
+
+	out->pending = b->pending.count ? find_pending(b, parent, name) : NULL;
+	if (out->pending) {
+		const struct node *n = &out->pending->node;
+
+		out->node = (struct node){.number = n->number, .parent = n->parent, .kind = n->kind, .name = n->name};
+		return 0;
+	}
+	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+	if (r)
+		return r == STORE_ABSENT ? BUCKET_ABSENT : r;
+	r = get_record(fs, b, parent, number_in(&out->record), out);
+	return r == BUCKET_GONE ? -EIO : r;
+}
+
+/* A folder that things may be put into. */
+static int check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
+{
+	struct found folder = {0};
+	int r;
+
+	if (b->dead)
+		return BUCKET_GONE;
+	if (parent == NODE_FILES)
+		return 0;
+	r = find_number(fs, b, parent, &folder);
+	if (!r && folder.node.kind != NODE_FOLDER)
+		r = BUCKET_NOT_FOLDER;
+	found_release(&folder);
+	return r;
+}
+
+/* ---- attributes ---- */
+
+static void fill(struct fs *fs, struct bucket *b, const struct node *n, struct attr *attr)
+{
+	bool folder = n->kind == NODE_FOLDER;
+
+	*attr = (struct attr){
+		.inode = inode_of(b->number, n->number),
+		.mode = (folder ? S_IFDIR : S_IFREG) | bucket_mode(fs, b, folder, n->exec),
+		.uid = n->uid,
+		.gid = n->gid,
+		.size = n->size,
+		.blocks = n->blocks,
+		.modified = n->modified,
+		.changed = n->changed,
+		.accessed = n->accessed,
+		.private = bucket_is_private(fs, b),
+	};
+}
+
+/* What an open file knows better than its record. */
+static void fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr *attr)
+{
+	struct node node;
+
+	file_node(f, &node);
+	if (node.place == PLACE_INLINE || node.place == PLACE_NONE)
+		node.blocks = (node.size + 511) / 512;
+	fill(fs, b, &node, attr);
+}
+
+static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
+{
+	pthread_mutex_lock(&b->lock);
+	*attr = (struct attr){
+		.inode = inode_of(b->number, NODE_FILES),
+		.generation = b->head.files_generation,
+		.mode = S_IFDIR | bucket_mode(fs, b, true, 0),
+		.uid = b->head.owner,
+		.gid = b->head.group,
+		.modified = b->head.files_modified,
+		.changed = b->head.files_modified,
+		.accessed = b->head.files_modified,
+		.private = bucket_is_private(fs, b),
+		.fleeting = true,
+	};
+	bool dead = b->dead;
+	pthread_mutex_unlock(&b->lock);
+	return dead ? BUCKET_GONE : 0;
+}
+
+static bool is_openers(struct bucket *b, struct file *f, uid_t uid)
+{
+	bool is;
+
+	pthread_mutex_lock(&b->lock);
+	is = file_is_opener(f, uid);
+	pthread_mutex_unlock(&b->lock);
+	return is;
+}
+
+int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr)
+{
+	struct file *f = NULL;
+	struct found found = {0};
+	bool reads, own = false;
+	int r = bucket_check_enter(fs, b, who, "stat");
+
+	if (r)
+		return r;
+	reads = !bucket_is_private(fs, b) || bucket_may(fs, b, who, PRIVILEGE_READ);
+	if (number == NODE_FILES) {
+		r = attr_root(fs, b, attr);
+	} else if ((f = file_find(fs, inode_of(b->number, number)))) {
+		fill_open(fs, b, f, attr);
+		own = is_openers(b, f, who->uid);
+		file_put(f);
+	} else {
+		r = find_number(fs, b, number, &found);
+		if (!r)
+			fill(fs, b, &found.node, attr);
+		found_release(&found);
+	}
+	if (r || reads)
+		return r;
+	if (S_ISDIR(attr->mode)) {
+		attr->modified = attr->changed = attr->accessed = 0;
+		return 0;
+	}
+	return own || attr->uid == who->uid ? 0 : bucket_check(fs, b, who, PRIVILEGE_READ, "stat");
+}
+
+int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+		struct attr *attr, bool *canonical)
+{
+	char name[name_max];
+	size_t len;
+	struct found found = {0};
+	struct file *f;
+	int r = bucket_check_enter(fs, b, who, "look up a name");
+
+	*canonical = true;
+	if (!r)
+		r = name_normalise(given, name, &len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, slice_of(name, len));
+	pthread_mutex_lock(&b->lock);
+	r = b->dead ? BUCKET_GONE : find_name(fs, b, parent, slice_of(name, len), &found);
+	pthread_mutex_unlock(&b->lock);
+	if (!r) {
+		f = file_find(fs, inode_of(b->number, found.node.number));
+		if (f) {
+			fill_open(fs, b, f, attr);
+			file_put(f);
+		} else {
+			fill(fs, b, &found.node, attr);
+		}
+	}
+	found_release(&found);
+	return r;
+}
+
+int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name)
+{
+	struct found found = {0};
+	struct file *f;
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	f = file_find(fs, inode_of(b->number, number));
+	if (f) {
+		found.node.given = f->node.given;
+		found.node.name = f->node.name;
+	} else {
+		r = find_number(fs, b, number, &found);
+	}
+	if (!r)
+		r = buf_add_slice(name, found.node.given.len ? found.node.given : found.node.name);
+	pthread_mutex_unlock(&b->lock);
+	if (f)
+		file_put(f);
+	found_release(&found);
+	return r;
+}
+
+int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *parent)
+{
+	struct found found = {0};
+	int r = find_number(fs, b, number, &found);
+
+	if (!r)
+		*parent = found.node.parent;
+	found_release(&found);
+	return r;
+}
+
+/* ---- opening ---- */
+
+/* The open file for a number, made if need be. */
+static int get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file **out)
+{
+	struct found found = {0};
+	int r = 0;
+
+	*out = file_find(fs, inode_of(b->number, number));
+	if (*out)
+		return 0;
+	pthread_mutex_lock(&b->lock);
+	*out = file_find(fs, inode_of(b->number, number));
+	if (!*out)
+		r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
+	if (!*out && !r)
+		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, false, out);
+	pthread_mutex_unlock(&b->lock);
+	found_release(&found);
+	return r;
+}
+
+static int check_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags)
+{
+	int r = 0;
+
+	if (flags & TREE_READ)
+		r = bucket_check(fs, b, who, PRIVILEGE_READ, "read a file");
+	if (!r && flags & (TREE_WRITE | TREE_TRUNCATE))
+		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write a file");
+	return r;
+}
+
+int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags,
+	      struct file_open **out, struct reason *why)
+{
+	struct file *f;
+	int r = check_open(fs, b, who, flags);
+
+	if (!r)
+		r = get_file(fs, b, number, &f);
+	if (r)
+		return r;
+	if (flags & TREE_TRUNCATE)
+		r = file_truncate(f, 0, why);
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	return file_open_new(f, who, flags & TREE_WRITE, flags & TREE_APPEND, out);
+}
+
+/* Whether one more file or folder of this name may be. With b->lock held. */
+static int check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why)
+{
+	const struct limits *l = &fs->options.limits;
+
+	if (!folder && !name_has_type(name, l->accepted_file_types)) {
+		reason_set(why, "accepted_file_types is %.100s, which %.*s is not", l->accepted_file_types, (int)name.len,
+			   (const char *)name.at);
+		return BUCKET_NOT_PERMITTED;
+	}
+	if (l->max_files && b->head.files + b->pending.count >= l->max_files) {
+		reason_set(why, "the bucket has %llu files and folders, as many as max_files allows",
+			   (unsigned long long)l->max_files);
+		return BUCKET_OVER_QUOTA;
+	}
+	return 0;
+}
+
+static struct node new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind,
+			    uint64_t parent, struct slice name, struct slice given)
+{
+	int64_t now = fs_now(fs);
+
+	return (struct node){
+		.number = b->head.next_node++,
+		.parent = parent,
+		.kind = (uint8_t)kind,
+		.uid = who->uid,
+		.gid = who->gid,
+		.modified = now,
+		.changed = now,
+		.accessed = now,
+		.created = now,
+		.name = name,
+		.given = slice_equal(name, given) ? slice_of(NULL, 0) : given,
+	};
+}
+
+int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+		uint32_t mode, unsigned flags, struct file_open **out, bool *canonical, struct reason *why)
+{
+	char normal[name_max];
+	struct slice name = slice_of(normal, 0);
+	struct found found = {0};
+	struct file *f = NULL;
+	uint64_t number = 0;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file");
+
+	if (!r)
+		r = name_normalise(given, normal, &name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, name);
+	pthread_mutex_lock(&b->lock);
+	r = check_folder(fs, b, parent);
+	if (!r)
+		r = find_name(fs, b, parent, name, &found);
+	if (r == 0) {
+		number = found.node.number;
+		if (flags & TREE_EXCLUSIVE)
+			r = BUCKET_EXISTS;
+	} else if (r == BUCKET_ABSENT) {
+		r = check_room(fs, b, name, false, why);
+		if (!r) {
+			struct node node = new_node(fs, b, who, NODE_FILE, parent, name, given);
+
+			node.exec = mode & 0111;
+			r = file_new(fs, b, &node, true, &f);
+		}
+	}
+	pthread_mutex_unlock(&b->lock);
+	found_release(&found);
+	if (r)
+		return r;
+	if (!f)
+		return tree_open(fs, b, who, number, flags, out, why);
+	/* A log is listed from its first moment on, and never anything else than published. */
+	if (flags & TREE_APPEND)
+		r = file_flush(f);
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	return file_open_new(f, who, flags & TREE_WRITE, flags & TREE_APPEND, out);
+}
+
+/* ---- changing names, with b->lock held ---- */
+
+static int put_record(const struct node *n, struct store_batch *batch)
+{
+	struct key_buf child = key_child(n->parent, n->number);
+	struct buf record = {0};
+	int r = node_encode(n, &record);
+
+	store_batch_put(batch, STORE_NODE, key_slice(&child), buf_slice(&record));
+	buf_release(&record);
+	return r;
+}
+
+static void put_name(const struct node *n, struct store_batch *batch)
+{
+	struct key_buf name = key_name(n->parent, n->name), parent = key_parent(n->number);
+	unsigned char raw[5];
+
+	bytes_put_be40(raw, n->number);
+	store_batch_put(batch, STORE_NODE, key_slice(&name), slice_of(raw, sizeof(raw)));
+	bytes_put_be40(raw, n->parent);
+	if (n->parent != NODE_FILES)
+		store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(raw, sizeof(raw)));
+}
+
+static void delete_name(const struct node *n, struct store_batch *batch)
+{
+	struct key_buf name = key_name(n->parent, n->name), child = key_child(n->parent, n->number);
+	struct key_buf parent = key_parent(n->number);
+
+	store_batch_delete(batch, STORE_NODE, key_slice(&name));
+	store_batch_delete(batch, STORE_NODE, key_slice(&child));
+	if (n->parent != NODE_FILES)
+		store_batch_delete(batch, STORE_NODE, key_slice(&parent));
+}
+
+/* Everything of a node whose name is deleted. If it is open, its content is kept for those who have it: they get a
+ * reference in *open, which the caller tells and puts. */
+static int delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
+		       struct store_batch *batch, struct file **open)
+{
+	struct key_buf body = key_body(n->number);
+	bool attributes = n->has_attributes;
+	int r = 0;
+
+	*open = file_find(fs, inode_of(b->number, n->number));
+	if (*open)
+		r = file_keep(*open, n);
+	if (!r && attributes)
+		r = attribute_delete_all(fs, b, n->number, batch);
+	delete_name(n, batch);
+	if (n->place == PLACE_INLINE)
+		store_batch_delete(batch, STORE_BODY, key_slice(&body));
+	if (n->place == PLACE_CONTENT)
+		store_batch_drop(batch, n->content);
+	head->files--;
+	head->file_bytes -= n->size;
+	return r;
+}
+
+static int has_children(struct fs *fs, struct bucket *b, uint64_t folder, bool *has)
+{
+	struct key_buf key = key_child(folder, 0);
+	struct slice prefix = slice_of(key.bytes, 6), k, v;
+	struct store_cursor *cursor;
+	int r = store_cursor_open(fs->store, b->number, STORE_NODE, prefix, prefix, &cursor);
+
+	if (r)
+		return r;
+	r = store_cursor_next(cursor, &k, &v);
+	*has = r == 0;
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+void tree_unlink_pending(struct bucket *b, uint64_t parent)
+{
+	for (size_t i = 0; i <= b->pending.mask;) {
+		struct table_node *n = b->pending.slots[i];
+
+		while (n && parent && container_of(n, struct file, by_name)->node.parent != parent)
+			n = n->next;
+		if (n)
+			file_unlinked(container_of(n, struct file, by_name));
+		else
+			i++;
+	}
+}
+
+int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+	       uint64_t *number, bool *canonical, struct reason *why)
+{
+	char normal[name_max];
+	struct slice name = slice_of(normal, 0);
+	struct store_batch batch = {0};
+	struct found found = {0};
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a folder");
+
+	if (!r)
+		r = name_normalise(given, normal, &name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, name);
+	pthread_mutex_lock(&b->lock);
+	r = check_folder(fs, b, parent);
+	if (!r)
+		r = find_name(fs, b, parent, name, &found);
+	if (r == BUCKET_ABSENT)
+		r = check_room(fs, b, name, true, why);
+	else if (r == 0)
+		r = BUCKET_EXISTS;
+	if (!r) {
+		struct node node = new_node(fs, b, who, NODE_FOLDER, parent, name, given);
+		struct head head = b->head;
+
+		*number = node.number;
+		r = put_record(&node, &batch);
+		put_name(&node, &batch);
+		head.files++;
+		head.files_modified = node.created;
+		if (!r)
+			r = bucket_commit(fs, b, &head, &batch);
+	}
+	pthread_mutex_unlock(&b->lock);
+	store_batch_release(&batch);
+	found_release(&found);
+	return r;
+}
+
+static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n, struct file **open)
+{
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	int r;
+
+	r = delete_node(fs, b, n, &head, &batch, open);
+	head.files_modified = fs_now(fs);
+	if (!r)
+		r = bucket_commit(fs, b, &head, &batch);
+	store_batch_release(&batch);
+	if (!r && *open)
+		file_unlinked(*open);
+	return r;
+}
+
+int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+		bool folder, bool *canonical)
+{
+	char normal[name_max];
+	struct slice name = slice_of(normal, 0);
+	struct found found = {0};
+	struct file *open = NULL;
+	bool has = false;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, folder ? "delete a folder" : "delete a file");
+
+	if (!r)
+		r = name_normalise(given, normal, &name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, name);
+	pthread_mutex_lock(&b->lock);
+	r = b->dead ? BUCKET_GONE : find_name(fs, b, parent, name, &found);
+	if (!r && folder != (found.node.kind == NODE_FOLDER))
+		r = folder ? BUCKET_NOT_FOLDER : BUCKET_IS_FOLDER;
+	if (!r && folder)
+		r = has_children(fs, b, found.node.number, &has);
+	if (!r && has)
+		r = BUCKET_NOT_EMPTY;
+	if (!r && found.pending)
+		file_unlinked(found.pending);
+	else if (!r)
+		r = unlink_locked(fs, b, &found.node, &open);
+	if (!r && folder)
+		tree_unlink_pending(b, found.node.number);
+	pthread_mutex_unlock(&b->lock);
+	if (open)
+		file_put(open);
+	found_release(&found);
+	return r;
+}
+
+int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
+{
+	struct store_batch nothing = {0};
+	bool has;
+	int r = 0;
+
+	if (!bucket_may(fs, b, who, PRIVILEGE_DELETE))
+		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "delete files/");
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	r = b->dead ? BUCKET_GONE : has_children(fs, b, NODE_FILES, &has);
+	if (!r && has)
+		r = BUCKET_NOT_EMPTY;
+	if (!r) {
+		struct head head = b->head;
+
+		/* The kernel will not use that inode again; a new generation makes the next one another. */
+		head.files_generation++;
+		tree_unlink_pending(b, NODE_FILES);
+		r = bucket_commit(fs, b, &head, &nothing);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+/* ---- rename ---- */
+
+/* BUCKET_INVALID if `folder` is `inside` or above it. */
+static int check_not_inside(struct fs *fs, struct bucket *b, uint64_t folder, uint64_t inside)
+{
+	while (inside != NODE_FILES) {
+		struct found found = {0};
+		int r;
+
+		if (inside == folder)
+			return BUCKET_INVALID;
+		r = find_number(fs, b, inside, &found);
+		inside = found.node.parent;
+		found_release(&found);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int check_replace(struct fs *fs, struct bucket *b, const struct node *from, const struct node *to)
+{
+	bool has = false;
+	int r = 0;
+
+	if (from->kind == NODE_FOLDER && to->kind != NODE_FOLDER)
+		return BUCKET_NOT_FOLDER;
+	if (from->kind != NODE_FOLDER && to->kind == NODE_FOLDER)
+		return BUCKET_IS_FOLDER;
+	if (to->kind == NODE_FOLDER)
+		r = has_children(fs, b, to->number, &has);
+	return r ? r : has ? BUCKET_NOT_EMPTY : 0;
+}
+
+/* An open file has its names in its own memory. */
+static void move_open(struct file *f, const struct node *to)
+{
+	memcpy(f->name, to->name.at, to->name.len);
+	if (to->given.len)
+		memcpy(f->given, to->given.at, to->given.len);
+	f->node.parent = to->parent;
+	f->node.name.len = to->name.len;
+	f->node.given.len = to->given.len;
+}
+
+/* Both were found; `to` may be absent. */
+static int rename_commit(struct fs *fs, struct bucket *b, const struct found *from, const struct found *to,
+			 const struct node *moved, struct file **replaced)
+{
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	struct file *open = NULL;
+	int r = 0;
+
+	delete_name(&from->node, &batch);
+	if (to && !to->pending && to->node.number != from->node.number)
+		r = delete_node(fs, b, &to->node, &head, &batch, replaced);
+	if (!r)
+		r = put_record(moved, &batch);
+	put_name(moved, &batch);
+	head.files_modified = moved->changed;
+	if (!r)
+		r = bucket_commit(fs, b, &head, &batch);
+	store_batch_release(&batch);
+	if (r)
+		return r;
+	if (to && to->pending)
+		file_unlinked(to->pending);
+	if (*replaced)
+		file_unlinked(*replaced);
+	if (to && to->node.kind == NODE_FOLDER && to->node.number != from->node.number)
+		tree_unlink_pending(b, to->node.number);
+	open = file_find(fs, inode_of(b->number, moved->number));
+	if (open) {
+		move_open(open, moved);
+		/* Never the last reference: whoever opened it has one, and b->lock keeps their close out. */
+		pthread_mutex_lock(&fs->lock);
+		open->refs--;
+		pthread_mutex_unlock(&fs->lock);
+	}
+	return 0;
+}
+
+struct renaming {
+	uint64_t parent, new_parent;
+	struct slice name, new_name, new_given;
+	bool no_replace;
+};
+
+/* With b->lock held. *unsettled: the file is so new that it must be committed first. */
+static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming *m, struct file **unsettled,
+			 struct file **replaced, struct reason *why)
+{
+	struct found from = {0}, to = {0};
+	bool exists = false;
+	int r = b->dead ? BUCKET_GONE : find_name(fs, b, m->parent, m->name, &from);
+
+	if (!r && from.pending) {
+		*unsettled = file_find(fs, from.pending->inode);
+		return 0;
+	}
+	if (!r)
+		r = check_folder(fs, b, m->new_parent);
+	if (!r) {
+		r = find_name(fs, b, m->new_parent, m->new_name, &to);
+		exists = r == 0;
+		if (r == BUCKET_ABSENT)
+			r = 0;
+	}
+	if (!r && exists && to.node.number != from.node.number)
+		r = m->no_replace ? BUCKET_EXISTS : check_replace(fs, b, &from.node, &to.node);
+	if (!r && from.node.kind == NODE_FOLDER)
+		r = check_not_inside(fs, b, from.node.number, m->new_parent);
+	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, fs->options.limits.accepted_file_types)) {
+		reason_set(why, "accepted_file_types is %.100s", fs->options.limits.accepted_file_types);
+		r = BUCKET_NOT_PERMITTED;
+	}
+	if (!r) {
+		struct node moved = from.node;
+
+		moved.parent = m->new_parent;
+		moved.name = m->new_name;
+		moved.given = slice_equal(m->new_name, m->new_given) ? slice_of(NULL, 0) : m->new_given;
+		moved.changed = fs_now(fs);
+		r = rename_commit(fs, b, &from, exists ? &to : NULL, &moved, replaced);
+	}
+	found_release(&from);
+	found_release(&to);
+	return r;
+}
+
+int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+		uint64_t new_parent, struct slice new_given, bool no_replace, bool *canonical, struct reason *why)
+{
+	char from[name_max], to[name_max];
+	struct renaming m = {parent, new_parent, slice_of(from, 0), slice_of(to, 0), new_given, no_replace};
+	struct file *unsettled, *replaced;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "rename");
+
+	if (!r)
+		r = name_normalise(given, from, &m.name.len);
+	if (!r)
+		r = name_normalise(new_given, to, &m.new_name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, m.name) && slice_equal(new_given, m.new_name);
+	do {
+		unsettled = replaced = NULL;
+		pthread_mutex_lock(&b->lock);
+		r = rename_locked(fs, b, &m, &unsettled, &replaced, why);
+		pthread_mutex_unlock(&b->lock);
+		if (unsettled) {
+			r = file_flush(unsettled);
+			file_put(unsettled);
+		}
+		if (replaced)
+			file_put(replaced);
+	} while (!r && unsettled);
+	return r;
+}
+
+/* ---- changing attributes ---- */
+
+static void apply(struct node *n, const struct tree_change *change, int64_t now)
+{
+	if (change->mode)
+		n->exec = *change->mode & 0111;
+	if (change->accessed)
+		n->accessed = *change->accessed;
+	if (change->modified)
+		n->modified = *change->modified;
+	n->changed = now;
+}
+
+/* Changes a record: in the open file, to be committed with it, or right in the store. `attributes`: has_attributes is
+ * set as well. */
+static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const struct tree_change *change,
+		       bool attributes)
+{
+	struct store_batch batch = {0};
+	struct found found = {0};
+	struct file *f;
+	int r = 0;
+
+	for (;;) {
+		f = file_find(fs, inode_of(b->number, number));
+		if (f)
+			break;
+		pthread_mutex_lock(&b->lock);
+		/* Opened since: then it has a copy of the record, and that is the one to change. */
+		f = file_find(fs, inode_of(b->number, number));
+		if (!f)
+			break;
+		pthread_mutex_unlock(&b->lock);
+		file_put(f);
+	}
+	if (f) {
+		pthread_rwlock_wrlock(&f->lock);
+		apply(&f->node, change, fs_now(fs));
+		f->node.has_attributes |= attributes;
+		f->dirty = true;
+		/* A new file is not listed before it is closed, whatever happens to it until then. */
+		if (!f->pending)
+			r = file_commit(f);
+		pthread_rwlock_unlock(&f->lock);
+		file_put(f);
+		return r;
+	}
+	r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
+	if (!r && !(attributes && found.node.has_attributes)) {
+		struct head head = b->head;
+
+		apply(&found.node, change, fs_now(fs));
+		found.node.has_attributes |= attributes;
+		r = put_record(&found.node, &batch);
+		if (!r)
+			r = bucket_commit(fs, b, &head, &batch);
+	}
+	pthread_mutex_unlock(&b->lock);
+	store_batch_release(&batch);
+	found_release(&found);
+	return r;
+}
+
+int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number,
+	     const struct tree_change *change)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "change attributes");
+
+	if (r)
+		return r;
+	if (number == NODE_FILES) {
+		struct store_batch nothing = {0};
+		struct head head;
+
+		pthread_mutex_lock(&b->lock);
+		head = b->head;
+		if (change->modified)
+			head.files_modified = *change->modified;
+		r = change->modified ? bucket_commit(fs, b, &head, &nothing) : 0;
+		pthread_mutex_unlock(&b->lock);
+		return r;
+	}
+	return change_node(fs, b, number, change, false);
+}
+
+int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number)
+{
+	return change_node(fs, b, number, &(struct tree_change){0}, true);
+}
+
+int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size,
+		  struct reason *why)
+{
+	struct file *f;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "truncate a file");
+
+	if (!r)
+		r = get_file(fs, b, number, &f);
+	if (r)
+		return r;
+	r = file_truncate(f, size, why);
+	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
+	if (!r && !f->pending)
+		r = file_flush(f);
+	file_put(f);
+	return r;
+}
+
+/* ---- listing ---- */
+
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after,
+	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context)
+{
+	struct key_buf key = key_child(parent, after + 1);
+	struct store_cursor *cursor;
+	struct slice k, record;
+	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &k, &record))) {
+		struct node node = {.number = key_child_node_of(k), .parent = parent};
+		struct file *f = NULL;
+		struct attr attr;
+
+		if (!node_decode(&node, record)) {
+			r = -EIO;
+			break;
+		}
+		if (__atomic_load_n(&fs->files.count, __ATOMIC_RELAXED))
+			f = file_find(fs, inode_of(b->number, node.number));
+		if (f) {
+			fill_open(fs, b, f, &attr);
+			file_put(f);
+		} else {
+			fill(fs, b, &node, &attr);
+		}
+		r = each(context, &node, &attr);
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context)
+{
+	struct store_cursor *cursor;
+	struct slice k, record;
+	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("C"), slice_of(NULL, 0), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &k, &record))) {
+		struct node node = {.number = key_child_node_of(k)};
+
+		r = node_decode(&node, record) ? each(context, &node) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}

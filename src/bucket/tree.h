@@ -1,0 +1,65 @@
+/* The tree under files/: finding, making, removing, renaming and listing. Names come as given and are found by their
+ * normalised form (name.h). A parent is NODE_FILES or a folder's number. */
+#pragma once
+
+#include "bucket/bucket.h"
+#include "bucket/file.h"
+
+/* stat of a node, NODE_FILES included. Readers see everything; who may only edit sees files that are their own or that
+ * they have open, and of folders only that they are there. BUCKET_GONE, BUCKET_DENIED. */
+int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr);
+/* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED. */
+int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		struct attr *attr, bool *canonical);
+/* The name as it was given at creation. */
+int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name);
+/* The number of the folder that a node is in. BUCKET_GONE. */
+int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *parent);
+
+enum tree_open_flag {
+	TREE_READ = 1,
+	TREE_WRITE = 2,
+	TREE_TRUNCATE = 4,
+	TREE_APPEND = 8,
+	TREE_EXCLUSIVE = 16, /* tree_create: must not exist */
+};
+
+/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER. */
+int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags,
+	      struct file_open **out, struct reason *why);
+/* Creates and opens, or opens what is there. BUCKET_EXISTS, BUCKET_OVER_QUOTA (max_files), BUCKET_NOT_PERMITTED (a type
+ * that is not accepted), BUCKET_NAME_TOO_LONG. *canonical as in tree_lookup. */
+int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		uint32_t mode, unsigned flags, struct file_open **out, bool *canonical, struct reason *why);
+int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+	       uint64_t *number, bool *canonical, struct reason *why);
+/* unlink, or rmdir with `folder`. BUCKET_IS_FOLDER, BUCKET_NOT_FOLDER, BUCKET_NOT_EMPTY. */
+int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		bool folder, bool *canonical);
+/* rmdir of files/ itself: it is always there, so if it is empty this only ends the inode. */
+int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who);
+int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		uint64_t new_parent, struct slice new_name, bool no_replace, bool *canonical, struct reason *why);
+
+/* What may be set of a node; NULL stays. */
+struct tree_change {
+	const uint32_t *mode; /* only its execute bits */
+	const int64_t *accessed, *modified;
+};
+int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number,
+	     const struct tree_change *change);
+/* truncate(2) by name. */
+int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size,
+		  struct reason *why);
+/* Notes in the record that the node has extended attributes. */
+int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
+
+/* The nodes in a folder whose number is greater than `after`, in the order of numbers, until `each` returns nonzero;
+ * that is returned. New files that were never closed are not listed. */
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after,
+	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context);
+/* Every node of the bucket, in no particular order. */
+int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context);
+
+/* The new files of a folder (0: of the bucket) lose their names. With b->lock held. */
+void tree_unlink_pending(struct bucket *b, uint64_t parent);

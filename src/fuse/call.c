@@ -1,0 +1,120 @@
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/caller.h"
+#include "fuse/frontend.h"
+#include "util/log.h"
+
+static int begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)
+{
+	*c = (struct call){.req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
+	c->fs = c->fe->fs;
+	c->who = caller_of(req);
+	return bucket_get(c->fs, (uint32_t)(inode >> inode_node_bits), &c->b);
+}
+
+bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)
+{
+	int r = begin(c, req, inode, name);
+
+	if (r)
+		fuse_reply_err(req, reply_errno(r));
+	return !r;
+}
+
+bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name)
+{
+	struct call *c = malloc(sizeof(*c));
+	int r = c ? begin(c, req, inode, name) : -ENOMEM;
+
+	if (!r) {
+		*out = c;
+		return true;
+	}
+	free(c);
+	fuse_reply_err(req, reply_errno(r));
+	return false;
+}
+
+void call_release(struct call *c)
+{
+	bucket_put(c->fs, c->b);
+	c->b = NULL;
+}
+
+void call_refused(const struct call *c, int result)
+{
+	if (!c->why.text[0])
+		return;
+	log_limited(LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%.*s errno=%d: %s", c->name, c->who.uid, c->who.pid,
+		    c->b->number ? (int)c->b->name.len : 1, c->b->number ? (const char *)c->b->name.at : "/",
+		    reply_errno(result), c->why.text);
+}
+
+void call_end(struct call *c, int result)
+{
+	if (result)
+		call_refused(c, result);
+	fuse_reply_err(c->req, reply_errno(result));
+	call_release(c);
+}
+
+void call_end_attr(struct call *c, int result, const struct attr *attr)
+{
+	struct stat st;
+
+	if (result) {
+		call_end(c, result);
+		return;
+	}
+	st = reply_stat(attr);
+	fuse_reply_attr(c->req, &st, attr->private || attr->fleeting ? 0 : CACHE_SECONDS);
+	call_release(c);
+}
+
+void call_end_entry(struct call *c, int result, const struct attr *attr, bool canonical)
+{
+	struct fuse_entry_param entry;
+
+	if (result) {
+		call_end(c, result);
+		return;
+	}
+	entry = reply_entry(attr, canonical);
+	fuse_reply_entry(c->req, &entry);
+	call_release(c);
+}
+
+void call_end_written(struct call *c, int result, size_t size)
+{
+	if (result) {
+		call_end(c, result);
+		return;
+	}
+	fuse_reply_write(c->req, size);
+	call_release(c);
+}
+
+void call_end_value(struct call *c, int result, struct buf *value, size_t size)
+{
+	if (result)
+		call_end(c, result);
+	else if (size == 0)
+		fuse_reply_xattr(c->req, value->len);
+	else if (size < value->len)
+		fuse_reply_err(c->req, ERANGE);
+	else
+		fuse_reply_buf(c->req, (char *)value->data, value->len);
+	if (!result)
+		call_release(c);
+	buf_release(value);
+}
+
+int call_attr(struct call *c, struct attr *attr)
+{
+	if (c->node == NODE_BUCKET)
+		return bucket_attr(c->fs, c->b, &c->who, attr);
+	if (c->node == NODE_DATA)
+		return data_attr(c->fs, c->b, &c->who, attr);
+	return call_in_tree(c) ? tree_attr(c->fs, c->b, &c->who, c->node, attr) : BUCKET_GONE;
+}

@@ -1,0 +1,137 @@
+/* The FUSE frontend: what the operations share.
+ *
+ * An operation decodes its request into a `call`, makes one call into the domain and replies once. Requests are served
+ * by whichever thread receives them; what must wait for the disk or for the name service is handed to a thread of its
+ * own (later.h). The kernel is notified from the notifier alone (notify.h). */
+#pragma once
+
+#include "bucket/data.h"
+#include "bucket/file.h"
+#include "bucket/tree.h"
+#include "fuse/lowlevel.h"
+
+/* How long the kernel may keep what only this mount can change; seconds. */
+#define CACHE_SECONDS 86400.0
+
+struct frontend {
+	struct fs *fs;
+	struct fuse_session *session;
+	struct notifier *notifier;
+	struct later *disk;  /* fsync */
+	struct later *names; /* users and groups by name */
+	bool sync_on_close;  /* mount option sync */
+	bool io_uring;       /* in use, as the kernel said */
+
+	pthread_mutex_t lock;
+	struct handle *handles;
+};
+
+/* What fi->fh points at. */
+struct handle {
+	struct handle *previous, *next; /* frontend->lock */
+	struct data_handle *data;       /* one of the two */
+	struct file_open *file;
+};
+
+static inline struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* Takes over what is given, also on failure. */
+int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+void handle_close(struct frontend *fe, struct handle *h);
+/* At the end: commits what was acknowledged and names what is still open. */
+void handle_drain(struct frontend *fe);
+
+/* One request. */
+struct call {
+	fuse_req_t req;
+	struct frontend *fe;
+	struct fs *fs;
+	struct caller who;
+	struct bucket *b;
+	uint64_t node;
+	const char *name; /* of the operation */
+	struct reason why;
+};
+
+/* Finds the bucket. False: it has been replied to. */
+bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* The same for a request that will be answered by another thread: `*out` is on the heap. */
+bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* Each replies once and ends the call. `result` is a verdict or errno; 0 is success. */
+void call_end(struct call *c, int result);
+void call_end_attr(struct call *c, int result, const struct attr *attr);
+void call_end_entry(struct call *c, int result, const struct attr *attr, bool canonical);
+void call_end_written(struct call *c, int result, size_t size);
+/* For getxattr and listxattr: the value, or its size if the caller asked for that. */
+void call_end_value(struct call *c, int result, struct buf *value, size_t size);
+/* Without a reply: it has been sent. */
+void call_release(struct call *c);
+/* Tells of a refusal that nobody would hear of otherwise. */
+void call_refused(const struct call *c, int result);
+
+/* stat of whatever the node is. */
+int call_attr(struct call *c, struct attr *attr);
+
+static inline bool call_is_root(const struct call *c)
+{
+	return c->b->number == 0;
+}
+static inline bool call_in_bucket(const struct call *c)
+{
+	return c->b->number != 0 && c->node == NODE_BUCKET;
+}
+static inline bool call_in_tree(const struct call *c)
+{
+	return c->b->number != 0 && (c->node == NODE_FILES || c->node >= NODE_FIRST);
+}
+
+/* ---- reply.c: the one place that knows errno values ---- */
+
+int reply_errno(int result);
+struct stat reply_stat(const struct attr *attr);
+struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical);
+
+/* ---- the operations, one file a subject ---- */
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
+void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+	       unsigned flags);
+
+void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi);
+void op_fsyncdir(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi);
+
+void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi);
+void op_access(fuse_req_t req, fuse_ino_t inode, int mask);
+void op_statfs(fuse_req_t req, fuse_ino_t inode);
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to,
+			off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags);
+
+void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size);
+void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char *value, size_t size, int flags);
+void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name);
+void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size);
+
+/* All of the above. */
+extern const struct fuse_lowlevel_ops frontend_ops;

@@ -1,0 +1,79 @@
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/frontend.h"
+#include "util/log.h"
+
+static void link_handle(struct frontend *fe, struct handle *h)
+{
+	pthread_mutex_lock(&fe->lock);
+	h->next = fe->handles;
+	if (h->next)
+		h->next->previous = h;
+	fe->handles = h;
+	pthread_mutex_unlock(&fe->lock);
+}
+
+static void unlink_handle(struct frontend *fe, struct handle *h)
+{
+	pthread_mutex_lock(&fe->lock);
+	*(h->previous ? &h->previous->next : &fe->handles) = h->next;
+	if (h->next)
+		h->next->previous = h->previous;
+	pthread_mutex_unlock(&fe->lock);
+}
+
+int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		if (file)
+			file_close(file);
+		data_close(data, NULL);
+		return -ENOMEM;
+	}
+	h->data = data;
+	h->file = file;
+	link_handle(fe, h);
+	fi->fh = (uintptr_t)h;
+	if (data) {
+		/* A snapshot is not what the inode has now: nothing of it belongs into the page cache. */
+		fi->direct_io = 1;
+		fi->noflush = data_is_reader(data);
+	} else {
+		/* Whatever changes the content comes through the page cache. */
+		fi->keep_cache = 1;
+		fi->noflush = !file->writes && !file->file->pending;
+	}
+	return 0;
+}
+
+void handle_close(struct frontend *fe, struct handle *h)
+{
+	unlink_handle(fe, h);
+	if (h->file)
+		file_close(h->file);
+	data_close(h->data, NULL);
+	free(h);
+}
+
+static void name_open(const struct handle *h)
+{
+	const struct bucket *b = h->file ? h->file->file->b : data_bucket(h->data);
+
+	if (h->file)
+		log_warning("still open at the end: %.*s/files, %.*s", (int)b->name.len, (const char *)b->name.at,
+			    (int)h->file->file->node.name.len, h->file->file->name);
+	else
+		log_warning("still open at the end: %.*s/data.json", (int)b->name.len, (const char *)b->name.at);
+}
+
+void handle_drain(struct frontend *fe)
+{
+	for (struct handle *h = fe->handles, *next; h; h = next) {
+		next = h->next;
+		name_open(h);
+		handle_close(fe, h);
+	}
+}

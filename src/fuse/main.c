@@ -1,0 +1,355 @@
+/* Wiring: from the command line to a mounted filesystem and back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fuse/frontend.h"
+#include "fuse/later.h"
+#include "fuse/names.h"
+#include "fuse/notify.h"
+#include "fuse/options.h"
+#include "fuse/place.h"
+#include "fuse/sync.h"
+#include "store/rocksdb.h"
+#include "store/trace.h"
+#include "util/log.h"
+#include "version.h"
+
+enum { drain_seconds = 10 };
+
+/* ---- what the kernel is asked for ---- */
+
+static void want(struct fuse_conn_info *conn, uint64_t capability, bool wanted)
+{
+#if FUSE_USE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+	if (wanted)
+		fuse_set_feature_flag(conn, capability);
+	else
+		fuse_unset_feature_flag(conn, capability);
+#else
+	if (wanted)
+		conn->want |= conn->capable & (unsigned)capability;
+	else
+		conn->want &= ~(unsigned)capability;
+#endif
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct frontend *fe = userdata;
+
+	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+	want(conn, FUSE_CAP_READDIRPLUS, true);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
+	want(conn, FUSE_CAP_DONT_MASK, true);
+	/* Content changes through this mount alone, so the kernel need not guess from times and sizes. */
+	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
+#if HAVE_FUSE_URING
+	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
+	fe->io_uring = fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING) && conn->want_ext & FUSE_CAP_OVER_IO_URING;
+#endif
+	conn->time_gran = 1;
+	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
+		 fuse_pkgversion(), fe->io_uring ? "io_uring" : "classic channel");
+}
+
+/* Whether the kernel's fuse module has io_uring switched on. */
+static bool uring_enabled(void)
+{
+	FILE *file = fopen("/sys/module/fuse/parameters/enable_uring", "re");
+	int c = file ? fgetc(file) : 'N';
+
+	if (file)
+		fclose(file);
+	return c == 'Y' || c == '1';
+}
+
+static bool others_allowed(void)
+{
+	FILE *file = geteuid() == 0 ? NULL : fopen("/etc/fuse.conf", "re");
+	char line[256];
+	bool allowed = geteuid() == 0;
+
+	while (file && !allowed && fgets(line, sizeof(line), file))
+		allowed = strncmp(line, "user_allow_other", 16) == 0;
+	if (file)
+		fclose(file);
+	return allowed;
+}
+
+static int session_options(struct options *o)
+{
+	char *name = NULL;
+	int r = 0;
+
+	/* The store's path is what mount and df show; a comma in it would end the option. */
+	if (asprintf(&name, "fsname=%s,subtype=bucketfs", o->store) < 0)
+		return -ENOMEM;
+	for (char *c = name + 7; *c && c < name + 7 + strlen(o->store); c++)
+		if (*c == ',' || *c == '\\')
+			*c = '_';
+	r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, name);
+	if (!r && others_allowed())
+		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "allow_other");
+	if (!r && o->debug)
+		r = fuse_opt_add_arg(&o->args, "-d");
+#if HAVE_FUSE_URING
+	if (!r && o->io_uring != URING_OFF && uring_enabled())
+		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "io_uring");
+#endif
+	free(name);
+	if (!r && o->io_uring == URING_ON && !(HAVE_FUSE_URING && uring_enabled()))
+		log_warning("io_uring is not available: echo Y > /sys/module/fuse/parameters/enable_uring, and build with "
+			    "libfuse 3.18; going on without");
+	return r ? -ENOMEM : 0;
+}
+
+/* ---- the life of a mount ---- */
+
+struct mount {
+	struct options *options;
+	struct store *store;
+	struct frontend fe;
+	int ready; /* where to tell the waiting parent, or -1 */
+	bool mounted;
+};
+
+static bool holder_leaves(void *context, const char *holder)
+{
+	const char *at = strstr(holder, "mounted at ");
+
+	(void)context;
+	/* After umount returns, its daemon still has to close the store. */
+	return at && !place_is_mounted(at + 11);
+}
+
+static void trace_line(void *context, const char *text)
+{
+	(void)context;
+	log_line(LOG_LEVEL_INFO, "%s", text);
+}
+
+static int open_store(struct mount *m, struct reason *why)
+{
+	char holder[4200];
+	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves};
+	struct store *traced;
+	int r;
+
+	snprintf(holder, sizeof(holder), "process %d, mounted at %s", getpid(), m->options->mountpoint);
+	r = rocksdb_store_open(&m->store, m->options->store, &options, why);
+	if (!r && m->options->trace) {
+		r = trace_store_open(&traced, m->store, trace_line, NULL);
+		if (!r)
+			m->store = traced;
+	}
+	return r;
+}
+
+static int open_fs(struct mount *m, struct reason *why)
+{
+	struct fs_options options = {
+		.limits = m->options->limits,
+		.names = &names_system,
+		.clock = clock_system,
+		.mount_uid = getuid(),
+		.squash_root = m->options->squash_root,
+	};
+	int r = fs_open(&m->fe.fs, m->store, &options);
+
+	if (r)
+		reason_set(why, "store %s: %s: it may be damaged; restore it from a backup", m->options->store, strerror(-r));
+	return r;
+}
+
+static int start_session(struct mount *m, struct reason *why)
+{
+	struct frontend *fe = &m->fe;
+	struct fuse_lowlevel_ops ops = frontend_ops;
+	int r = session_options(m->options);
+
+	ops.init = op_init;
+	fe->sync_on_close = m->options->sync;
+	pthread_mutex_init(&fe->lock, NULL);
+	if (r)
+		return r;
+	fe->session = fuse_session_new(&m->options->args, &ops, sizeof(ops), fe);
+	if (!fe->session) {
+		reason_set(why, "libfuse refuses these options; see bucketfs --help");
+		return -EINVAL;
+	}
+	r = notifier_new(&fe->notifier, fe->session);
+	if (!r)
+		r = later_new(&fe->disk, "disk", sync_finish, fe);
+	if (!r)
+		r = later_new(&fe->names, "names", NULL, NULL);
+	if (r)
+		return r;
+	if (fuse_set_signal_handlers(fe->session)) {
+		reason_set(why, "cannot handle signals");
+		return -EINVAL;
+	}
+	if (fuse_session_mount(fe->session, m->options->mountpoint)) {
+		reason_set(why, "cannot mount at %s (is /dev/fuse there, and are you root?)", m->options->mountpoint);
+		return -EPERM;
+	}
+	m->mounted = true;
+	return 0;
+}
+
+static void tell_ready(struct mount *m)
+{
+	int null;
+
+	if (m->ready < 0)
+		return;
+	if (write(m->ready, "", 1) != 1)
+		log_warning("nobody waits for the mount any more");
+	close(m->ready);
+	m->ready = -1;
+	/* From here on only the log speaks; the terminal may go away. */
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3; fd++)
+		if (fd < 2 || m->options->log_target != LOG_TARGET_STDERR)
+			dup2(null, fd);
+	if (null > 2)
+		close(null);
+}
+
+/* If the end takes longer than it may, something hangs: leave all the same. What was acknowledged is in the store's
+ * log, and a store is opened after a crash like after anything else. */
+static void drain_too_long(int signal)
+{
+	static const char text[] = "bucketfs: error: leaving did not end within its time: ended it\n";
+
+	(void)signal;
+	if (write(2, text, sizeof(text) - 1) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+static void stop(struct mount *m)
+{
+	struct frontend *fe = &m->fe;
+
+	signal(SIGALRM, drain_too_long);
+	alarm(drain_seconds);
+	if (fe->session && m->mounted)
+		fuse_session_unmount(fe->session);
+	later_free(fe->names);
+	later_free(fe->disk);
+	notifier_free(fe->notifier);
+	handle_drain(fe);
+	if (fe->session) {
+		fuse_remove_signal_handlers(fe->session);
+		fuse_session_destroy(fe->session);
+	}
+	fs_close(fe->fs);
+	if (m->store && store_sync(m->store))
+		log_error("the last commits are not on the disk yet");
+	store_close(m->store);
+	alarm(0);
+}
+
+static int serve(struct mount *m)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int r;
+
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_max_threads(config, 16);
+	fuse_loop_cfg_set_idle_threads(config, 16);
+	r = fuse_session_loop_mt(m->fe.session, config);
+	fuse_loop_cfg_destroy(config);
+	log_info("leaving %s", m->options->mountpoint);
+	/* Above 0 is the signal that ended it, which is as good an end as any. */
+	return r < 0 ? r : 0;
+}
+
+static int run(struct options *o, int ready)
+{
+	struct mount m = {.options = o, .ready = ready};
+	struct reason why = {""};
+	int r = open_store(&m, &why);
+
+	if (!r)
+		r = open_fs(&m, &why);
+	if (!r)
+		r = start_session(&m, &why);
+	if (r) {
+		fprintf(stderr, "bucketfs: %s\n", *why.text ? why.text : strerror(-r));
+	} else {
+		tell_ready(&m);
+		log_info("store %s mounted at %s", o->store, o->mountpoint);
+		r = serve(&m);
+	}
+	stop(&m);
+	return r ? 1 : 0;
+}
+
+/* The parent waits until the mount is there, so that whoever started it can go on to use it. RocksDB has threads of its
+ * own: everything is made in the child. */
+static int run_in_background(struct options *o)
+{
+	int pipes[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC)) {
+		perror("bucketfs: pipe");
+		return 1;
+	}
+	pid = fork();
+	if (pid < 0) {
+		perror("bucketfs: fork");
+		return 1;
+	}
+	if (pid) {
+		close(pipes[1]);
+		return read(pipes[0], &byte, 1) == 1 ? 0 : 1;
+	}
+	close(pipes[0]);
+	setsid();
+	return run(o, pipes[1]);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct reason why;
+	int r = options_parse(&o, argc, argv);
+
+	if (r) {
+		options_release(&o);
+		return 1;
+	}
+	if (o.help) {
+		options_help();
+	} else if (o.version) {
+		printf("bucketfs %s (store format %d, libfuse %s)\n", BUCKETFS_VERSION, rocksdb_store_format,
+		       fuse_pkgversion());
+	} else {
+		signal(SIGPIPE, SIG_IGN);
+		umask(022);
+		log_open(o.log_target, o.log_level);
+		if (place_prepare(&o.store, &o.mountpoint, &why)) {
+			fprintf(stderr, "bucketfs: %s\n", why.text);
+			r = 1;
+		} else if (chdir("/")) {
+			r = 1;
+		} else {
+			r = o.foreground ? run(&o, -1) : run_in_background(&o);
+		}
+	}
+	options_release(&o);
+	return r;
+}

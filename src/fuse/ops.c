@@ -1,0 +1,36 @@
+#include "fuse/frontend.h"
+
+const struct fuse_lowlevel_ops frontend_ops = {
+	.lookup = op_lookup,
+	.mkdir = op_mkdir,
+	.mknod = op_mknod,
+	.symlink = op_symlink,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.fsyncdir = op_fsyncdir,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.access = op_access,
+	.statfs = op_statfs,
+	.create = op_create,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.release = op_release,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+	.getxattr = op_getxattr,
+	.setxattr = op_setxattr,
+	.removexattr = op_removexattr,
+	.listxattr = op_listxattr,
+	/* No getlk, setlk, flock: the kernel's own locks are right for a filesystem of one host, and requests over
+	 * io_uring cannot be interrupted. No forget: inode numbers are permanent, there is nothing to count. */
+};

@@ -1,0 +1,157 @@
+/* Operations on attributes. */
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "fuse/frontend.h"
+
+void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct call c;
+	struct attr attr;
+
+	(void)fi;
+	if (!call_begin(&c, req, inode, "getattr"))
+		return;
+	call_end_attr(&c, call_attr(&c, &attr), &attr);
+}
+
+static int64_t time_of(const struct timespec *t, bool now, int64_t present)
+{
+	return now ? present : (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static int set_data(struct call *c, const struct stat *st, int set, struct handle *h)
+{
+	int64_t present = fs_now(c->fs), modified = time_of(&st->st_mtim, set & FUSE_SET_ATTR_MTIME_NOW, present);
+	struct attr attr;
+	int r = bucket_check(c->fs, c->b, &c->who, PRIVILEGE_EDIT, "change data.json");
+
+	if (!r && set & FUSE_SET_ATTR_SIZE) {
+		if (h && h->data)
+			return data_truncate(h->data, (uint64_t)st->st_size, &c->why);
+		/* By name: an empty patch changes nothing, and to cut a document elsewhere makes no sense. */
+		r = data_attr(c->fs, c->b, &c->who, &attr);
+		if (!r && st->st_size && (uint64_t)st->st_size != attr.size) {
+			reason_set(&c->why, "data.json can be truncated to nothing only, which changes nothing");
+			r = BUCKET_INVALID;
+		}
+	}
+	/* The kernel sends a time along with a truncation; the merge sets the right one. */
+	if (!r && set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW) && !(set & FUSE_SET_ATTR_SIZE))
+		r = data_touch(c->fs, c->b, &c->who, modified);
+	return r;
+}
+
+static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h)
+{
+	int64_t present = fs_now(c->fs);
+	int64_t accessed = time_of(&st->st_atim, set & FUSE_SET_ATTR_ATIME_NOW, present);
+	int64_t modified = time_of(&st->st_mtim, set & FUSE_SET_ATTR_MTIME_NOW, present);
+	uint32_t mode = st->st_mode;
+	struct tree_change change = {
+		set & FUSE_SET_ATTR_MODE ? &mode : NULL,
+		set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW) ? &accessed : NULL,
+		set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW) ? &modified : NULL,
+	};
+	int r = 0;
+
+	if (set & FUSE_SET_ATTR_SIZE) {
+		if (h && h->file)
+			r = h->file->writes ? file_truncate(h->file->file, (uint64_t)st->st_size, &c->why) :
+					      BUCKET_WRONG_HANDLE;
+		else
+			r = tree_truncate(c->fs, c->b, &c->who, c->node, (uint64_t)st->st_size, &c->why);
+	}
+	if (r || !(change.mode || change.accessed || change.modified || !(set & FUSE_SET_ATTR_SIZE)))
+		return r;
+	return tree_set(c->fs, c->b, &c->who, c->node, &change);
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi)
+{
+	struct handle *h = fi ? handle_of(fi) : NULL;
+	struct call c;
+	struct attr attr;
+	bool changed;
+	int r;
+
+	if (!call_begin(&c, req, inode, "setattr"))
+		return;
+	if (c.node == NODE_DATA)
+		r = set_data(&c, st, set, h);
+	else if (call_in_tree(&c))
+		r = set_tree(&c, st, set, h);
+	else
+		/* A bucket's mode and times are what its ACL and its content make them. */
+		r = bucket_check(c.fs, c.b, &c.who, PRIVILEGE_EDIT, "change attributes");
+	changed = !r;
+	if (changed)
+		r = call_attr(&c, &attr);
+	/* An editor who may not read is told that it worked. The kernel wants the attributes all the same, and the right
+	 * ones, for it shares them with those who may. */
+	if (r == BUCKET_DENIED && changed) {
+		c.who.uid = c.b->head.owner;
+		r = call_attr(&c, &attr);
+	}
+	call_end_attr(&c, r, &attr);
+}
+
+static int check_access(struct call *c, int mask)
+{
+	enum privilege writing = call_is_root(c) ? PRIVILEGE_CREATE : PRIVILEGE_EDIT;
+	struct attr attr;
+	int r = 0;
+
+	if (mask & R_OK && !call_is_root(c))
+		r = bucket_check(c->fs, c->b, &c->who, PRIVILEGE_READ, "read");
+	if (!r && mask & W_OK)
+		r = bucket_check(c->fs, c->b, &c->who, writing, "write");
+	if (!r && !call_is_root(c))
+		r = bucket_check_enter(c->fs, c->b, &c->who, "look inside");
+	if (!r && mask & X_OK && c->node != NODE_BUCKET) {
+		r = call_attr(c, &attr);
+		if (!r && S_ISREG(attr.mode) && !(attr.mode & 0111))
+			r = BUCKET_DENIED;
+	}
+	return r;
+}
+
+void op_access(fuse_req_t req, fuse_ino_t inode, int mask)
+{
+	struct call c;
+
+	if (call_begin(&c, req, inode, "access"))
+		call_end(&c, check_access(&c, mask));
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t inode)
+{
+	struct call c;
+	struct store_usage usage;
+	uint64_t reserve;
+	int r;
+
+	if (!call_begin(&c, req, inode, "statfs"))
+		return;
+	r = store_usage(c.fs->store, &usage);
+	if (r) {
+		call_end(&c, r);
+		return;
+	}
+	reserve = usage.total_bytes / 1000 * c.fs->options.limits.reserve_permille;
+	struct statvfs v = {
+		.f_bsize = 4096,
+		.f_frsize = 4096,
+		.f_blocks = usage.total_bytes / 4096,
+		.f_bfree = usage.free_bytes / 4096,
+		.f_bavail = (usage.available_bytes > reserve ? usage.available_bytes - reserve : 0) / 4096,
+		.f_files = usage.total_nodes,
+		.f_ffree = usage.free_nodes,
+		.f_favail = usage.free_nodes,
+		.f_namemax = name_max,
+	};
+	fuse_reply_statfs(req, &v);
+	call_release(&c);
+}

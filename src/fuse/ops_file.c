@@ -1,0 +1,311 @@
+/* Operations on open files: data.json and what is in files/. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fuse/frontend.h"
+#include "fuse/notify.h"
+#include "fuse/sync.h"
+#include "util/log.h"
+
+/* ---- opening ---- */
+
+static unsigned data_flags(int flags)
+{
+	int mode = flags & O_ACCMODE;
+
+	return (mode != O_WRONLY ? DATA_READ : 0) | (mode != O_RDONLY ? DATA_WRITE : 0) |
+	       (flags & O_TRUNC ? DATA_TRUNCATE : 0) | (flags & O_APPEND ? DATA_APPEND : 0);
+}
+
+static unsigned tree_flags(int flags)
+{
+	int mode = flags & O_ACCMODE;
+
+	return (mode != O_WRONLY ? TREE_READ : 0) | (mode != O_RDONLY ? TREE_WRITE : 0) |
+	       (flags & O_TRUNC ? TREE_TRUNCATE : 0) | (flags & O_APPEND ? TREE_APPEND : 0) |
+	       (flags & O_EXCL ? TREE_EXCLUSIVE : 0);
+}
+
+static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
+{
+	struct data_handle *data;
+	int r = data_open(c->fs, c->b, &c->who, flags, &data);
+
+	return r ? r : handle_new(c->fe, data, NULL, fi);
+}
+
+static int open_tree(struct call *c, struct fuse_file_info *fi)
+{
+	struct file_open *file;
+	int r = tree_open(c->fs, c->b, &c->who, c->node, tree_flags(fi->flags), &file, &c->why);
+
+	return r ? r : handle_new(c->fe, NULL, file, fi);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct call c;
+	struct attr attr;
+	int r;
+
+	if (!call_begin(&c, req, inode, "open"))
+		return;
+	if (c.node == NODE_DATA) {
+		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
+		r = data_attr(c.fs, c.b, &c.who, &attr);
+		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi->flags), fi);
+	} else {
+		r = call_in_tree(&c) ? open_tree(&c, fi) : BUCKET_IS_FOLDER;
+	}
+	if (r) {
+		call_end(&c, r);
+		return;
+	}
+	/* If the open was interrupted meanwhile, nobody will ever close it. */
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_close(c.fe, handle_of(fi));
+	call_release(&c);
+}
+
+static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
+{
+	unsigned created = 0;
+	int r = data_attr(c->fs, c->b, &c->who, attr);
+
+	if (!r && fi->flags & O_EXCL)
+		return BUCKET_EXISTS;
+	if (r == BUCKET_ABSENT) {
+		r = data_create(c->fs, c->b, &c->who);
+		created = DATA_CREATED;
+	}
+	c->node = NODE_DATA;
+	if (!r)
+		r = open_data(c, data_flags(fi->flags) | created, fi);
+	return r ? r : data_attr(c->fs, c->b, &c->who, attr);
+}
+
+static int create_tree(struct call *c, const char *name, mode_t mode, struct fuse_file_info *fi, struct attr *attr,
+		       bool *canonical)
+{
+	struct file_open *file;
+	uint64_t inode;
+	int r = tree_create(c->fs, c->b, &c->who, c->node, slice_str(name), mode, tree_flags(fi->flags), &file, canonical,
+			    &c->why);
+
+	if (r)
+		return r;
+	if (!*canonical)
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), false);
+	inode = file->file->inode;
+	r = handle_new(c->fe, NULL, file, fi);
+	if (r)
+		return r;
+	/* Whoever created it has it open, so they may see it even where they may not read. */
+	r = tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
+	if (r)
+		handle_close(c->fe, handle_of(fi));
+	return r;
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fuse_entry_param entry;
+	struct call c;
+	struct attr attr;
+	bool canonical = true;
+	int r = BUCKET_NOT_PERMITTED;
+
+	if (!call_begin(&c, req, parent, "create"))
+		return;
+	if (call_in_tree(&c))
+		r = create_tree(&c, name, mode, fi, &attr, &canonical);
+	else if (call_in_bucket(&c) && slice_equal(slice_str(name), slice_str("data.json")))
+		r = create_data(&c, fi, &attr);
+	else if (call_in_bucket(&c) && slice_equal(slice_str(name), slice_str("files")))
+		r = BUCKET_IS_FOLDER;
+	else
+		reason_set(&c.why, call_is_root(&c) ? "the root of the mount holds buckets only: make one with mkdir" :
+						      "a bucket holds data.json and files/ and nothing else: put files into files/");
+	if (r) {
+		call_end(&c, r);
+		return;
+	}
+	entry = reply_entry(&attr, canonical);
+	if (fuse_reply_create(req, &entry, fi) == -ENOENT)
+		handle_close(c.fe, handle_of(fi));
+	call_release(&c);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct frontend *fe = fuse_req_userdata(req);
+
+	(void)inode;
+	handle_close(fe, handle_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+/* ---- reading and writing ---- */
+
+static void reply_bytes(fuse_req_t req, int r, struct buf *bytes)
+{
+	if (r)
+		fuse_reply_err(req, reply_errno(r));
+	else
+		fuse_reply_buf(req, (char *)bytes->data, bytes->len);
+	buf_release(bytes);
+}
+
+static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
+{
+	struct fuse_bufvec from = FUSE_BUFVEC_INIT(0);
+	struct file_span span;
+	struct buf copy = {0};
+	size_t got = 0;
+	int r = file_read_begin(f, at, size, &span);
+
+	if (r) {
+		fuse_reply_err(req, reply_errno(r));
+		return;
+	}
+	if (span.bytes || span.len == 0) {
+		fuse_reply_buf(req, span.bytes, span.len);
+		file_read_end(f);
+	} else if (span.fd >= 0) {
+		from.buf[0].size = span.len;
+		from.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
+		from.buf[0].fd = span.fd;
+		from.buf[0].pos = (off_t)at;
+		fuse_reply_data(req, &from, 0);
+		file_read_end(f);
+	} else {
+		file_read_end(f);
+		r = buf_resize(&copy, span.len);
+		if (!r)
+			r = file_read(f, at, copy.data, span.len, &got);
+		copy.len = got;
+		reply_bytes(req, r, &copy);
+	}
+}
+
+void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct buf bytes = {0};
+
+	(void)inode;
+	if (h->file)
+		read_file(req, h->file->file, (uint64_t)at, size);
+	else
+		reply_bytes(req, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct reason why = {""};
+	struct call c;
+	int r;
+
+	if (h->file)
+		r = file_write(h->file, (uint64_t)at, slice_of(bytes, size), &why);
+	else
+		r = data_write(h->data, (uint64_t)at, slice_of(bytes, size), &why);
+	if (!r) {
+		fuse_reply_write(req, size);
+	} else if (call_begin(&c, req, inode, "write")) {
+		c.why = why;
+		call_end(&c, r);
+	}
+}
+
+/* One close(2) of one descriptor; there may be several. */
+void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	struct handle *h = handle_of(fi);
+	struct call c;
+	int r;
+
+	if (h->file && !h->file->writes && !h->file->file->pending) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	if (fe->sync_on_close) {
+		sync_flush_later(req, inode, h);
+		return;
+	}
+	if (!call_begin(&c, req, inode, "close"))
+		return;
+	r = h->file ? file_flush(h->file->file) : data_flush(h->data, &c.why);
+	call_end(&c, r ? sync_flush_result(&c, h, r) : 0);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi)
+{
+	(void)datasync;
+	sync_later(req, inode, handle_of(fi));
+}
+
+/* ---- the rest ---- */
+
+void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct call c;
+	int r = BUCKET_UNSUPPORTED;
+
+	if (!call_begin(&c, req, inode, "fallocate"))
+		return;
+	if (!h->file)
+		reason_set(&c.why, "data.json has no space to be allocated");
+	else if (!h->file->writes)
+		r = BUCKET_WRONG_HANDLE;
+	else if (mode == 0 || mode == FALLOC_FL_KEEP_SIZE)
+		r = file_allocate(h->file->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
+	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+		r = file_punch(h->file->file, (uint64_t)at, (uint64_t)len);
+	call_end(&c, r);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct call c;
+	uint64_t found = 0;
+	int r = BUCKET_INVALID;
+
+	if (!call_begin(&c, req, inode, "lseek"))
+		return;
+	if (h->file && (whence == SEEK_DATA || whence == SEEK_HOLE))
+		r = file_seek(h->file->file, (uint64_t)at, whence, &found);
+	if (r) {
+		call_end(&c, r);
+		return;
+	}
+	fuse_reply_lseek(req, (off_t)found);
+	call_release(&c);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to,
+			off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
+{
+	/* One request should not keep its thread for long; who wants more asks again. */
+	enum { most = 4 << 20 };
+	struct handle *source = handle_of(from_fi), *target = handle_of(to_fi);
+	struct call c;
+	size_t copied = 0;
+	int r = BUCKET_UNSUPPORTED;
+
+	(void)from, (void)flags;
+	if (!call_begin(&c, req, to, "copy_file_range"))
+		return;
+	/* With data.json on either side the kernel reads and writes instead. */
+	if (source->file && target->file)
+		r = file_copy(source->file->file, (uint64_t)from_at, target->file, (uint64_t)to_at, len < most ? len : most,
+			      &copied, &c.why);
+	call_end_written(&c, r, copied);
+}

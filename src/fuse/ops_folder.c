@@ -1,0 +1,175 @@
+/* Listing folders. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "fuse/frontend.h"
+#include "fuse/sync.h"
+
+/* A folder's cookies: 1 and 2 are . and .., then each entry has its own number, which is stable under change. Buckets
+ * are counted from 1 and files from NODE_FIRST, so buckets are moved up. */
+enum { cookie_dot = 1, cookie_dotdot = 2, cookie_data = 3, cookie_files = 4, cookie_bucket = 16 };
+
+struct listing {
+	struct call *c;
+	char *buffer;
+	size_t size, used;
+	bool plus;
+};
+
+static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
+{
+	struct fuse_entry_param entry = reply_entry(attr, true);
+	char text[name_max + 1];
+	size_t len;
+
+	memcpy(text, name.at, name.len);
+	text[name.len] = 0;
+	/* A folder's own entry must not count as a lookup; the kernel sees to that for . and .. by their names. */
+	if (l->plus)
+		len = fuse_add_direntry_plus(l->c->req, l->buffer + l->used, l->size - l->used, text, &entry, cookie);
+	else
+		len = fuse_add_direntry(l->c->req, l->buffer + l->used, l->size - l->used, text, &entry.attr, cookie);
+	if (len > l->size - l->used)
+		return 1;
+	l->used += len;
+	return 0;
+}
+
+static int add_dots(struct listing *l, off_t at, uint64_t parent)
+{
+	struct attr dot = {.inode = inode_of(l->c->b->number, l->c->node), .mode = S_IFDIR, .private = true};
+	int r = 0;
+
+	if (at < cookie_dot)
+		r = add(l, slice_str("."), &dot, cookie_dot);
+	dot.inode = parent;
+	if (!r && at < cookie_dotdot)
+		r = add(l, slice_str(".."), &dot, cookie_dotdot);
+	return r;
+}
+
+static int add_bucket(void *context, uint32_t number, struct slice name)
+{
+	struct listing *l = context;
+	struct attr attr = {.inode = inode_of(number, NODE_BUCKET), .mode = S_IFDIR};
+	struct bucket *b;
+	int r;
+
+	if (l->plus) {
+		r = bucket_get(l->c->fs, number, &b);
+		if (r == BUCKET_GONE)
+			return 0;
+		if (!r) {
+			r = bucket_attr(l->c->fs, b, &l->c->who, &attr);
+			bucket_put(l->c->fs, b);
+		}
+		if (r)
+			return r == BUCKET_GONE ? 0 : r;
+	}
+	return add(l, name, &attr, (off_t)number + cookie_bucket);
+}
+
+static int list_root(struct listing *l, off_t at)
+{
+	int r = add_dots(l, at, FUSE_ROOT_ID);
+
+	return r ? r : bucket_list(l->c->fs, at > cookie_bucket ? (uint32_t)(at - cookie_bucket) : 0, add_bucket, l);
+}
+
+static int list_bucket(struct listing *l, off_t at)
+{
+	struct attr attr;
+	int r = add_dots(l, at, FUSE_ROOT_ID);
+
+	if (!r && at < cookie_data) {
+		r = data_attr(l->c->fs, l->c->b, &l->c->who, &attr);
+		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str("data.json"), &attr, cookie_data);
+	}
+	if (!r && at < cookie_files) {
+		r = tree_attr(l->c->fs, l->c->b, &l->c->who, NODE_FILES, &attr);
+		if (!r)
+			r = add(l, slice_str("files"), &attr, cookie_files);
+	}
+	return r;
+}
+
+static int add_node(void *context, const struct node *node, const struct attr *attr)
+{
+	return add(context, node->name, attr, (off_t)node->number);
+}
+
+static int list_tree(struct listing *l, off_t at)
+{
+	uint64_t parent = NODE_BUCKET;
+	int r = 0;
+
+	if (at < cookie_dotdot && l->c->node != NODE_FILES)
+		r = tree_parent(l->c->fs, l->c->b, l->c->node, &parent);
+	if (!r)
+		r = add_dots(l, at, inode_of(l->c->b->number, parent));
+	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, add_node, l);
+}
+
+static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus)
+{
+	struct call c;
+	struct listing l = {&c, NULL, size, 0, plus};
+	int r;
+
+	if (!call_begin(&c, req, inode, "readdir"))
+		return;
+	l.buffer = malloc(size);
+	if (!l.buffer)
+		r = -ENOMEM;
+	else if (call_is_root(&c))
+		r = list_root(&l, at);
+	else
+		r = c.node == NODE_BUCKET ? list_bucket(&l, at) : list_tree(&l, at);
+	/* 1 means the buffer is full. What was found before an error is given; the error comes with the next call. */
+	if (r == 1 || (r && l.used))
+		r = 0;
+	if (r) {
+		call_end(&c, r);
+	} else {
+		fuse_reply_buf(req, l.buffer, l.used);
+		call_release(&c);
+	}
+	free(l.buffer);
+}
+
+void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct call c;
+	int r = 0;
+
+	if (!call_begin(&c, req, inode, "opendir"))
+		return;
+	/* Everybody may see which buckets there are. */
+	if (!call_is_root(&c))
+		r = bucket_check(c.fs, c.b, &c.who, PRIVILEGE_READ, "list a folder");
+	if (r) {
+		call_end(&c, r);
+		return;
+	}
+	fuse_reply_open(req, fi);
+	call_release(&c);
+}
+
+void op_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	(void)fi;
+	list(req, inode, size, at, false);
+}
+
+void op_readdirplus(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	(void)fi;
+	list(req, inode, size, at, true);
+}
+
+void op_fsyncdir(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi)
+{
+	(void)datasync, (void)fi;
+	sync_later(req, inode, NULL);
+}

@@ -1,0 +1,271 @@
+/* Operations on names: looking them up, making, removing and moving them. */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "fuse/frontend.h"
+#include "fuse/notify.h"
+
+static const struct slice data_name = {"data.json", 9}, files_name = {"files", 5};
+
+static bool is(const char *name, struct slice fixed)
+{
+	return slice_equal(slice_str(name), fixed);
+}
+
+/* ---- lookup ---- */
+
+static int lookup(struct call *c, struct slice name, struct attr *attr, bool *canonical)
+{
+	struct bucket *b;
+	int r;
+
+	*canonical = true;
+	if (call_is_root(c)) {
+		r = bucket_lookup(c->fs, name, &b);
+		if (r)
+			return r;
+		r = bucket_attr(c->fs, b, &c->who, attr);
+		bucket_put(c->fs, b);
+		return r;
+	}
+	if (c->node == NODE_BUCKET) {
+		r = bucket_check_enter(c->fs, c->b, &c->who, "look inside");
+		if (r)
+			return r;
+		if (slice_equal(name, data_name))
+			return data_attr(c->fs, c->b, &c->who, attr);
+		return slice_equal(name, files_name) ? tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr) : BUCKET_ABSENT;
+	}
+	return tree_lookup(c->fs, c->b, &c->who, c->node, name, attr, canonical);
+}
+
+/* "There is no such name", which the kernel may keep if it will learn of its appearance. */
+static void end_absent(struct call *c, fuse_ino_t parent, struct slice name, bool canonical)
+{
+	struct fuse_entry_param none = {.entry_timeout = CACHE_SECONDS};
+
+	if (!canonical || !call_in_tree(c) || bucket_is_private(c->fs, c->b) ||
+	    !notifier_keep_absent(c->fe->notifier, parent, name)) {
+		call_end(c, BUCKET_ABSENT);
+		return;
+	}
+	fuse_reply_entry(c->req, &none);
+	call_release(c);
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct call c;
+	struct attr attr;
+	bool canonical;
+	int r;
+
+	if (!call_begin(&c, req, parent, "lookup"))
+		return;
+	r = lookup(&c, slice_str(name), &attr, &canonical);
+	if (r == BUCKET_ABSENT)
+		end_absent(&c, parent, slice_str(name), canonical);
+	else
+		call_end_entry(&c, r, &attr, canonical);
+}
+
+/* ---- making ---- */
+
+static int mkdir_root(struct call *c, struct slice name, struct attr *attr)
+{
+	struct bucket *b;
+	int r = bucket_create(c->fs, &c->who, name, &b);
+
+	if (r == BUCKET_INVALID)
+		reason_set(&c->why, "a bucket's name is made of a-z, 0-9 and _");
+	if (r)
+		return r;
+	r = bucket_attr(c->fs, b, &c->who, attr);
+	bucket_put(c->fs, b);
+	return r;
+}
+
+static int mkdir_tree(struct call *c, struct slice name, struct attr *attr, bool *canonical)
+{
+	uint64_t number;
+	int r = tree_mkdir(c->fs, c->b, &c->who, c->node, name, &number, canonical, &c->why);
+
+	if (r)
+		return r;
+	if (!*canonical)
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), name, false);
+	return tree_attr(c->fs, c->b, &c->who, number, attr);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct call c;
+	struct attr attr;
+	bool canonical = true;
+	int r;
+
+	(void)mode;
+	if (!call_begin(&c, req, parent, "mkdir"))
+		return;
+	if (call_is_root(&c)) {
+		r = mkdir_root(&c, slice_str(name), &attr);
+	} else if (call_in_bucket(&c)) {
+		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put folders into files/");
+		r = is(name, data_name) || is(name, files_name) ? BUCKET_EXISTS : BUCKET_NOT_PERMITTED;
+	} else {
+		r = mkdir_tree(&c, slice_str(name), &attr, &canonical);
+	}
+	call_end_entry(&c, r, &attr, canonical);
+}
+
+static int mknod_tree(struct call *c, struct slice name, uint32_t mode, struct attr *attr, bool *canonical)
+{
+	struct file_open *h;
+	uint64_t inode;
+	int r = tree_create(c->fs, c->b, &c->who, c->node, name, mode, TREE_WRITE | TREE_EXCLUSIVE, &h, canonical, &c->why);
+
+	if (r)
+		return r;
+	if (!*canonical)
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), name, false);
+	/* Nobody has it open, so nobody will close it. */
+	r = file_flush(h->file);
+	inode = h->file->inode;
+	file_close(h);
+	return r ? r : tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+	struct call c;
+	struct attr attr;
+	bool canonical = true;
+	int r;
+
+	(void)device;
+	if (!call_begin(&c, req, parent, "mknod"))
+		return;
+	if (S_ISREG(mode) && call_in_tree(&c)) {
+		r = mknod_tree(&c, slice_str(name), mode, &attr, &canonical);
+	} else {
+		reason_set(&c.why, "only plain files and folders, and only in files/");
+		r = BUCKET_NOT_PERMITTED;
+	}
+	call_end_entry(&c, r, &attr, canonical);
+}
+
+static void not_permitted(fuse_req_t req, fuse_ino_t parent, const char *name, const char *reason)
+{
+	struct call c;
+
+	if (!call_begin(&c, req, parent, name))
+		return;
+	reason_set(&c.why, "%s", reason);
+	call_end(&c, BUCKET_NOT_PERMITTED);
+}
+
+void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	(void)link, (void)name;
+	not_permitted(req, parent, "symlink", "there are no symbolic links in a bucket");
+}
+
+void op_link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char *name)
+{
+	(void)inode, (void)name;
+	not_permitted(req, parent, "link", "there are no hard links in a bucket");
+}
+
+/* ---- removing ---- */
+
+static int remove_tree(struct call *c, struct slice name, bool folder)
+{
+	bool canonical = true;
+	int r = tree_unlink(c->fs, c->b, &c->who, c->node, name, folder, &canonical);
+
+	if (!r && !canonical)
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), name, true);
+	return r;
+}
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, parent, "unlink"))
+		return;
+	if (call_in_tree(&c))
+		r = remove_tree(&c, slice_str(name), false);
+	else if (call_in_bucket(&c) && is(name, data_name))
+		r = data_remove(c.fs, c.b, &c.who);
+	else
+		r = call_is_root(&c) || is(name, files_name) ? BUCKET_IS_FOLDER : BUCKET_ABSENT;
+	call_end(&c, r);
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, parent, "rmdir"))
+		return;
+	if (call_in_tree(&c))
+		r = remove_tree(&c, slice_str(name), true);
+	else if (call_is_root(&c))
+		r = bucket_remove(c.fs, &c.who, slice_str(name));
+	else if (is(name, files_name))
+		r = tree_remove_root(c.fs, c.b, &c.who);
+	else
+		r = is(name, data_name) ? BUCKET_NOT_FOLDER : BUCKET_ABSENT;
+	call_end(&c, r);
+}
+
+/* ---- renaming ---- */
+
+static int rename_within(struct call *c, const char *name, uint64_t new_parent, const char *new_name, bool no_replace)
+{
+	bool canonical = true;
+	int r = tree_rename(c->fs, c->b, &c->who, c->node, slice_str(name), new_parent, slice_str(new_name), no_replace,
+			    &canonical, &c->why);
+
+	if (!r && !canonical) {
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), true);
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, new_parent), slice_str(new_name), true);
+	}
+	return r;
+}
+
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+	       unsigned flags)
+{
+	enum { no_replace = 1 }; /* RENAME_NOREPLACE */
+	uint64_t to = new_parent & INODE_NODE_MASK;
+	bool same_bucket = parent >> inode_node_bits == new_parent >> inode_node_bits;
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, parent, "rename"))
+		return;
+	if (flags & ~(unsigned)no_replace) {
+		r = BUCKET_INVALID;
+	} else if (call_is_root(&c) || new_parent == FUSE_ROOT_ID) {
+		reason_set(&c.why, "a bucket keeps its name, and the root of the mount holds buckets only");
+		r = BUCKET_NOT_PERMITTED;
+	} else if (call_in_bucket(&c) && is(name, files_name)) {
+		reason_set(&c.why, "files/ stays where it is");
+		r = BUCKET_NOT_PERMITTED;
+	} else if (!same_bucket) {
+		r = BUCKET_CROSSES;
+	} else if (call_in_tree(&c) && to != NODE_BUCKET) {
+		r = rename_within(&c, name, to, new_name, flags & no_replace);
+	} else if (to == NODE_BUCKET && !is(new_name, data_name)) {
+		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put files into files/");
+		r = BUCKET_NOT_PERMITTED;
+	} else {
+		/* data.json and a file are different things: mv copies. */
+		r = BUCKET_CROSSES;
+	}
+	call_end(&c, r);
+}

@@ -1,0 +1,248 @@
+/* Extended attributes: the user's own, and ours under user.bucketfs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/xattr.h>
+
+#include "bucket/attribute.h"
+#include "fuse/frontend.h"
+#include "fuse/later.h"
+#include "fuse/notify.h"
+
+enum attribute_kind {
+	ATTRIBUTE_USER,
+	ATTRIBUTE_KEY,    /* user.bucketfs.key.NAME of data.json */
+	ATTRIBUTE_ACL,    /* user.bucketfs.acl.PRIVILEGE of a bucket or the root */
+	ATTRIBUTE_ACCESS, /* user.bucketfs.access */
+	ATTRIBUTE_NAME,   /* user.bucketfs.name of a file */
+	ATTRIBUTE_OURS,   /* anything else under user.bucketfs. */
+	ATTRIBUTE_FOREIGN, /* security., trusted., system. */
+};
+
+struct attribute {
+	enum attribute_kind kind;
+	struct slice rest; /* what comes after the prefix */
+	enum privilege privilege;
+};
+
+static bool strip(struct slice *name, const char *prefix)
+{
+	struct slice p = slice_str(prefix);
+
+	if (!slice_starts_with(*name, p))
+		return false;
+	*name = slice_of((const char *)name->at + p.len, name->len - p.len);
+	return true;
+}
+
+static struct attribute parse(const struct call *c, const char *full)
+{
+	struct slice name = slice_str(full);
+	struct attribute a = {ATTRIBUTE_OURS, name, PRIVILEGE_CREATE};
+
+
+	if (!strip(&name, "user.")) {
+		a.kind = ATTRIBUTE_FOREIGN;
+		return a;
+	}
+	if (!strip(&name, "bucketfs.")) {
+		a.kind = ATTRIBUTE_USER;
+		return a;
+	}
+	if (c->node == NODE_DATA && strip(&name, "key.")) {
+		a.kind = ATTRIBUTE_KEY;
+	} else if (c->node == NODE_BUCKET && strip(&name, "acl.")) {
+		for (int i = 0; i < PRIVILEGE_COUNT; i++) {
+			if (slice_equal(name, slice_str(privilege_name[i]))) {
+				a.kind = ATTRIBUTE_ACL;
+				a.privilege = (enum privilege)i;
+			}
+		}
+	} else if (slice_equal(name, slice_str("access"))) {
+		a.kind = ATTRIBUTE_ACCESS;
+	} else if (c->node >= NODE_FIRST && slice_equal(name, slice_str("name"))) {
+		a.kind = ATTRIBUTE_NAME;
+	}
+	a.rest = name;
+	return a;
+}
+
+/* ---- access lists: names come from the name service, so another thread asks it ---- */
+
+struct acl_job {
+	struct later_job job;
+	struct call *c;
+	enum privilege privilege;
+	enum { ACL_GET, ACL_SET, ACL_REMOVE } action;
+	size_t size; /* get: the caller's buffer */
+	struct buf text;
+};
+
+static void acl_run(struct later_job *base)
+{
+	struct acl_job *job = container_of(base, struct acl_job, job);
+	struct call *c = job->c;
+	struct slice text = buf_slice(&job->text);
+	struct buf value = {0};
+	bool narrowed = false;
+	int r;
+
+	if (job->action == ACL_GET) {
+		r = bucket_acl_get(c->fs, c->b, &c->who, job->privilege, &value);
+		call_end_value(c, r, &value, job->size);
+	} else {
+		struct frontend *fe = c->fe;
+		struct bucket *b = NULL;
+
+		r = bucket_acl_set(c->fs, c->b, &c->who, job->privilege, job->action == ACL_SET ? &text : NULL, &narrowed,
+				   &c->why);
+		if (narrowed && !bucket_get(c->fs, c->b->number, &b))
+			notifier_narrowed(fe->notifier, fe->fs, b);
+		call_end(c, r);
+		if (b)
+			notifier_narrowed_after(fe->notifier, fe->fs, b);
+		bucket_put(fe->fs, b);
+	}
+	buf_release(&job->text);
+	free(c);
+	free(job);
+}
+
+static void acl_later(fuse_req_t req, fuse_ino_t inode, const struct acl_job *what, struct slice text)
+{
+	struct acl_job *job;
+	struct call *c;
+	int r;
+
+	if (!call_begin_later(&c, req, inode, "access list"))
+		return;
+	job = malloc(sizeof(*job));
+	r = job ? 0 : -ENOMEM;
+	if (job) {
+		*job = *what;
+		job->job.run = acl_run;
+		job->c = c;
+		r = buf_add_slice(&job->text, text);
+	}
+	if (r) {
+		free(job);
+		call_end(c, r);
+		free(c);
+		return;
+	}
+	later_add(c->fe->names, &job->job);
+}
+
+/* ---- operations ---- */
+
+static int get(struct call *c, const struct attribute *a, struct buf *value)
+{
+	switch (a->kind) {
+	case ATTRIBUTE_USER:
+		return attribute_get(c->fs, c->b, &c->who, c->node, a->rest, value);
+	case ATTRIBUTE_KEY:
+		return data_key_get(c->fs, c->b, &c->who, a->rest, value);
+	case ATTRIBUTE_ACCESS:
+		return bucket_access(c->fs, c->b, &c->who, value);
+	case ATTRIBUTE_NAME:
+		return tree_given_name(c->fs, c->b, &c->who, c->node, value);
+	default:
+		return BUCKET_NO_ATTRIBUTE;
+	}
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size)
+{
+	struct buf value = {0};
+	struct attribute a;
+	struct call c;
+
+	if (!call_begin(&c, req, inode, "getxattr"))
+		return;
+	a = parse(&c, name);
+	if (a.kind == ATTRIBUTE_ACL) {
+		call_release(&c);
+		acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_GET, .size = size},
+			  slice_of(NULL, 0));
+	} else if (a.kind == ATTRIBUTE_FOREIGN && strncmp(name, "system.", 7) == 0) {
+		call_end(&c, BUCKET_UNSUPPORTED);
+	} else {
+		call_end_value(&c, get(&c, &a, &value), &value, size);
+	}
+}
+
+static int set(struct call *c, const struct attribute *a, struct slice value, int flags)
+{
+	bool create = flags & XATTR_CREATE, replace = flags & XATTR_REPLACE;
+
+	switch (a->kind) {
+	case ATTRIBUTE_USER:
+		return attribute_set(c->fs, c->b, &c->who, c->node, a->rest, value, create, replace);
+	case ATTRIBUTE_KEY:
+		return data_key_set(c->fs, c->b, &c->who, a->rest, value, create, replace, &c->why);
+	case ATTRIBUTE_FOREIGN:
+		return BUCKET_UNSUPPORTED;
+	default:
+		reason_set(&c->why, "there is no attribute of this name here that can be set");
+		return a->kind == ATTRIBUTE_OURS ? BUCKET_INVALID : BUCKET_NOT_PERMITTED;
+	}
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char *value, size_t size, int flags)
+{
+	struct attribute a;
+	struct call c;
+
+	if (!call_begin(&c, req, inode, "setxattr"))
+		return;
+	a = parse(&c, name);
+	if (a.kind != ATTRIBUTE_ACL) {
+		call_end(&c, set(&c, &a, slice_of(value, size), flags));
+		return;
+	}
+	call_release(&c);
+	acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_SET}, slice_of(value, size));
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
+{
+	struct attribute a;
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, inode, "removexattr"))
+		return;
+	a = parse(&c, name);
+	if (a.kind == ATTRIBUTE_ACL) {
+		call_release(&c);
+		acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_REMOVE}, slice_of(NULL, 0));
+		return;
+	}
+	if (a.kind == ATTRIBUTE_USER)
+		r = attribute_remove(c.fs, c.b, &c.who, c.node, a.rest);
+	else if (a.kind == ATTRIBUTE_KEY)
+		r = data_key_remove(c.fs, c.b, &c.who, a.rest);
+	else
+		r = a.kind == ATTRIBUTE_FOREIGN ? BUCKET_UNSUPPORTED :
+		    a.kind == ATTRIBUTE_OURS    ? BUCKET_NO_ATTRIBUTE :
+						  BUCKET_NOT_PERMITTED;
+	call_end(&c, r);
+}
+
+/* Nothing under user.bucketfs: backups and cp -a must not carry keys and access lists about. */
+void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size)
+{
+	struct buf own = {0}, names = {0};
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, inode, "listxattr"))
+		return;
+	r = attribute_list(c.fs, c.b, &c.who, c.node, &own);
+	for (size_t at = 0; !r && at < own.len; at += strlen((char *)own.data + at) + 1) {
+		r = buf_add_string(&names, "user.");
+		if (!r)
+			r = buf_add(&names, own.data + at, strlen((char *)own.data + at) + 1);
+	}
+	buf_release(&own);
+	call_end_value(&c, r, &names, size);
+}

@@ -1,0 +1,28 @@
+/* The command line and the mount options. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "bucket/limits.h"
+#include "fuse/lowlevel.h"
+#include "util/log.h"
+
+struct options {
+	char *store, *mountpoint;
+	bool foreground, help, version;
+	bool debug;       /* libfuse's own messages */
+	bool trace;       /* every call into the store, in the log */
+	bool squash_root; /* root=squash */
+	bool sync;
+	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
+	bool log_given;
+	enum log_target log_target;
+	enum log_level log_level;
+	struct limits limits;
+	struct fuse_args args; /* what is left for libfuse */
+};
+
+/* 0; or 1 after one line on stderr saying what is wrong. */
+int options_parse(struct options *o, int argc, char **argv);
+void options_release(struct options *o);
+void options_help(void);

@@ -1,0 +1,81 @@
+#include <errno.h>
+
+#include "fuse/frontend.h"
+
+/* From the domain's verdicts to errno: nobody else does this. */
+static const int errno_of[] = {
+	[BUCKET_DENIED] = EACCES,
+	[BUCKET_NOT_PERMITTED] = EPERM,
+	[BUCKET_ABSENT] = ENOENT,
+	[BUCKET_EXISTS] = EEXIST,
+	[BUCKET_NOT_EMPTY] = ENOTEMPTY,
+	[BUCKET_INVALID] = EINVAL,
+	[BUCKET_INCOMPLETE] = EINVAL,
+	[BUCKET_CONFLICT] = ESTALE,
+	[BUCKET_GONE] = ESTALE,
+	[BUCKET_TOO_LARGE] = EFBIG,
+	[BUCKET_OVER_QUOTA] = EDQUOT,
+	[BUCKET_NO_SPACE] = ENOSPC,
+	[BUCKET_NAME_TOO_LONG] = ENAMETOOLONG,
+	[BUCKET_CROSSES] = EXDEV,
+	[BUCKET_IS_FOLDER] = EISDIR,
+	[BUCKET_NOT_FOLDER] = ENOTDIR,
+	[BUCKET_NO_ATTRIBUTE] = ENODATA,
+	[BUCKET_VALUE_TOO_LARGE] = E2BIG,
+	[BUCKET_READ_ONLY] = EROFS,
+	[BUCKET_UNSUPPORTED] = EOPNOTSUPP,
+	[BUCKET_WRONG_HANDLE] = EBADF,
+	[BUCKET_NO_DATA_THERE] = ENXIO,
+};
+
+int reply_errno(int result)
+{
+	if (result <= 0)
+		return -result;
+	if ((size_t)result < sizeof(errno_of) / sizeof(*errno_of) && errno_of[result])
+		return errno_of[result];
+	return EIO;
+}
+
+static struct timespec time_of(int64_t ns)
+{
+	int64_t seconds = ns / 1000000000, rest = ns % 1000000000;
+
+	if (rest < 0) {
+		seconds--;
+		rest += 1000000000;
+	}
+	return (struct timespec){seconds, rest};
+}
+
+struct stat reply_stat(const struct attr *attr)
+{
+	struct stat st = {
+		.st_ino = attr->inode,
+		.st_mode = attr->mode,
+		/* 1 for folders, as btrfs has it: "not counted", so that find looks everywhere. */
+		.st_nlink = 1,
+		.st_uid = attr->uid,
+		.st_gid = attr->gid,
+		.st_size = (off_t)attr->size,
+		.st_blksize = 4096,
+		.st_blocks = (blkcnt_t)attr->blocks,
+		.st_atim = time_of(attr->accessed),
+		.st_mtim = time_of(attr->modified),
+		.st_ctim = time_of(attr->changed),
+	};
+
+	return st;
+}
+
+struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical)
+{
+	return (struct fuse_entry_param){
+		.ino = attr->inode,
+		.generation = attr->generation,
+		.attr = reply_stat(attr),
+		/* Another spelling of a name must be asked about every time: its file may go under its real name. */
+		.entry_timeout = attr->private || !canonical ? 0 : CACHE_SECONDS,
+		.attr_timeout = attr->private || attr->fleeting ? 0 : CACHE_SECONDS,
+	};
+}

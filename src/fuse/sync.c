@@ -1,0 +1,78 @@
+#include "fuse/sync.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/caller.h"
+#include "fuse/later.h"
+
+struct sync_job {
+	struct later_job job;
+	struct call *c;
+	struct handle *h;
+	bool is_flush;
+	int result;
+};
+
+int sync_flush_result(const struct call *c, const struct handle *h, int result)
+{
+	if ((result == BUCKET_INCOMPLETE || result == BUCKET_INVALID) && h->data &&
+	    !caller_same_process(c->who.pid, data_opener(h->data)))
+		return 0;
+	return result;
+}
+
+static void run(struct later_job *base)
+{
+	struct sync_job *job = container_of(base, struct sync_job, job);
+	struct handle *h = job->h;
+
+	if (h && h->file)
+		job->result = file_sync(h->file->file);
+	else if (h && job->is_flush)
+		job->result = sync_flush_result(job->c, h, data_flush(h->data, &job->c->why));
+	else if (h)
+		job->result = data_fsync(h->data, &job->c->why);
+}
+
+void sync_finish(void *context, struct later_job *jobs)
+{
+	struct frontend *fe = context;
+	int r = store_sync(fe->fs->store);
+
+	while (jobs) {
+		struct sync_job *job = container_of(jobs, struct sync_job, job);
+
+		jobs = jobs->next;
+		call_end(job->c, job->result ? job->result : r);
+		free(job->c);
+		free(job);
+	}
+}
+
+static void add(fuse_req_t req, fuse_ino_t inode, struct handle *h, bool is_flush)
+{
+	struct sync_job *job;
+	struct call *c;
+
+	if (!call_begin_later(&c, req, inode, is_flush ? "close" : "fsync"))
+		return;
+	job = malloc(sizeof(*job));
+	if (!job) {
+		call_end(c, -ENOMEM);
+		free(c);
+		return;
+	}
+	*job = (struct sync_job){{NULL, run}, c, h, is_flush, 0};
+	later_add(c->fe->disk, &job->job);
+}
+
+void sync_later(fuse_req_t req, fuse_ino_t inode, struct handle *h)
+{
+	add(req, inode, h, false);
+}
+
+void sync_flush_later(fuse_req_t req, fuse_ino_t inode, struct handle *h)
+{
+	add(req, inode, h, true);
+}

@@ -1,0 +1,19 @@
+/* The log: stderr or syslog, one line a call. Safe from any thread. */
+#pragma once
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
+
+/* Lines less important than `level` are dropped. */
+void log_open(enum log_target target, enum log_level level);
+
+void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* For lines that a caller can provoke at will: at most `log_burst` a second, then one that says how many were dropped. */
+void log_limited(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+enum { log_burst = 20 };
