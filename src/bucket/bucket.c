@@ -142,7 +142,7 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 		}
 	}
 	if (r == -EIO)
-		log_error("the record of bucket number %u is damaged", number);
+		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
 	buf_release(&head);
 	if (r)

@@ -1,0 +1,503 @@
+/* One suite for every backend: what store.h promises. */
+#include <errno.h>
+#include <ftw.h>
+#include <unistd.h>
+
+#include "store/faulty.h"
+#include "store/memory.h"
+#include "store/rocksdb.h"
+#include "store/trace.h"
+#include "test.h"
+
+/* ---- the stores ---- */
+
+struct fixture {
+	struct store *store;
+	char folder[64];
+	unsigned lines;
+};
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static void count_line(void *context, const char *text)
+{
+	struct fixture *f = context;
+
+	f->lines += strncmp(text, "store: ", 7) == 0;
+}
+
+static struct fixture *fixture_new(void **state)
+{
+	return *state = calloc(1, sizeof(struct fixture));
+}
+
+static int open_memory(void **state)
+{
+	return memory_store_open(&fixture_new(state)->store);
+}
+
+static int open_traced(void **state)
+{
+	struct fixture *f = fixture_new(state);
+	struct store *inner;
+
+	return memory_store_open(&inner) || trace_store_open(&f->store, inner, count_line, f);
+}
+
+static const struct rocksdb_store_options rocksdb_options = {0};
+
+static int open_rocksdb(void **state)
+{
+	struct fixture *f = fixture_new(state);
+
+	strcpy(f->folder, "/tmp/bucketfs-contract-XXXXXX");
+	return !mkdtemp(f->folder) || rocksdb_store_open(&f->store, f->folder, &rocksdb_options, NULL);
+}
+
+static int close_fixture(void **state)
+{
+	struct fixture *f = *state;
+
+	store_close(f->store);
+	if (*f->folder)
+		nftw(f->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(f);
+	return 0;
+}
+
+static struct store *store_of(void **state)
+{
+	return ((struct fixture *)*state)->store;
+}
+
+/* ---- records ---- */
+
+static int put(struct store *s, uint32_t bucket, const char *key, const char *value)
+{
+	struct store_batch batch = {0};
+	int r;
+
+	store_batch_put(&batch, STORE_DOC, S(key), S(value));
+	r = store_commit(s, bucket, STORE_ANY_REVISION, S("head"), &batch, NULL);
+	store_batch_release(&batch);
+	return r;
+}
+
+static void assert_value(struct store *s, uint32_t bucket, enum store_space space, const char *key, const char *want)
+{
+	struct buf value = {0};
+	int r = store_get(s, bucket, space, S(key), &value);
+
+	if (!want) {
+		assert_int_equal(r, STORE_ABSENT);
+	} else {
+		assert_int_equal(r, 0);
+		assert_slice(buf_slice(&value), want);
+	}
+	buf_release(&value);
+}
+
+static void test_commit(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_batch batch = {0};
+	struct buf head = {0};
+	uint64_t revision = 7;
+
+	assert_int_equal(store_head(s, 1, &revision, &head), STORE_ABSENT);
+	assert_int_equal(revision, 0);
+	store_batch_put(&batch, STORE_DOC, S("a"), S("1"));
+	store_batch_put(&batch, STORE_NODE, S("a"), S("2"));
+	store_batch_put(&batch, STORE_META, S("a"), S(""));
+	store_batch_put(&batch, STORE_BODY, slice_of("\0\xff", 2), slice_of("\0", 1));
+	assert_int_equal(store_commit(s, 1, 0, S("first"), &batch, &revision), 0);
+	assert_int_equal(revision, 1);
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	assert_value(s, 1, STORE_NODE, "a", "2");
+	assert_value(s, 1, STORE_META, "a", "");
+	assert_value(s, 1, STORE_BODY, "a", NULL);
+	assert_value(s, 2, STORE_DOC, "a", NULL);
+	assert_int_equal(store_head(s, 1, &revision, &head), 0);
+	assert_int_equal(revision, 1);
+	assert_slice(buf_slice(&head), "first");
+
+	/* Later operations of a batch win over earlier ones. */
+	store_batch_clear(&batch);
+	store_batch_delete(&batch, STORE_DOC, S("a"));
+	store_batch_put(&batch, STORE_DOC, S("a"), S("3"));
+	store_batch_put(&batch, STORE_NODE, S("a"), S("4"));
+	store_batch_delete(&batch, STORE_NODE, S("a"));
+	store_batch_delete(&batch, STORE_NODE, S("never"));
+	assert_int_equal(store_commit(s, 1, 1, S("second"), &batch, &revision), 0);
+	assert_int_equal(revision, 2);
+	assert_value(s, 1, STORE_DOC, "a", "3");
+	assert_value(s, 1, STORE_NODE, "a", NULL);
+	store_batch_release(&batch);
+	buf_release(&head);
+}
+
+static void test_conflict(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_batch batch = {0};
+	uint64_t revision = 99;
+
+	assert_int_equal(put(s, 1, "a", "1"), 0);
+	store_batch_put(&batch, STORE_DOC, S("a"), S("2"));
+	assert_int_equal(store_commit(s, 1, 0, S("x"), &batch, &revision), STORE_CONFLICT);
+	assert_int_equal(store_commit(s, 1, 2, S("x"), &batch, &revision), STORE_CONFLICT);
+	assert_int_equal(revision, 99);
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	assert_int_equal(store_commit(s, 1, 1, S("x"), &batch, &revision), 0);
+	assert_int_equal(revision, 2);
+	store_batch_release(&batch);
+}
+
+static void scan(struct store *s, const char *prefix, const char *from, const char *want)
+{
+	struct store_cursor *c;
+	struct slice key, value;
+	struct buf got = {0};
+	int r;
+
+	assert_int_equal(store_cursor_open(s, 1, STORE_DOC, S(prefix), S(from), &c), 0);
+	while (!(r = store_cursor_next(c, &key, &value))) {
+		buf_add_slice(&got, key);
+		buf_add_byte(&got, '=');
+		buf_add_slice(&got, value);
+		buf_add_byte(&got, ' ');
+	}
+	assert_int_equal(r, STORE_END);
+	assert_int_equal(store_cursor_next(c, &key, &value), STORE_END);
+	store_cursor_close(c);
+	assert_slice(buf_slice(&got), want);
+	buf_release(&got);
+}
+
+static void test_scan(void **state)
+{
+	struct store *s = store_of(state);
+	static const char *const keys[] = {"b", "a", "ab", "abc", "\xff", "\xff\xff", "c"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		assert_int_equal(put(s, 1, keys[i], "1"), 0);
+		assert_int_equal(put(s, 2, keys[i], "2"), 0);
+		assert_int_equal(put(s, 0, keys[i], "0"), 0);
+	}
+	scan(s, "", "", "a=1 ab=1 abc=1 b=1 c=1 \xff=1 \xff\xff=1 ");
+	scan(s, "a", "", "a=1 ab=1 abc=1 ");
+	scan(s, "a", "ab", "ab=1 abc=1 ");
+	scan(s, "a", "aa", "ab=1 abc=1 ");
+	scan(s, "", "b", "b=1 c=1 \xff=1 \xff\xff=1 ");
+	scan(s, "\xff", "", "\xff=1 \xff\xff=1 ");
+	scan(s, "b", "a", "b=1 ");
+	scan(s, "x", "", "");
+}
+
+/* What a cursor gives is the state at its opening, whatever happens meanwhile. */
+static void test_scan_is_a_snapshot(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_cursor *c;
+	struct slice key, value;
+	char name[8];
+
+	for (int i = 10; i < 20; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(put(s, 1, name, "old"), 0);
+	}
+	assert_int_equal(store_cursor_open(s, 1, STORE_DOC, S(""), S(""), &c), 0);
+	for (int i = 10; i < 30; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(put(s, 1, name, "new"), 0);
+	}
+	for (int i = 10; i < 20; i++) {
+		assert_int_equal(store_cursor_next(c, &key, &value), 0);
+		assert_slice(value, "old");
+	}
+	assert_int_equal(store_cursor_next(c, &key, &value), STORE_END);
+	store_cursor_close(c);
+}
+
+static void test_erase(void **state)
+{
+	struct store *s = store_of(state);
+	struct buf head = {0};
+	uint64_t revision;
+
+	assert_int_equal(put(s, 1, "a", "1"), 0);
+	assert_int_equal(put(s, 2, "a", "2"), 0);
+	assert_int_equal(store_erase(s, 1), 0);
+	assert_int_equal(store_erase(s, 1), 0);
+	assert_value(s, 1, STORE_DOC, "a", NULL);
+	assert_value(s, 2, STORE_DOC, "a", "2");
+	assert_int_equal(store_head(s, 1, &revision, &head), STORE_ABSENT);
+	assert_int_equal(store_head(s, 2, &revision, &head), 0);
+	buf_release(&head);
+}
+
+static void test_large_values(void **state)
+{
+	struct store *s = store_of(state);
+	struct buf key = {0}, value = {0}, got = {0};
+	struct store_batch batch = {0};
+
+	assert_int_equal(buf_resize(&key, 100000), 0);
+	assert_int_equal(buf_resize(&value, 3000000), 0);
+	memset(key.data, 'k', key.len);
+	memset(value.data, 'v', value.len);
+	store_batch_put(&batch, STORE_DOC, buf_slice(&key), buf_slice(&value));
+	assert_int_equal(store_commit(s, 1, STORE_ANY_REVISION, S(""), &batch, NULL), 0);
+	assert_int_equal(store_get(s, 1, STORE_DOC, buf_slice(&key), &got), 0);
+	assert_true(slice_equal(buf_slice(&got), buf_slice(&value)));
+	store_batch_release(&batch);
+	buf_release(&key);
+	buf_release(&value);
+	buf_release(&got);
+}
+
+/* ---- contents ---- */
+
+static void commit_content(struct store *s, uint64_t number, bool adopt)
+{
+	struct store_batch batch = {0};
+
+	if (adopt)
+		store_batch_adopt(&batch, number);
+	else
+		store_batch_drop(&batch, number);
+	assert_int_equal(store_commit(s, 1, STORE_ANY_REVISION, S(""), &batch, NULL), 0);
+	store_batch_release(&batch);
+}
+
+static void assert_content(struct store_content *c, uint64_t at, const char *want)
+{
+	char got[64];
+	size_t len = 0;
+
+	assert_int_equal(store_content_read(c, at, got, sizeof(got), &len), 0);
+	assert_slice(slice_of(got, len), want);
+}
+
+static void test_content(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_content *c, *again;
+	uint64_t number, blocks;
+
+	assert_int_equal(store_content_create(s, &c), 0);
+	number = c->number;
+	assert_int_equal(store_content_write(c, 0, "hello", 5), 0);
+	assert_int_equal(store_content_write(c, 5, " world", 6), 0);
+	assert_content(c, 0, "hello world");
+	assert_content(c, 6, "world");
+	assert_content(c, 11, "");
+	assert_content(c, 100, "");
+	assert_int_equal(store_content_truncate(c, 5), 0);
+	assert_content(c, 0, "hello");
+	assert_int_equal(store_content_sync(c), 0);
+	assert_int_equal(store_content_blocks(c, &blocks), 0);
+	commit_content(s, number, true);
+	store_content_close(c, false);
+
+	assert_int_equal(store_content_open(s, number, &c), 0);
+	assert_int_equal(c->number, number);
+	assert_content(c, 0, "hello");
+	/* Dropped: nobody opens it any more, and who has it goes on. */
+	commit_content(s, number, false);
+	assert_content(c, 0, "hello");
+	store_content_close(c, false);
+	for (int i = 0; i < 200 && store_content_open(s, number, &again) == 0; i++) {
+		store_content_close(again, false);
+		usleep(10000);
+	}
+	assert_int_equal(store_content_open(s, number, &again), STORE_ABSENT);
+}
+
+static void test_content_holes(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_content *c;
+	char got[16];
+	size_t len;
+
+	assert_int_equal(store_content_create(s, &c), 0);
+	assert_int_equal(store_content_write(c, 10, "x", 1), 0);
+	assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
+	assert_int_equal(len, 11);
+	assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0\0x", 11);
+	assert_int_equal(store_content_allocate(c, 0, 20), 0);
+	assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
+	assert_int_equal(len, 16);
+	assert_int_equal(store_content_write(c, 0, "abcdefgh", 8), 0);
+	assert_int_equal(store_content_punch(c, 2, 3), 0);
+	assert_int_equal(store_content_read(c, 0, got, 8, &len), 0);
+	assert_memory_equal(got, "ab\0\0\0fgh", 8);
+	store_content_close(c, true);
+}
+
+static void test_content_discard(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_content *c, *d;
+	uint64_t number;
+
+	assert_int_equal(store_content_create(s, &c), 0);
+	assert_int_equal(store_content_create(s, &d), 0);
+	assert_int_not_equal(c->number, d->number);
+	number = c->number;
+	store_content_close(c, true);
+	store_content_close(d, true);
+	assert_int_equal(store_content_open(s, number, &c), STORE_ABSENT);
+}
+
+static void test_usage(void **state)
+{
+	struct store_usage usage;
+
+	assert_int_equal(store_usage(store_of(state), &usage), 0);
+	assert_true(usage.total_bytes >= usage.free_bytes && usage.free_bytes >= usage.available_bytes);
+	assert_int_equal(store_sync(store_of(state)), 0);
+}
+
+/* ---- what only one of them has ---- */
+
+static void reopen(struct fixture *f)
+{
+	struct reason why;
+
+	store_close(f->store);
+	f->store = NULL;
+	if (rocksdb_store_open(&f->store, f->folder, &rocksdb_options, &why))
+		fail_msg("%s", why.text);
+}
+
+static void test_reopen(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *kept, *orphan;
+	uint64_t kept_number, orphan_number, revision;
+	struct buf head = {0};
+
+	assert_int_equal(put(f->store, 5, "a", "1"), 0);
+	assert_int_equal(store_content_create(f->store, &kept), 0);
+	assert_int_equal(store_content_create(f->store, &orphan), 0);
+	assert_int_equal(store_content_write(kept, 0, "kept", 4), 0);
+	kept_number = kept->number;
+	orphan_number = orphan->number;
+	commit_content(f->store, kept_number, true);
+	store_content_close(kept, false);
+	store_content_close(orphan, false); /* as if we had been killed */
+	reopen(f);
+	assert_value(f->store, 5, STORE_DOC, "a", "1");
+	assert_int_equal(store_head(f->store, 5, &revision, &head), 0);
+	assert_int_equal(revision, 1);
+	assert_int_equal(store_content_open(f->store, kept_number, &kept), 0);
+	assert_content(kept, 0, "kept");
+	store_content_close(kept, false);
+	reopen(f); /* closing waits for what is being removed */
+	assert_int_equal(store_content_open(f->store, orphan_number, &orphan), STORE_ABSENT);
+	assert_int_equal(store_content_create(f->store, &orphan), 0);
+	assert_true(orphan->number > orphan_number);
+	store_content_close(orphan, true);
+	buf_release(&head);
+}
+
+static int try_open(const char *folder, struct reason *why)
+{
+	struct store *s;
+	int r = rocksdb_store_open(&s, folder, &rocksdb_options, why);
+
+	if (!r)
+		store_close(s);
+	return r;
+}
+
+static void write_text(const char *folder, const char *name, const char *text)
+{
+	char path[200];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void test_open_refuses(void **state)
+{
+	struct fixture *f = *state;
+	struct reason why;
+	char path[100];
+
+	assert_int_equal(try_open(f->folder, &why), STORE_IN_USE);
+	assert_non_null(strstr(why.text, "in use"));
+	assert_int_equal(try_open("/nonexistent/store", &why), STORE_ABSENT);
+	store_close(f->store);
+	f->store = NULL;
+	write_text(f->folder, "format", "bucketfs store 2\n");
+	assert_int_equal(try_open(f->folder, &why), STORE_NEWER);
+	assert_non_null(strstr(why.text, "newer"));
+	write_text(f->folder, "format", "gibberish\n");
+	assert_int_equal(try_open(f->folder, &why), STORE_DAMAGED);
+	snprintf(path, sizeof(path), "%s/format", f->folder);
+	unlink(path);
+	write_text(f->folder, "holiday.jpg", "");
+	assert_int_equal(try_open(f->folder, &why), STORE_FOREIGN);
+	/* A store whose database is gone must not look like an empty one. */
+	write_text(f->folder, "format", "bucketfs store 1\n");
+	snprintf(path, sizeof(path), "%s/db/CURRENT", f->folder);
+	unlink(path);
+	assert_int_equal(try_open(f->folder, &why), STORE_DAMAGED);
+	assert_non_null(strstr(why.text, "damaged"));
+}
+
+static void test_trace_traces(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(put(f->store, 1, "a", "1"), 0);
+	assert_value(f->store, 1, STORE_DOC, "a", "1");
+	assert_int_equal(f->lines, 2);
+}
+
+static void test_faulty_fails(void **state)
+{
+	struct faulty faulty = {.error = -EIO};
+	struct store *inner, *s;
+
+	(void)state;
+	assert_int_equal(memory_store_open(&inner), 0);
+	assert_int_equal(faulty_store_open(&s, inner, &faulty), 0);
+	assert_int_equal(put(s, 1, "a", "1"), 0);
+	faulty.fail_at = faulty.calls + 1;
+	assert_int_equal(put(s, 1, "a", "2"), -EIO);
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	faulty.fail_at = faulty.calls + 1;
+	faulty.after = true;
+	assert_int_equal(put(s, 1, "a", "3"), -EIO);
+	assert_value(s, 1, STORE_DOC, "a", "3");
+	store_close(s);
+}
+
+#define ON(test, open) cmocka_unit_test_setup_teardown(test, open, close_fixture)
+#define SUITE(open)                                                                                                \
+	ON(test_commit, open), ON(test_conflict, open), ON(test_scan, open), ON(test_scan_is_a_snapshot, open),    \
+		ON(test_erase, open), ON(test_large_values, open), ON(test_content, open),                         \
+		ON(test_content_holes, open), ON(test_content_discard, open), ON(test_usage, open)
+
+int main(void)
+{
+	const struct CMUnitTest memory[] = {SUITE(open_memory)}, rocksdb[] = {SUITE(open_rocksdb)};
+	const struct CMUnitTest traced[] = {SUITE(open_traced)};
+	const struct CMUnitTest own[] = {ON(test_reopen, open_rocksdb), ON(test_open_refuses, open_rocksdb),
+					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails)};
+
+	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +
+	       cmocka_run_group_tests(traced, NULL, NULL) + cmocka_run_group_tests(own, NULL, NULL);
+}

@@ -1,0 +1,373 @@
+#include "domain.h"
+
+struct fixture {
+	struct store *store;
+	struct fs *fs;
+	struct bucket *b;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = *state = calloc(1, sizeof(*f));
+
+	return memory_store_open(&f->store) || test_fs_open(f->store, &f->fs) ||
+	       bucket_create(f->fs, &test_root, S("nightly"), &f->b);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	bucket_put(f->fs, f->b);
+	fs_close(f->fs);
+	store_close(f->store);
+	free(f);
+	return 0;
+}
+
+static void assert_text(struct fixture *f, const char *want)
+{
+	struct text *text;
+	struct attr attr;
+
+	assert_int_equal(data_text(f->fs, f->b, &text), 0);
+	assert_slice(buf_slice(&text->bytes), want);
+	if (data_attr(f->fs, f->b, &test_root, &attr) == 0)
+		assert_int_equal(attr.size, text->bytes.len);
+	data_text_put(text);
+}
+
+static struct data_handle *open_with(struct fixture *f, unsigned flags)
+{
+	struct data_handle *h;
+
+	assert_int_equal(data_open(f->fs, f->b, &test_root, flags, &h), 0);
+	return h;
+}
+
+static int write_text(struct data_handle *h, uint64_t at, const char *text)
+{
+	return data_write(h, at, S(text), NULL);
+}
+
+static int patch(struct fixture *f, const char *text)
+{
+	struct data_handle *h = open_with(f, DATA_WRITE | DATA_TRUNCATE);
+	int r = write_text(h, 0, text);
+
+	if (!r)
+		r = data_flush(h, NULL);
+	data_close(h, NULL);
+	return r;
+}
+
+static void test_merge(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_text(f, "{}\n");
+	assert_int_equal(patch(f, "{\"b\": {\"x\": 1}, \"a\": 1}"), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": {\"x\":1}\n}\n");
+	assert_int_equal(patch(f, "{\"b\": {\"y\": null}, \"c\": null}"), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": {\"y\":null},\n  \"c\": null\n}\n");
+	assert_int_equal(patch(f, "{\"d\":1}\n{\"d\":2} {\"e\":3}"), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": {\"y\":null},\n  \"c\": null,\n  \"d\": 2,\n  \"e\": 3\n}\n");
+}
+
+static void test_nothing_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t revision;
+	int64_t modified;
+
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	revision = f->b->revision;
+	modified = f->b->head.data_modified;
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	assert_int_equal(patch(f, "{\"\\u0061\": 1}"), 0);
+	assert_int_equal(patch(f, "{}"), 0);
+	assert_int_equal(patch(f, ""), 0);
+	assert_int_equal(f->b->revision, revision);
+	assert_int_equal(f->b->head.data_modified, modified);
+	assert_int_equal(patch(f, "{\"a\": 1.0}"), 0);
+	assert_int_not_equal(f->b->revision, revision);
+}
+
+static void test_bad_text(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	h = open_with(f, DATA_WRITE);
+	assert_int_equal(write_text(h, 0, "{\"b\":1}{bad"), BUCKET_INVALID);
+	assert_int_equal(write_text(h, 11, "{\"c\":1}"), BUCKET_INVALID);
+	assert_int_equal(data_flush(h, NULL), BUCKET_INVALID);
+	assert_text(f, "{\n  \"a\": 1\n}\n");
+	/* Truncating begins anew. */
+	assert_int_equal(data_truncate(h, 0, NULL), 0);
+	assert_int_equal(write_text(h, 0, "{\"c\":1}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"c\": 1\n}\n");
+	assert_int_equal(data_truncate(h, 5, NULL), BUCKET_INVALID);
+	assert_int_equal(data_close(h, NULL), 0);
+}
+
+static void test_incomplete(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h = open_with(f, DATA_WRITE);
+
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(write_text(h, 0, "{\"a\":1}{\"b\":"), 0);
+	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE);
+	assert_text(f, "{\n  \"a\": 1\n}\n");
+	assert_int_equal(write_text(h, 12, "2}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
+	assert_int_equal(write_text(h, 14, "{"), 0);
+	assert_int_equal(data_close(h, NULL), BUCKET_INCOMPLETE);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
+}
+
+static void test_order_of_writes(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h = open_with(f, DATA_WRITE);
+
+	assert_int_equal(write_text(h, 0, "{\"a\":"), 0);
+	assert_int_equal(write_text(h, 0, "1}"), BUCKET_INVALID);
+	assert_int_equal(write_text(h, 6, "1}"), BUCKET_INVALID);
+	assert_int_equal(write_text(h, 5, "1}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	data_close(h, NULL);
+	h = open_with(f, DATA_WRITE | DATA_APPEND);
+	assert_int_equal(write_text(h, 99, "{\"b\":"), 0);
+	assert_int_equal(write_text(h, 7, "1}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	data_close(h, NULL);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 1\n}\n");
+}
+
+static void replace_text(struct data_handle *h, const char *text)
+{
+	assert_int_equal(data_truncate(h, 0, NULL), 0);
+	assert_int_equal(write_text(h, 0, text), 0);
+}
+
+static void test_edit(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+
+	assert_int_equal(patch(f, "{\"gone\":1,\"kept\":2,\"changed\":3}"), 0);
+	h = open_with(f, DATA_READ | DATA_WRITE);
+	replace_text(h, "{\"kept\":2,\"changed\":4,\"new\":5}");
+	/* Somebody else's keys are not ours to touch. */
+	assert_int_equal(patch(f, "{\"other\":6,\"kept\":7}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_text(f, "{\n  \"changed\": 4,\n  \"kept\": 7,\n  \"new\": 5,\n  \"other\": 6\n}\n");
+	/* Committed once is committed. */
+	assert_int_equal(patch(f, "{\"changed\":8}"), 0);
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_text(f, "{\n  \"changed\": 8,\n  \"kept\": 7,\n  \"new\": 5,\n  \"other\": 6\n}\n");
+	assert_int_equal(data_close(h, NULL), 0);
+}
+
+static void conflict(struct fixture *f, const char *mine, const char *theirs)
+{
+	struct data_handle *h;
+	uint64_t revision;
+
+	assert_int_equal(patch(f, "{\"a\":1,\"b\":2}"), 0);
+	h = open_with(f, DATA_READ | DATA_WRITE);
+	replace_text(h, mine);
+	assert_int_equal(patch(f, theirs), 0);
+	revision = f->b->revision;
+	assert_int_equal(data_flush(h, NULL), BUCKET_CONFLICT);
+	assert_int_equal(data_flush(h, NULL), BUCKET_CONFLICT); /* the buffer is kept */
+	assert_int_equal(f->b->revision, revision);
+	assert_int_equal(data_close(h, NULL), BUCKET_INCOMPLETE);
+}
+
+static void test_conflict(void **state)
+{
+	struct fixture *f = *state;
+
+	conflict(f, "{\"a\":9,\"b\":2}", "{\"a\":5}");
+	conflict(f, "{\"b\":2}", "{\"a\":6}");
+	conflict(f, "{\"a\":1,\"b\":2,\"c\":3}", "{\"c\":4}");
+	conflict(f, "{\"a\":9,\"b\":9}", "{\"b\":5}");
+}
+
+static void test_edit_judged_at_flush(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+
+	assert_int_equal(patch(f, "{\"a\":1}"), 0);
+	h = open_with(f, DATA_READ | DATA_WRITE);
+	assert_int_equal(data_flush(h, NULL), 0);
+	replace_text(h, "{\"a\":");
+	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE);
+	replace_text(h, "nonsense");
+	assert_int_equal(data_flush(h, NULL), BUCKET_INVALID);
+	assert_int_equal(data_truncate(h, 0, NULL), 0);
+	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE); /* an empty text deletes nothing */
+	assert_text(f, "{\n  \"a\": 1\n}\n");
+	replace_text(h, "{}");
+	assert_int_equal(data_flush(h, NULL), 0);
+	assert_text(f, "{}\n");
+	data_close(h, NULL);
+}
+
+static void assert_read(struct data_handle *h, const char *want)
+{
+	struct buf got = {0};
+
+	assert_int_equal(data_read(h, 0, 4096, &got), 0);
+	assert_slice(buf_slice(&got), want);
+	buf_release(&got);
+}
+
+static void test_snapshot(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+	struct buf part = {0};
+
+	assert_int_equal(patch(f, "{\"a\":1}"), 0);
+	h = open_with(f, DATA_READ);
+	assert_int_equal(patch(f, "{\"a\":2}"), 0);
+	assert_read(h, "{\n  \"a\": 1\n}\n");
+	assert_int_equal(data_read(h, 4, 3, &part), 0);
+	assert_slice(buf_slice(&part), "\"a\"");
+	assert_int_equal(write_text(h, 0, "{}"), BUCKET_WRONG_HANDLE);
+	buf_release(&part);
+	data_close(h, NULL);
+}
+
+static void test_fsync_shows_the_merged(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+
+	assert_int_equal(patch(f, "{\"a\":1}"), 0);
+	h = open_with(f, DATA_READ | DATA_WRITE | DATA_TRUNCATE);
+	assert_int_equal(write_text(h, 0, "{\"b\":2}"), 0);
+	assert_read(h, "{\"b\":2}");
+	assert_int_equal(data_fsync(h, NULL), 0);
+	assert_read(h, "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
+	data_close(h, NULL);
+	h = open_with(f, DATA_READ | DATA_WRITE);
+	replace_text(h, "{\"a\":1,\"b\":3}");
+	assert_int_equal(patch(f, "{\"c\":4}"), 0);
+	assert_int_equal(data_fsync(h, NULL), 0);
+	assert_read(h, "{\n  \"a\": 1,\n  \"b\": 3,\n  \"c\": 4\n}\n");
+	data_close(h, NULL);
+}
+
+static void test_remove(void **state)
+{
+	struct fixture *f = *state;
+	struct attr attr;
+
+	assert_int_equal(patch(f, "{\"a\":1}"), 0);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root), 0);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root), BUCKET_ABSENT);
+	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), BUCKET_ABSENT);
+	assert_text(f, "{}\n");
+	assert_int_equal(patch(f, "{\"b\":1}"), 0);
+	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), 0);
+	assert_text(f, "{\n  \"b\": 1\n}\n");
+	assert_int_equal(data_remove(f->fs, f->b, &test_root), 0);
+	assert_int_equal(data_create(f->fs, f->b, &test_root), 0);
+	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), 0);
+}
+
+static void test_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+	struct reason why = {""};
+
+	f->fs->options.limits.max_data_size = 40;
+	assert_int_equal(patch(f, "{\"a\":\"0123456789\"}"), 0);
+	h = open_with(f, DATA_WRITE);
+	/* Complete objects that do not fit are refused by the write. */
+	assert_int_equal(data_write(h, 0, S("{\"b\":\"0123456789\"}"), &why), BUCKET_TOO_LARGE);
+	assert_non_null(strstr(why.text, "max_data_size"));
+	data_close(h, NULL);
+	assert_int_equal(patch(f, "{\"a\":\"9876543210\"}"), 0);
+	assert_int_equal(patch(f, "{\"a\":1}{\"b\":\"0123456789\"}"), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": \"0123456789\"\n}\n");
+	/* Lowered below what is there: it may shrink. */
+	f->fs->options.limits.max_data_size = 20;
+	assert_int_equal(patch(f, "{\"b\":\"01234567\"}"), 0);
+	assert_int_equal(patch(f, "{\"c\":1}"), BUCKET_TOO_LARGE);
+}
+
+static void assert_key(struct fixture *f, const char *key, const char *want)
+{
+	struct buf value = {0};
+	int r = data_key_get(f->fs, f->b, &test_root, S(key), &value);
+
+	if (!want) {
+		assert_int_equal(r, BUCKET_NO_ATTRIBUTE);
+	} else {
+		assert_int_equal(r, 0);
+		assert_slice(buf_slice(&value), want);
+	}
+	buf_release(&value);
+}
+
+static int set(struct fixture *f, const char *key, const char *value, bool create, bool replace)
+{
+	return data_key_set(f->fs, f->b, &test_root, S(key), S(value), create, replace, NULL);
+}
+
+static void test_keys(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_key(f, "a", NULL);
+	assert_int_equal(set(f, "a", " [1, 2]\n", false, false), 0);
+	assert_key(f, "a", "[1,2]");
+	assert_int_equal(set(f, "a", "3", true, false), BUCKET_EXISTS);
+	assert_int_equal(set(f, "b", "3", false, true), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(set(f, "a", "3", false, true), 0);
+	assert_int_equal(set(f, "b", "9007199254740993", true, false), 0);
+	assert_text(f, "{\n  \"a\": 3,\n  \"b\": 9007199254740993\n}\n");
+	assert_int_equal(set(f, "a", "", false, false), BUCKET_INVALID);
+	assert_int_equal(set(f, "a", "1,\"x\":2", false, false), BUCKET_INVALID);
+	assert_int_equal(set(f, "a", "1}{\"x\":2", false, false), BUCKET_INVALID);
+	assert_int_equal(set(f, "a", "[1", false, false), BUCKET_INVALID);
+	assert_int_equal(set(f, "\xff", "1", false, false), BUCKET_INVALID);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), 0);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), BUCKET_NO_ATTRIBUTE);
+	assert_text(f, "{\n  \"b\": 9007199254740993\n}\n");
+}
+
+static void test_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h = open_with(f, DATA_WRITE);
+
+	assert_int_equal(write_text(h, 0, "{\"a\":1}"), 0);
+	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
+	assert_int_equal(data_flush(h, NULL), BUCKET_GONE);
+	data_close(h, NULL);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_merge), T(test_nothing_changes_nothing), T(test_bad_text), T(test_incomplete), T(test_order_of_writes),
+		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_fsync_shows_the_merged),
+		T(test_remove), T(test_limit), T(test_keys), T(test_gone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,506 @@
+#include "domain.h"
+
+struct fixture {
+	struct store *store;
+	struct fs *fs;
+	struct bucket *b;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = *state = calloc(1, sizeof(*f));
+
+	return memory_store_open(&f->store) || test_fs_open(f->store, &f->fs) ||
+	       bucket_create(f->fs, &test_root, S("nightly"), &f->b);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(f->fs->files.count, 0);
+	if (!f->b->dead) {
+		assert_int_equal(f->b->pending_bytes, 0);
+		assert_int_equal(f->b->pending.count, 0);
+	}
+	bucket_put(f->fs, f->b);
+	fs_close(f->fs);
+	store_close(f->store);
+	free(f);
+	return 0;
+}
+
+static struct file_open *create(struct fixture *f, uint64_t parent, const char *name)
+{
+	struct file_open *h;
+	bool canonical;
+
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, parent, S(name), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
+				     &canonical, NULL), 0);
+	return h;
+}
+
+static void put_file(struct fixture *f, uint64_t parent, const char *name, const char *text)
+{
+	struct file_open *h = create(f, parent, name);
+
+	assert_int_equal(file_write(h, 0, S(text), NULL), 0);
+	assert_int_equal(file_flush(h->file), 0);
+	file_close(h);
+}
+
+static int lookup(struct fixture *f, uint64_t parent, const char *name, struct attr *attr)
+{
+	bool canonical;
+
+	return tree_lookup(f->fs, f->b, &test_root, parent, S(name), attr, &canonical);
+}
+
+static uint64_t number_of(struct fixture *f, uint64_t parent, const char *name)
+{
+	struct attr attr;
+
+	assert_int_equal(lookup(f, parent, name, &attr), 0);
+	return attr.inode & INODE_NODE_MASK;
+}
+
+static void assert_file(struct fixture *f, uint64_t parent, const char *name, const char *want)
+{
+	struct file_open *h;
+	char got[256];
+	size_t len;
+
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, parent, name), TREE_READ, &h, NULL), 0);
+	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
+	assert_slice(slice_of(got, len), want);
+	file_close(h);
+}
+
+static int add_name(void *context, const struct node *node, const struct attr *attr)
+{
+	(void)attr;
+	buf_add_slice(context, node->name);
+	return buf_add_byte(context, ' ');
+}
+
+static void assert_list(struct fixture *f, uint64_t parent, const char *want)
+{
+	struct buf names = {0};
+
+	assert_int_equal(tree_list(f->fs, f->b, parent, 0, add_name, &names), 0);
+	assert_slice(buf_slice(&names), want);
+	buf_release(&names);
+}
+
+static uint64_t make_folder(struct fixture *f, uint64_t parent, const char *name)
+{
+	uint64_t number;
+	bool canonical;
+
+	assert_int_equal(tree_mkdir(f->fs, f->b, &test_root, parent, S(name), &number, &canonical, NULL), 0);
+	return number;
+}
+
+static int unlink_name(struct fixture *f, uint64_t parent, const char *name, bool folder)
+{
+	bool canonical;
+
+	return tree_unlink(f->fs, f->b, &test_root, parent, S(name), folder, &canonical);
+}
+
+static int rename_name(struct fixture *f, uint64_t parent, const char *name, uint64_t to, const char *new_name)
+{
+	bool canonical;
+
+	return tree_rename(f->fs, f->b, &test_root, parent, S(name), to, S(new_name), false, &canonical, NULL);
+}
+
+static void test_spellings(void **state)
+{
+	struct fixture *f = *state;
+	struct buf name = {0};
+	struct attr attr;
+
+	put_file(f, NODE_FILES, "My Report (Final).PDF", "x");
+	assert_list(f, NODE_FILES, "my_report_final_.pdf ");
+	assert_file(f, NODE_FILES, "my_report_final_.pdf", "x");
+	assert_file(f, NODE_FILES, "MY!REPORT!FINAL!.pdf", "x");
+	assert_int_equal(lookup(f, NODE_FILES, "my_report.pdf", &attr), BUCKET_ABSENT);
+	assert_int_equal(tree_given_name(f->fs, f->b, &test_root, number_of(f, NODE_FILES, "my_report_final_.pdf"), &name), 0);
+	assert_slice(buf_slice(&name), "My Report (Final).PDF");
+	buf_release(&name);
+	assert_int_equal(unlink_name(f, NODE_FILES, "my report final .PDF", false), 0);
+	assert_list(f, NODE_FILES, "");
+	assert_int_equal(f->b->head.files, 0);
+	assert_int_equal(f->b->head.file_bytes, 0);
+}
+
+static void test_new_file_is_listed_when_flushed(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = create(f, NODE_FILES, "a"), *again;
+	struct attr attr;
+
+	assert_list(f, NODE_FILES, "");
+	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
+	assert_int_equal(file_write(h, 0, S("text"), NULL), 0);
+	/* Who opens it by name sees what is there so far. */
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_READ, &again, NULL), 0);
+	assert_ptr_equal(again->file, h->file);
+	file_close(again);
+	assert_int_equal(file_flush(h->file), 0);
+	assert_list(f, NODE_FILES, "a ");
+	file_close(h);
+	assert_file(f, NODE_FILES, "a", "text");
+}
+
+/* Closing without a flush is what a mapping does; the bytes are there all the same. */
+static void test_close_commits(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = create(f, NODE_FILES, "a");
+
+	assert_int_equal(file_write(h, 0, S("text"), NULL), 0);
+	file_close(h);
+	assert_file(f, NODE_FILES, "a", "text");
+}
+
+static void test_sizes(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = create(f, NODE_FILES, "a");
+	char block[10000];
+	size_t got;
+
+	memset(block, 'x', sizeof(block));
+	/* Past the threshold it moves from memory to a content, with a hole on the way. */
+	for (uint64_t at = 0; at < 100000; at += sizeof(block)) {
+		assert_int_equal(file_write(h, at, slice_of(block, sizeof(block)), NULL), 0);
+		assert_int_equal(f->b->pending_bytes, at + sizeof(block));
+	}
+	assert_int_equal(h->file->node.place, PLACE_CONTENT);
+	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(f->b->head.file_bytes, 100000);
+	assert_int_equal(f->b->pending_bytes, 0);
+	assert_int_equal(file_truncate(h->file, 5, NULL), 0);
+	assert_int_equal(file_truncate(h->file, 10, NULL), 0);
+	assert_int_equal(file_read(h->file, 0, block, sizeof(block), &got), 0);
+	assert_int_equal(got, 10);
+	assert_memory_equal(block, "xxxxx\0\0\0\0\0", 10);
+	assert_int_equal(file_truncate(h->file, 0, NULL), 0);
+	assert_int_equal(file_write(h, 3, S("abc"), NULL), 0);
+	assert_int_equal(h->file->node.place, PLACE_INLINE);
+	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(f->b->head.file_bytes, 6);
+	file_close(h);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
+	assert_int_equal(f->b->head.file_bytes, 0);
+}
+
+static void test_unlinked_while_open(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h[2];
+	char got[16];
+	size_t len;
+
+	for (int large = 0; large < 2; large++) {
+		h[large] = create(f, NODE_FILES, large ? "large" : "small");
+		assert_int_equal(file_write(h[large], 0, S("head"), NULL), 0);
+		if (large)
+			assert_int_equal(file_truncate(h[large]->file, 100000, NULL), 0);
+		assert_int_equal(file_flush(h[large]->file), 0);
+		file_close(h[large]);
+		/* Opened anew, so that nothing of it is loaded. */
+		assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, NODE_FILES, large ? "large" : "small"),
+					   TREE_READ | TREE_WRITE, &h[large], NULL), 0);
+		assert_int_equal(unlink_name(f, NODE_FILES, large ? "large" : "small", false), 0);
+	}
+	assert_int_equal(f->b->head.files, 0);
+	for (int large = 0; large < 2; large++) {
+		assert_int_equal(file_read(h[large]->file, 0, got, 4, &len), 0);
+		assert_slice(slice_of(got, len), "head");
+		assert_int_equal(file_write(h[large], 0, S("HEAD"), NULL), 0);
+		assert_int_equal(file_read(h[large]->file, 0, got, 4, &len), 0);
+		assert_slice(slice_of(got, len), "HEAD");
+		assert_int_equal(file_flush(h[large]->file), 0);
+		file_close(h[large]);
+	}
+	assert_list(f, NODE_FILES, "");
+	assert_int_equal(f->b->head.file_bytes, 0);
+}
+
+static void test_unlink_before_flush(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = create(f, NODE_FILES, "a");
+
+	assert_int_equal(file_write(h, 0, S("x"), NULL), 0);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
+	put_file(f, NODE_FILES, "a", "second");
+	assert_int_equal(file_flush(h->file), 0);
+	file_close(h);
+	assert_file(f, NODE_FILES, "a", "second");
+	assert_int_equal(f->b->head.files, 1);
+}
+
+static void test_folders(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = make_folder(f, NODE_FILES, "A"), b = make_folder(f, a, "b"), parent;
+
+	put_file(f, b, "deep", "x");
+	assert_list(f, NODE_FILES, "a ");
+	assert_list(f, b, "deep ");
+	assert_int_equal(tree_parent(f->fs, f->b, b, &parent), 0);
+	assert_int_equal(parent, a);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", true), BUCKET_NOT_EMPTY);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), BUCKET_IS_FOLDER);
+	assert_int_equal(unlink_name(f, b, "deep", true), BUCKET_NOT_FOLDER);
+	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), BUCKET_NOT_EMPTY);
+	assert_int_equal(unlink_name(f, b, "deep", false), 0);
+	assert_int_equal(unlink_name(f, a, "b", true), 0);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", true), 0);
+	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
+}
+
+/* rmdir does not count files that nobody has closed yet; they lose their name. */
+static void test_rmdir_with_unlisted(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = make_folder(f, NODE_FILES, "a");
+	struct file_open *h = create(f, a, "new"), *other = create(f, NODE_FILES, "new");
+
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", true), 0);
+	assert_int_equal(file_flush(h->file), 0);
+	file_close(h);
+	assert_int_equal(f->b->pending.count, 1);
+	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
+	assert_int_equal(file_flush(other->file), 0);
+	file_close(other);
+}
+
+static void test_rename(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t folder = make_folder(f, NODE_FILES, "folder"), sub = make_folder(f, folder, "sub"), number;
+	struct file_open *h;
+	struct attr attr;
+
+	put_file(f, NODE_FILES, "a", "1");
+	put_file(f, NODE_FILES, "b", "22");
+	number = number_of(f, NODE_FILES, "a");
+	assert_int_equal(rename_name(f, NODE_FILES, "a", NODE_FILES, "b"), 0);
+	assert_file(f, NODE_FILES, "b", "1");
+	assert_int_equal(number_of(f, NODE_FILES, "b"), number);
+	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), BUCKET_ABSENT);
+	assert_int_equal(f->b->head.files, 3);
+	assert_int_equal(f->b->head.file_bytes, 1);
+	assert_int_equal(rename_name(f, NODE_FILES, "b", sub, "C"), 0);
+	assert_file(f, sub, "c", "1");
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, number, &attr), 0);
+	assert_int_equal(rename_name(f, sub, "c", sub, "C C"), 0);
+	assert_list(f, sub, "c_c ");
+	assert_int_equal(rename_name(f, sub, "C c", sub, "c_c"), 0); /* to itself */
+	assert_list(f, sub, "c_c ");
+	assert_int_equal(rename_name(f, NODE_FILES, "folder", sub, "x"), BUCKET_INVALID);
+	assert_int_equal(rename_name(f, NODE_FILES, "folder", folder, "x"), BUCKET_INVALID);
+	assert_int_equal(rename_name(f, NODE_FILES, "folder", sub, "c_c"), BUCKET_NOT_FOLDER);
+	assert_int_equal(rename_name(f, sub, "c_c", NODE_FILES, "folder"), BUCKET_IS_FOLDER);
+	assert_int_equal(rename_name(f, NODE_FILES, "none", NODE_FILES, "x"), BUCKET_ABSENT);
+	/* While it is being written: the name moves, the bytes follow. */
+	h = create(f, NODE_FILES, "tmp");
+	assert_int_equal(file_write(h, 0, S("half"), NULL), 0);
+	assert_int_equal(rename_name(f, NODE_FILES, "tmp", sub, "c_c"), 0);
+	assert_int_equal(file_write(h, 4, S("whole"), NULL), 0);
+	assert_int_equal(file_flush(h->file), 0);
+	file_close(h);
+	assert_file(f, sub, "c_c", "halfwhole");
+	assert_list(f, NODE_FILES, "folder ");
+	assert_int_equal(rename_name(f, folder, "sub", NODE_FILES, "sub"), 0);
+	assert_file(f, number_of(f, NODE_FILES, "sub"), "c_c", "halfwhole");
+	assert_int_equal(rename_name(f, NODE_FILES, "sub", NODE_FILES, "folder"), 0);
+	assert_list(f, NODE_FILES, "folder ");
+}
+
+static void test_limits(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	struct limits *l = &f->fs->options.limits;
+	bool canonical;
+
+	l->max_files = 2;
+	l->max_file_size = 10;
+	l->max_total_size = 15;
+	strcpy(l->accepted_file_types, ".txt");
+	h = create(f, NODE_FILES, "a.txt");
+	assert_int_equal(file_write(h, 0, S("0123456789x"), NULL), BUCKET_TOO_LARGE);
+	assert_int_equal(file_write(h, 0, S("0123456789"), NULL), 0);
+	assert_int_equal(file_truncate(h->file, 11, NULL), BUCKET_TOO_LARGE);
+	file_close(h);
+	h = create(f, NODE_FILES, "b.txt");
+	assert_int_equal(file_write(h, 0, S("012345"), NULL), BUCKET_OVER_QUOTA);
+	assert_int_equal(file_write(h, 0, S("01234"), NULL), 0);
+	assert_int_equal(file_write(h, 5, S("5"), NULL), BUCKET_OVER_QUOTA);
+	struct file_open *third;
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("c.txt"), 0, TREE_WRITE, &third, &canonical, NULL),
+			 BUCKET_OVER_QUOTA);
+	file_close(h);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a.txt", false), 0);
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("c.pdf"), 0, TREE_WRITE, &third, &canonical, NULL),
+			 BUCKET_NOT_PERMITTED);
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S(".c.pdf.x1"), 0, TREE_WRITE, &third, &canonical, NULL),
+			 0);
+	file_close(third);
+	assert_int_equal(rename_name(f, NODE_FILES, ".c.pdf.x1", NODE_FILES, "c.pdf"), BUCKET_NOT_PERMITTED);
+}
+
+/* ---- who may do what ---- */
+
+static int acl(struct fixture *f, struct bucket *b, enum privilege privilege, const char *text)
+{
+	struct slice s = text ? S(text) : slice_of(NULL, 0);
+	bool narrowed;
+
+	return bucket_acl_set(f->fs, b, &test_root, privilege, text ? &s : NULL, &narrowed, NULL);
+}
+
+static void assert_access(struct fixture *f, struct bucket *b, struct caller who, const char *want)
+{
+	struct buf got = {0};
+
+	assert_int_equal(bucket_access(f->fs, b, &who, &got), 0);
+	assert_slice(buf_slice(&got), want);
+	buf_release(&got);
+}
+
+static void test_privileges(void **state)
+{
+	struct fixture *f = *state;
+	struct caller alice = {1001, 1001, 1, NULL}, ci = {5, 2001, 1, NULL}, other = {6, 6, 1, NULL};
+	struct bucket *mine;
+
+	assert_access(f, f->b, other, "read");
+	assert_access(f, f->b, test_root, "read,edit,delete,admin");
+	assert_access(f, f->fs->root, other, "read");
+	assert_int_equal(bucket_create(f->fs, &alice, S("mine"), &mine), BUCKET_DENIED);
+	assert_int_equal(acl(f, f->fs->root, PRIVILEGE_CREATE, "user:alice"), 0);
+	assert_int_equal(bucket_create(f->fs, &alice, S("mine"), &mine), 0);
+	assert_access(f, mine, alice, "read,edit,delete,admin");
+	assert_access(f, f->fs->root, alice, "create,read");
+	assert_int_equal(acl(f, f->fs->root, PRIVILEGE_EDIT, "group:ci,owner"), 0);
+	assert_access(f, mine, ci, "read,edit");
+	assert_int_equal(acl(f, mine, PRIVILEGE_EDIT, ""), 0);
+	assert_access(f, mine, ci, "read");
+	assert_access(f, f->b, ci, "read,edit");
+	assert_int_equal(acl(f, mine, PRIVILEGE_EDIT, NULL), 0);
+	assert_int_equal(acl(f, mine, PRIVILEGE_EDIT, NULL), BUCKET_NO_ATTRIBUTE);
+	assert_access(f, mine, ci, "read,edit");
+	assert_int_equal(acl(f, mine, PRIVILEGE_READ, "user:alice"), 0);
+	assert_access(f, mine, ci, "edit");
+	assert_access(f, mine, other, "");
+	assert_int_equal(acl(f, mine, PRIVILEGE_ADMIN, "user:6"), 0);
+	assert_access(f, mine, other, "read,edit,delete,admin");
+	assert_int_equal(acl(f, mine, PRIVILEGE_CREATE, "user:6"), BUCKET_INVALID);
+	f->fs->options.squash_root = true;
+	assert_access(f, mine, test_root, "");
+	f->fs->options.squash_root = false;
+	bucket_put(f->fs, mine);
+}
+
+static void test_private(void **state)
+{
+	struct fixture *f = *state;
+	struct caller ci = {5, 2001, 1, NULL}, other = {6, 6, 1, NULL};
+	struct attr attr;
+	struct file_open *h;
+	bool canonical;
+
+	put_file(f, NODE_FILES, "a", "x");
+	assert_int_equal(acl(f, f->b, PRIVILEGE_READ, ""), 0);
+	assert_int_equal(acl(f, f->b, PRIVILEGE_EDIT, "group:ci"), 0);
+	assert_int_equal(bucket_attr(f->fs, f->b, &other, &attr), 0);
+	assert_true(attr.private && attr.modified == 0);
+	assert_int_equal(tree_lookup(f->fs, f->b, &other, NODE_FILES, S("a"), &attr, &canonical), BUCKET_DENIED);
+	assert_int_equal(data_attr(f->fs, f->b, &other, &attr), BUCKET_DENIED);
+	/* A drop-box: put things in, see nothing of others. */
+	assert_int_equal(data_attr(f->fs, f->b, &ci, &attr), 0);
+	assert_int_equal(attr.size, 0);
+	assert_int_equal(tree_attr(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), &attr), BUCKET_DENIED);
+	assert_int_equal(tree_create(f->fs, f->b, &ci, NODE_FILES, S("b"), 0, TREE_WRITE, &h, &canonical, NULL), 0);
+	assert_int_equal(tree_attr(f->fs, f->b, &ci, h->file->node.number, &attr), 0);
+	file_close(h);
+	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_READ, &h, NULL), BUCKET_DENIED);
+	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_WRITE, &h, NULL), 0);
+	file_close(h);
+	assert_int_equal(tree_unlink(f->fs, f->b, &ci, NODE_FILES, S("a"), false, &canonical), 0);
+}
+
+/* ---- what a restart finds ---- */
+
+static void reopen(struct fixture *f)
+{
+	bucket_put(f->fs, f->b);
+	fs_close(f->fs);
+	assert_int_equal(test_fs_open(f->store, &f->fs), 0);
+	assert_int_equal(bucket_lookup(f->fs, S("nightly"), &f->b), 0);
+}
+
+static void test_reopen(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t folder = make_folder(f, NODE_FILES, "folder"), number;
+	struct bucket *b;
+
+	put_file(f, folder, "A file", "x");
+	number = number_of(f, folder, "a_file");
+	assert_int_equal(acl(f, f->b, PRIVILEGE_EDIT, "user:alice"), 0);
+	reopen(f);
+	assert_file(f, folder, "a_file", "x");
+	assert_int_equal(number_of(f, folder, "a_file"), number);
+	assert_access(f, f->b, (struct caller){1001, 1, 1, NULL}, "read,edit");
+	assert_int_equal(unlink_name(f, folder, "a_file", false), 0);
+	put_file(f, folder, "a_file", "y");
+	assert_true(number_of(f, folder, "a_file") > number);
+	/* A bucket's number is not used again either. */
+	assert_int_equal(bucket_create(f->fs, &test_root, S("other"), &b), 0);
+	uint32_t first = b->number;
+	bucket_put(f->fs, b);
+	assert_int_equal(bucket_remove(f->fs, &test_root, S("other")), 0);
+	reopen(f);
+	assert_int_equal(bucket_create(f->fs, &test_root, S("other"), &b), 0);
+	assert_true(b->number > first);
+	bucket_put(f->fs, b);
+}
+
+/* More buckets than are kept in memory. */
+static void test_many_buckets(void **state)
+{
+	struct fixture *f = *state;
+	struct bucket *b;
+	char name[32];
+
+	for (int i = 0; i < 6000; i++) {
+		snprintf(name, sizeof(name), "b%d", i);
+		assert_int_equal(bucket_create(f->fs, &test_root, S(name), &b), 0);
+		bucket_put(f->fs, b);
+	}
+	assert_true(f->fs->buckets.count < 5000);
+	assert_int_equal(bucket_lookup(f->fs, S("b0"), &b), 0);
+	assert_slice(b->name, "b0");
+	bucket_put(f->fs, b);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_spellings), T(test_new_file_is_listed_when_flushed), T(test_close_commits), T(test_sizes),
+		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_rmdir_with_unlisted),
+		T(test_rename), T(test_limits), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
