@@ -62,6 +62,14 @@ static void reference(struct fs *fs, struct bucket *b)
 		idle_remove(fs, b);
 }
 
+struct bucket *bucket_share(struct fs *fs, struct bucket *b)
+{
+	pthread_mutex_lock(&fs->lock);
+	b->refs++;
+	pthread_mutex_unlock(&fs->lock);
+	return b;
+}
+
 void bucket_put(struct fs *fs, struct bucket *b)
 {
 	struct bucket *victim = NULL;
@@ -158,10 +166,7 @@ int bucket_get(struct fs *fs, uint32_t number, struct bucket **out)
 	int r;
 
 	if (number == 0) {
-		*out = fs->root;
-		pthread_mutex_lock(&fs->lock);
-		fs->root->refs++;
-		pthread_mutex_unlock(&fs->lock);
+		*out = bucket_share(fs, fs->root);
 		return 0;
 	}
 	for (;;) {

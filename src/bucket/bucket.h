@@ -31,6 +31,8 @@ struct bucket {
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);
 /* By number; 0 is the root. BUCKET_GONE. */
 int bucket_get(struct fs *fs, uint32_t number, struct bucket **out);
+/* One more reference on a bucket that the caller has one on. */
+struct bucket *bucket_share(struct fs *fs, struct bucket *b);
 /* NULL is fine. */
 void bucket_put(struct fs *fs, struct bucket *b);
 

@@ -517,7 +517,7 @@ struct data_handle {
 	struct document partial; /* members of an object that has not ended */
 	struct document pending; /* members of those that have */
 	uint64_t position;       /* where the next write must be */
-	bool poisoned;
+	int poisoned;            /* the verdict that ended it; 0: none */
 	struct reason poison;
 };
 
@@ -586,8 +586,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(fs));
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
-	if (!r)
-		r = bucket_get(fs, b->number, &h->b);
+	h->b = bucket_share(fs, b);
 	if (r)
 		data_close(h, NULL);
 	else
@@ -631,7 +630,7 @@ static void patch_clear(struct data_handle *h)
 	document_clear(&h->partial);
 	document_clear(&h->pending);
 	buf_clear(&h->buffer);
-	h->poisoned = false;
+	h->poisoned = 0;
 	h->position = 0;
 }
 
@@ -642,7 +641,7 @@ static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, s
 	if (h->poisoned) {
 		if (why)
 			*why = h->poison;
-		return BUCKET_INVALID;
+		return h->poisoned;
 	}
 	if (!h->append && at != h->position) {
 		reason_set(why, "a patch is written from front to back: this write is at %llu instead of %llu",
@@ -666,7 +665,7 @@ static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, s
 		if (why)
 			*why = h->poison;
 		patch_clear(h);
-		h->poisoned = true;
+		h->poisoned = r;
 		return r;
 	}
 	h->position += bytes.len;
@@ -751,7 +750,7 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	if (h->poisoned) {
 		if (why)
 			*why = h->poison;
-		return BUCKET_INVALID;
+		return h->poisoned;
 	}
 	if (h->pending.count) {
 		r = data_merge(h->fs, h->b, &h->pending, why);
@@ -801,12 +800,13 @@ static int flush(struct data_handle *h, struct reason *why)
 	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
 }
 
-int data_flush(struct data_handle *h, struct reason *why)
+int data_flush(struct data_handle *h, bool *opener_only, struct reason *why)
 {
 	int r;
 
 	pthread_mutex_lock(&h->lock);
 	r = flush(h, why);
+	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }

@@ -60,9 +60,9 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
  * nothing until it is truncated; BUCKET_TOO_LARGE; BUCKET_WRONG_HANDLE. */
 int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why);
 int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
-/* close(2) of one descriptor: merges what is complete. BUCKET_INCOMPLETE and BUCKET_INVALID concern only the opener,
- * everybody else's close should succeed. */
-int data_flush(struct data_handle *h, struct reason *why);
+/* close(2) of one descriptor: merges what is complete. *opener_only: the text is unfinished or was refused before, which
+ * concerns whoever opened it; everybody else's close should succeed. */
+int data_flush(struct data_handle *h, bool *opener_only, struct reason *why);
 /* The same, and from here on a handle that can read sees the merged document. Does not wait for the disk. */
 int data_fsync(struct data_handle *h, struct reason *why);
 /* Whoever opened it: the thread's id. */

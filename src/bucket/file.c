@@ -29,15 +29,10 @@ struct file *file_find(struct fs *fs, uint64_t inode)
 int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pending, struct file **out)
 {
 	struct file *f = calloc(1, sizeof(*f));
-	int r;
 
 	if (!f)
 		return -ENOMEM;
-	r = bucket_get(fs, b->number, &f->b);
-	if (r) {
-		free(f);
-		return r;
-	}
+	f->b = bucket_share(fs, b);
 	f->fs = fs;
 	f->inode = inode_of(b->number, node->number);
 	f->refs = 1;

@@ -167,33 +167,33 @@ static bool is_openers(struct bucket *b, struct file *f, uid_t uid)
 
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr)
 {
-	struct file *f = NULL;
+	struct file *f = number == NODE_FILES ? NULL : file_find(fs, inode_of(b->number, number));
 	struct found found = {0};
-	bool reads, own = false;
-	int r = bucket_check_enter(fs, b, who, "stat");
+	int r = 0;
 
-	if (r)
-		return r;
-	reads = !bucket_is_private(fs, b) || bucket_may(fs, b, who, PRIVILEGE_READ);
-	if (number == NODE_FILES) {
-		r = attr_root(fs, b, attr);
-	} else if ((f = file_find(fs, inode_of(b->number, number)))) {
+	/* Open is open, also for who would not be let in any more. */
+	if (f && is_openers(b, f, who->uid)) {
 		fill_open(fs, b, f, attr);
-		own = is_openers(b, f, who->uid);
 		file_put(f);
-	} else {
-		r = find_number(fs, b, number, &found);
-		if (!r)
-			fill(fs, b, &found.node, attr);
-		found_release(&found);
+		return 0;
 	}
-	if (r || reads)
+	r = bucket_check_enter(fs, b, who, "stat");
+	if (!r && number == NODE_FILES)
+		r = attr_root(fs, b, attr);
+	else if (!r && f)
+		fill_open(fs, b, f, attr);
+	else if (!r && !(r = find_number(fs, b, number, &found)))
+		fill(fs, b, &found.node, attr);
+	found_release(&found);
+	if (f)
+		file_put(f);
+	if (r || !attr->private || bucket_may(fs, b, who, PRIVILEGE_READ))
 		return r;
 	if (S_ISDIR(attr->mode)) {
 		attr->modified = attr->changed = attr->accessed = 0;
 		return 0;
 	}
-	return own || attr->uid == who->uid ? 0 : bucket_check(fs, b, who, PRIVILEGE_READ, "stat");
+	return attr->uid == who->uid ? 0 : bucket_check(fs, b, who, PRIVILEGE_READ, "stat");
 }
 
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,

@@ -5,12 +5,27 @@
 #include "fuse/frontend.h"
 #include "util/log.h"
 
+/* A removed bucket lives on in the files that are still open. */
+static int bucket_of_open_file(struct fs *fs, fuse_ino_t inode, struct bucket **out)
+{
+	struct file *f = file_find(fs, inode);
+
+	if (!f)
+		return BUCKET_GONE;
+	*out = bucket_share(fs, f->b);
+	file_put(f);
+	return 0;
+}
+
 static int begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
+	int r;
+
 	*c = (struct call){.req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
 	c->fs = c->fe->fs;
 	c->who = caller_of(req);
-	return bucket_get(c->fs, (uint32_t)(inode >> inode_node_bits), &c->b);
+	r = bucket_get(c->fs, (uint32_t)(inode >> inode_node_bits), &c->b);
+	return r == BUCKET_GONE ? bucket_of_open_file(c->fs, inode, &c->b) : r;
 }
 
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)

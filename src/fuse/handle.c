@@ -49,12 +49,25 @@ int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *
 	return 0;
 }
 
+/* What is dropped here was refused, but nobody may have heard of it: many programs ignore a failed close. */
+static void close_data(struct frontend *fe, struct data_handle *data)
+{
+	struct reason why = {""};
+	struct bucket *b = bucket_share(fe->fs, data_bucket(data));
+
+	if (data_close(data, &why))
+		log_limited(LOG_LEVEL_INFO, "refused: close: bucket=%.*s: dropped what was not merged: %s", (int)b->name.len,
+			    (const char *)b->name.at, why.text);
+	bucket_put(fe->fs, b);
+}
+
 void handle_close(struct frontend *fe, struct handle *h)
 {
 	unlink_handle(fe, h);
 	if (h->file)
 		file_close(h->file);
-	data_close(h->data, NULL);
+	else
+		close_data(fe, h->data);
 	free(h);
 }
 

@@ -228,7 +228,6 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct frontend *fe = fuse_req_userdata(req);
 	struct handle *h = handle_of(fi);
 	struct call c;
-	int r;
 
 	if (h->file && !h->file->writes && !h->file->file->pending) {
 		fuse_reply_err(req, 0);
@@ -240,8 +239,7 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	}
 	if (!call_begin(&c, req, inode, "close"))
 		return;
-	r = h->file ? file_flush(h->file->file) : data_flush(h->data, &c.why);
-	call_end(&c, r ? sync_flush_result(&c, h, r) : 0);
+	call_end(&c, sync_flush(&c, h));
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi)

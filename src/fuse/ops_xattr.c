@@ -44,6 +44,7 @@ static struct attribute parse(const struct call *c, const char *full)
 		a.kind = ATTRIBUTE_FOREIGN;
 		return a;
 	}
+	a.rest = name;
 	if (!strip(&name, "bucketfs.")) {
 		a.kind = ATTRIBUTE_USER;
 		return a;

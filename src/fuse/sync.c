@@ -14,12 +14,15 @@ struct sync_job {
 	int result;
 };
 
-int sync_flush_result(const struct call *c, const struct handle *h, int result)
+int sync_flush(struct call *c, struct handle *h)
 {
-	if ((result == BUCKET_INCOMPLETE || result == BUCKET_INVALID) && h->data &&
-	    !caller_same_process(c->who.pid, data_opener(h->data)))
-		return 0;
-	return result;
+	bool opener_only;
+	int r;
+
+	if (h->file)
+		return file_flush(h->file->file);
+	r = data_flush(h->data, &opener_only, &c->why);
+	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
 
 static void run(struct later_job *base)
@@ -30,7 +33,7 @@ static void run(struct later_job *base)
 	if (h && h->file)
 		job->result = file_sync(h->file->file);
 	else if (h && job->is_flush)
-		job->result = sync_flush_result(job->c, h, data_flush(h->data, &job->c->why));
+		job->result = sync_flush(job->c, h);
 	else if (h)
 		job->result = data_fsync(h->data, &job->c->why);
 }

@@ -11,5 +11,5 @@ void sync_flush_later(fuse_req_t req, fuse_ino_t inode, struct handle *h);
 struct later_job;
 void sync_finish(void *frontend, struct later_job *jobs);
 
-/* The answer to a flush: what concerns only the opener is 0 for everybody else. */
-int sync_flush_result(const struct call *c, const struct handle *h, int result);
+/* Merges or commits what a close(2) finds. What concerns only the opener of data.json is 0 for everybody else. */
+int sync_flush(struct call *c, struct handle *h);

@@ -50,13 +50,20 @@ static int write_text(struct data_handle *h, uint64_t at, const char *text)
 	return data_write(h, at, S(text), NULL);
 }
 
+static int flush(struct data_handle *h)
+{
+	bool opener_only;
+
+	return data_flush(h, &opener_only, NULL);
+}
+
 static int patch(struct fixture *f, const char *text)
 {
 	struct data_handle *h = open_with(f, DATA_WRITE | DATA_TRUNCATE);
 	int r = write_text(h, 0, text);
 
 	if (!r)
-		r = data_flush(h, NULL);
+		r = flush(h);
 	data_close(h, NULL);
 	return r;
 }
@@ -102,12 +109,12 @@ static void test_bad_text(void **state)
 	h = open_with(f, DATA_WRITE);
 	assert_int_equal(write_text(h, 0, "{\"b\":1}{bad"), BUCKET_INVALID);
 	assert_int_equal(write_text(h, 11, "{\"c\":1}"), BUCKET_INVALID);
-	assert_int_equal(data_flush(h, NULL), BUCKET_INVALID);
+	assert_int_equal(flush(h), BUCKET_INVALID);
 	assert_text(f, "{\n  \"a\": 1\n}\n");
 	/* Truncating begins anew. */
 	assert_int_equal(data_truncate(h, 0, NULL), 0);
 	assert_int_equal(write_text(h, 0, "{\"c\":1}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_text(f, "{\n  \"a\": 1,\n  \"c\": 1\n}\n");
 	assert_int_equal(data_truncate(h, 5, NULL), BUCKET_INVALID);
 	assert_int_equal(data_close(h, NULL), 0);
@@ -118,12 +125,12 @@ static void test_incomplete(void **state)
 	struct fixture *f = *state;
 	struct data_handle *h = open_with(f, DATA_WRITE);
 
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_int_equal(write_text(h, 0, "{\"a\":1}{\"b\":"), 0);
-	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE);
+	assert_int_equal(flush(h), BUCKET_INCOMPLETE);
 	assert_text(f, "{\n  \"a\": 1\n}\n");
 	assert_int_equal(write_text(h, 12, "2}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
 	assert_int_equal(write_text(h, 14, "{"), 0);
 	assert_int_equal(data_close(h, NULL), BUCKET_INCOMPLETE);
@@ -139,12 +146,12 @@ static void test_order_of_writes(void **state)
 	assert_int_equal(write_text(h, 0, "1}"), BUCKET_INVALID);
 	assert_int_equal(write_text(h, 6, "1}"), BUCKET_INVALID);
 	assert_int_equal(write_text(h, 5, "1}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	data_close(h, NULL);
 	h = open_with(f, DATA_WRITE | DATA_APPEND);
 	assert_int_equal(write_text(h, 99, "{\"b\":"), 0);
 	assert_int_equal(write_text(h, 7, "1}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	data_close(h, NULL);
 	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 1\n}\n");
 }
@@ -165,11 +172,11 @@ static void test_edit(void **state)
 	replace_text(h, "{\"kept\":2,\"changed\":4,\"new\":5}");
 	/* Somebody else's keys are not ours to touch. */
 	assert_int_equal(patch(f, "{\"other\":6,\"kept\":7}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_text(f, "{\n  \"changed\": 4,\n  \"kept\": 7,\n  \"new\": 5,\n  \"other\": 6\n}\n");
 	/* Committed once is committed. */
 	assert_int_equal(patch(f, "{\"changed\":8}"), 0);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_text(f, "{\n  \"changed\": 8,\n  \"kept\": 7,\n  \"new\": 5,\n  \"other\": 6\n}\n");
 	assert_int_equal(data_close(h, NULL), 0);
 }
@@ -184,8 +191,8 @@ static void conflict(struct fixture *f, const char *mine, const char *theirs)
 	replace_text(h, mine);
 	assert_int_equal(patch(f, theirs), 0);
 	revision = f->b->revision;
-	assert_int_equal(data_flush(h, NULL), BUCKET_CONFLICT);
-	assert_int_equal(data_flush(h, NULL), BUCKET_CONFLICT); /* the buffer is kept */
+	assert_int_equal(flush(h), BUCKET_CONFLICT);
+	assert_int_equal(flush(h), BUCKET_CONFLICT); /* the buffer is kept */
 	assert_int_equal(f->b->revision, revision);
 	assert_int_equal(data_close(h, NULL), BUCKET_INCOMPLETE);
 }
@@ -207,16 +214,16 @@ static void test_edit_judged_at_flush(void **state)
 
 	assert_int_equal(patch(f, "{\"a\":1}"), 0);
 	h = open_with(f, DATA_READ | DATA_WRITE);
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	replace_text(h, "{\"a\":");
-	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE);
+	assert_int_equal(flush(h), BUCKET_INCOMPLETE);
 	replace_text(h, "nonsense");
-	assert_int_equal(data_flush(h, NULL), BUCKET_INVALID);
+	assert_int_equal(flush(h), BUCKET_INVALID);
 	assert_int_equal(data_truncate(h, 0, NULL), 0);
-	assert_int_equal(data_flush(h, NULL), BUCKET_INCOMPLETE); /* an empty text deletes nothing */
+	assert_int_equal(flush(h), BUCKET_INCOMPLETE); /* an empty text deletes nothing */
 	assert_text(f, "{\n  \"a\": 1\n}\n");
 	replace_text(h, "{}");
-	assert_int_equal(data_flush(h, NULL), 0);
+	assert_int_equal(flush(h), 0);
 	assert_text(f, "{}\n");
 	data_close(h, NULL);
 }
@@ -355,7 +362,7 @@ static void test_gone(void **state)
 
 	assert_int_equal(write_text(h, 0, "{\"a\":1}"), 0);
 	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
-	assert_int_equal(data_flush(h, NULL), BUCKET_GONE);
+	assert_int_equal(flush(h), BUCKET_GONE);
 	data_close(h, NULL);
 }
 
