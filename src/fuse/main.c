@@ -47,12 +47,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
 	want(conn, FUSE_CAP_READDIRPLUS, true);
 	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
-	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
 	want(conn, FUSE_CAP_DONT_MASK, true);
 	/* Content changes through this mount alone, so the kernel need not guess from times and sizes. */
 	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
 #if HAVE_FUSE_URING
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring = fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING) && conn->want_ext & FUSE_CAP_OVER_IO_URING;
 #endif
@@ -119,7 +120,7 @@ struct mount {
 	struct store *store;
 	struct frontend fe;
 	int ready; /* where to tell the waiting parent, or -1 */
-	bool mounted;
+	bool signals, mounted;
 };
 
 static bool holder_leaves(void *context, const char *holder)
@@ -170,7 +171,8 @@ static int open_fs(struct mount *m, struct reason *why)
 	return r;
 }
 
-static int start_session(struct mount *m, struct reason *why)
+/* Before the store is touched, for libfuse may not like the options. */
+static int make_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
 	struct fuse_lowlevel_ops ops = frontend_ops;
@@ -182,11 +184,17 @@ static int start_session(struct mount *m, struct reason *why)
 	if (r)
 		return r;
 	fe->session = fuse_session_new(&m->options->args, &ops, sizeof(ops), fe);
-	if (!fe->session) {
-		reason_set(why, "libfuse refuses these options; see bucketfs --help");
-		return -EINVAL;
-	}
-	r = notifier_new(&fe->notifier, fe->session);
+	if (fe->session)
+		return 0;
+	reason_set(why, "libfuse refuses these options; see bucketfs --help");
+	return -EINVAL;
+}
+
+static int start_session(struct mount *m, struct reason *why)
+{
+	struct frontend *fe = &m->fe;
+	int r = notifier_new(&fe->notifier, fe->session);
+
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
@@ -197,6 +205,7 @@ static int start_session(struct mount *m, struct reason *why)
 		reason_set(why, "cannot handle signals");
 		return -EINVAL;
 	}
+	m->signals = true;
 	if (fuse_session_mount(fe->session, m->options->mountpoint)) {
 		reason_set(why, "cannot mount at %s (is /dev/fuse there, and are you root?)", m->options->mountpoint);
 		return -EPERM;
@@ -209,6 +218,7 @@ static void tell_ready(struct mount *m)
 {
 	int null;
 
+	log_open(m->options->log_target, m->options->log_level);
 	if (m->ready < 0)
 		return;
 	if (write(m->ready, "", 1) != 1)
@@ -248,10 +258,10 @@ static void stop(struct mount *m)
 	later_free(fe->disk);
 	notifier_free(fe->notifier);
 	handle_drain(fe);
-	if (fe->session) {
+	if (m->signals)
 		fuse_remove_signal_handlers(fe->session);
+	if (fe->session)
 		fuse_session_destroy(fe->session);
-	}
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");
@@ -279,8 +289,10 @@ static int run(struct options *o, int ready)
 {
 	struct mount m = {.options = o, .ready = ready};
 	struct reason why = {""};
-	int r = open_store(&m, &why);
+	int r = make_session(&m, &why);
 
+	if (!r)
+		r = open_store(&m, &why);
 	if (!r)
 		r = open_fs(&m, &why);
 	if (!r)
@@ -340,7 +352,8 @@ int main(int argc, char **argv)
 	} else {
 		signal(SIGPIPE, SIG_IGN);
 		umask(022);
-		log_open(o.log_target, o.log_level);
+		/* Until the mount is there, whoever started it is listening. */
+		log_open(LOG_TARGET_STDERR, o.log_level);
 		if (place_prepare(&o.store, &o.mountpoint, &why)) {
 			fprintf(stderr, "bucketfs: %s\n", why.text);
 			r = 1;

@@ -1,0 +1,293 @@
+#!/usr/bin/python3
+"""Starting, stopping and being in the way."""
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from harness import *
+
+CYCLES = int(os.environ.get('BUCKETFS_CYCLES', '200'))
+
+
+def attempt(*arguments):
+    """Runs bucketfs; its status and the one line that it says."""
+    r = subprocess.run([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=40 * SLOW)
+    text = r.stderr.decode()
+    return r.returncode, text
+
+
+def refused(words, *arguments):
+    status, text = attempt(*arguments)
+    assert status == 1, (status, text)
+    assert text.startswith('bucketfs: ') and text.count('\n') == 1, text
+    for w in words.split('|'):
+        assert w in text, (w, text)
+
+
+def processes():
+    """Our daemons, by the path of this very binary; without touching what may hang."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if os.readlink(f'/proc/{pid}/exe') == os.path.realpath(BINARY):
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def test_refusals_in_one_line():
+    with Mount() as m:
+        empty = m.folder + '/empty'
+        os.mkdir(empty)
+        refused('in use|process', m.store, empty)
+        refused('already', empty, m.point)
+        refused('No such file|mkdir', m.folder + '/nostore', empty)
+        refused('No such file', empty, m.folder + '/nomount')
+        write(m.folder + '/plain', '')
+        refused('not a folder', empty, m.folder + '/plain')
+        os.makedirs(m.folder + '/outer/store')
+        refused('inside the mount point', m.folder + '/outer/store', m.folder + '/outer')
+        os.makedirs(m.folder + '/st/mnt')
+        refused('inside the store', m.folder + '/st', m.folder + '/st/mnt')
+        os.mkdir(m.folder + '/other')
+        write(m.folder + '/other/photo.jpg', '')
+        refused('not a bucketfs store', m.folder + '/other', empty)
+        newer = m.folder + '/newer'
+        os.mkdir(newer)
+        write(newer + '/format', 'bucketfs store 99\n')
+        refused('newer', newer, empty)
+        refused('usage')
+        refused('usage', 'onlyone')
+        refused('usage', 'a', 'b', 'c')
+        refused('unknown option', '--frobnicate', 'a', 'b')
+        refused('no such value', empty, m.folder + '/outer', '-o', 'io_uring=maybe')
+        refused('not a size', empty, m.folder + '/outer', '-o', 'max_data_size=huge')
+        status, text = attempt(empty, m.folder + '/outer', '-o', 'frobnicate')
+        assert status == 1 and 'frobnicate' in text, text
+        assert not os.path.exists(empty + '/format')
+
+
+def test_damaged_store():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        m.unmount()
+        os.unlink(m.store + '/db/CURRENT')
+        refused('damaged|backup', m.store, m.point)
+
+
+def test_help_and_version():
+    out = subprocess.run([BINARY, '--help'], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert 'usage: bucketfs STORE MOUNTPOINT' in out
+    for option in ('max_data_size', 'max_file_size', 'max_files', 'max_total_size', 'accepted_file_types', 'reserve',
+                   'root=squash', 'sync', 'io_uring', 'log='):
+        assert option in out, option
+    out = subprocess.run([BINARY, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert re.match(r'bucketfs \d+\.\d+\.\d+ \(store format 1, libfuse 3\.\d+', out), out
+
+
+def test_background_and_cycles():
+    """Mounted when the command returns, gone when umount has returned and a moment has passed; the next mount waits for
+    the last daemon to leave."""
+    with Mount(start=False) as m:
+        for i in range(CYCLES):
+            status, text = attempt(*m.arguments()[1:])
+            assert status == 0, text
+            assert is_mounted(m.point)
+            if i == 0:
+                os.mkdir(m / 'b')
+            write(m / f'b/files/f{i % 10}', str(i))
+            write(m / 'b/data.json', '{"i": %d}' % i)
+            subprocess.run(['umount', m.point], check=True, timeout=20)
+        attempt(*m.arguments()[1:])
+        assert read(m / 'b/data.json') == '{\n  "i": %d\n}\n' % (CYCLES - 1)
+        subprocess.run(['umount', m.point], check=True, timeout=20)
+        assert wait_for(lambda: not processes(), 20), processes()
+
+
+def test_dead_mount_is_cleaned_up():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        m.process.kill()
+        m.process.wait()
+        # ENOTCONN, or ECONNABORTED for who was the first to notice.
+        assert 'Transport endpoint' in sh(f'stat {m.point}; stat {m.point}', ok=None)
+        status, text = attempt(*m.arguments()[1:])
+        assert status == 0, text
+        assert 'cleaned up' in text
+        assert os.listdir(m.point) == ['b']
+        with open('/proc/self/mounts') as f:
+            assert sum(m.point in line for line in f) == 1
+        subprocess.run(['umount', m.point], check=True, timeout=20)
+        m.process = None
+        assert wait_for(lambda: not processes(), 20)
+
+
+def test_sigterm_drains():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        held = open(m / 'b/files/Held File', 'wb')
+        held.write(b'x' * 100000)
+        held.flush()
+        m.process.send_signal(signal.SIGTERM)
+        m.reap()
+        assert not is_mounted(m.point)
+        assert 'still open at the end: b/files' in m.log_text() and 'held_file' in m.log_text()
+        try:
+            held.close()
+        except OSError:
+            pass
+        m.start()
+        assert read(m / 'b/files/held_file', 'rb') == b'x' * 100000
+
+
+def test_mount_helper_and_fstab_options():
+    """mount -t fuse.bucketfs, as fstab would have it: mount.fuse3 looks for bucketfs in PATH."""
+    with Mount(start=False) as m:
+        path = os.path.dirname(BINARY) + ':' + os.environ['PATH']
+        helper = '/sbin/mount.fuse.bucketfs'
+        # mount(8) empties PATH for its helpers; a link where it looks, as an installed bucketfs has.
+        link = '/usr/local/bin/bucketfs'
+        had = os.path.lexists(link)
+        if not had:
+            os.symlink(BINARY, link)
+        try:
+            subprocess.run(['mount', '-t', 'fuse.bucketfs', m.store, m.point, '-o',
+                            'rw,nosuid,nodev,noatime,_netdev,nofail,x-systemd.automount,max_files=3,accepted_file_types=.a:.b'],
+                           check=True, env={**os.environ, 'PATH': path}, timeout=30)
+            with open('/proc/self/mounts') as f:
+                line = next(l for l in f if m.point in l)
+            assert line.split()[0] == m.store and line.split()[2] == 'fuse.bucketfs' and 'nosuid' in line, line
+            os.mkdir(m / 'b')
+            fails(errno.EPERM, write, m / 'b/files/x.c', '')
+            fails(errno.EINVAL, lambda: os.mkdir(m / 'B'))
+            subprocess.run(['umount', m.point], check=True, timeout=20)
+            assert wait_for(lambda: not processes(), 20)
+        finally:
+            if not had:
+                os.unlink(link)
+
+
+def test_read_only():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        m.unmount()
+        m.options += ',ro' if m.options else 'ro'
+        m.start()
+        fails(errno.EROFS, write, m / 'b/data.json', '{}')
+        assert read(m / 'b/data.json') == '{}\n'
+
+
+def test_sync_option_and_fsync():
+    with Mount('sync') as m:
+        os.mkdir(m / 'b')
+        write(m / 'b/data.json', '{"a": 1}')
+        write(m / 'b/files/x', b'x' * 100000)
+        sh("{ printf '{\"b\":'; sleep 0.1; printf '1}'; } > data.json", m / 'b')
+        fails(errno.EINVAL, write, m / 'b/data.json', '{"a":')
+        with open(m / 'b/files/y', 'wb') as f:
+            f.write(b'y')
+            f.flush()
+            os.fsync(f.fileno())
+            assert 'y' in os.listdir(m / 'b/files')
+        for p in (m / 'b/files', m / 'b', m.point):
+            fd = os.open(p, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+        sh('sync data.json files/x', m / 'b')
+
+        def syncer(i):
+            for n in range(10):
+                fd = os.open(m / f'b/data.json', os.O_WRONLY)
+                os.write(fd, b'{"s%d": %d}' % (i, n))
+                os.fsync(fd)
+                os.close(fd)
+        parallel(8, syncer)
+        assert all(f'"s{i}": 9' in read(m / 'b/data.json') for i in range(8))
+
+
+def test_trace_and_log():
+    with Mount('trace,log_level=debug') as m:
+        os.mkdir(m / 'b')
+        assert 'store: commit bucket=0 result=0' in m.log_text()
+
+
+def test_hostile_names_in_log():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        fails(errno.EPERM, write, m / 'b/x\nbucketfs: audit: forged', '')
+        fails(errno.EINVAL, os.setxattr, m / 'b', 'user.bucketfs.acl.edit', b'user:a\nbucketfs: audit: forged')
+        assert '\nbucketfs: audit: forged' not in m.log_text()
+
+
+def test_mixed_load_then_everything_is_there():
+    """Eight processes, all operations, then a restart: counters and content agree."""
+    steps = 150 if SLOW == 1 else 50
+    with Mount() as m:
+        for i in range(3):
+            os.mkdir(m / f'b{i}')
+
+        def work(i):
+            import random
+            rnd = random.Random(i)
+            for n in range(steps):
+                b = m / f'b{rnd.randrange(3)}'
+                name = f'{b}/files/{rnd.choice("abcdefgh")}{rnd.randrange(4)}'
+                try:
+                    op = rnd.randrange(12)
+                    if op < 3:
+                        write(name, rnd.randbytes(rnd.choice([10, 1000, 40000, 200000])))
+                    elif op == 3:
+                        read(name, 'rb')
+                    elif op == 4:
+                        os.unlink(name)
+                    elif op == 5:
+                        os.rename(name, f'{b}/files/R {rnd.randrange(8)}')
+                    elif op == 6:
+                        os.mkdir(name + 'd')
+                    elif op == 7:
+                        os.rmdir(name + 'd')
+                    elif op == 8:
+                        write(b + '/data.json', '{"k%d_%d": %d}' % (i, n, n))
+                    elif op == 9:
+                        list(os.scandir(b + '/files'))
+                    elif op == 10:
+                        with open(name, 'ab') as f:
+                            f.write(b'+')
+                    else:
+                        os.truncate(name, rnd.randrange(100000))
+                except OSError as e:
+                    assert e.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.ESTALE), e
+        parallel(8, work)
+
+        def picture():
+            out = {}
+            for i in range(3):
+                out[i] = read(m / f'b{i}/data.json')
+                for root, dirs, names in os.walk(m / f'b{i}/files'):
+                    for n in names:
+                        out[os.path.join(root, n)] = (read(os.path.join(root, n), 'rb'), os.stat(os.path.join(root, n)).st_ino)
+                    for d in dirs:
+                        out[os.path.join(root, d)] = None
+            return out
+        before = picture()
+        m.restart()
+        assert picture() == before
+        sh('rm -r b0 b1 b2', m.point)
+        m.unmount()
+        assert sum(len(n) for _, _, n in os.walk(m.store + '/blobs')) == 0
+        m.start()
+
+
+def test_nothing_is_left():
+    assert not processes(), processes()
+    with open('/proc/self/mounts') as f:
+        assert not [l for l in f if 'bucketfs-test-' in l]
+
+
+if __name__ == '__main__':
+    run(tests_of(__name__))
