@@ -16,6 +16,8 @@ import traceback
 
 BINARY = os.path.abspath(os.environ.get('BUCKETFS', 'build/bucketfs'))
 OPTIONS = os.environ.get('BUCKETFS_OPTIONS', '')
+# Marks the mounts of one run of the tests.
+RUN = 'bucketfs-test-' + os.environ.get('BUCKETFS_RUN', str(os.getpid())) + '-'
 SLOW = float(os.environ.get('BUCKETFS_SLOW', '1'))  # sanitizers: allow more time
 ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'assets')
 
@@ -26,7 +28,7 @@ class Mount:
     """A store and its mount in a folder of their own."""
 
     def __init__(self, options='', store=None, start=True):
-        self.folder = tempfile.mkdtemp(prefix='bucketfs-test-')
+        self.folder = tempfile.mkdtemp(prefix=RUN)
         os.chmod(self.folder, 0o755)
         self.store = store or os.path.join(self.folder, 'store')
         self.point = os.path.join(self.folder, 'mnt')

@@ -286,7 +286,7 @@ def test_mixed_load_then_everything_is_there():
 def test_nothing_is_left():
     assert not processes(), processes()
     with open('/proc/self/mounts') as f:
-        assert not [l for l in f if 'bucketfs-test-' in l]
+        assert not [l for l in f if RUN in l]
 
 
 if __name__ == '__main__':
