@@ -8,6 +8,7 @@
 #include "bucket/data.h"
 #include "bucket/document.h"
 #include "bucket/tree.h"
+#include "bucket/version.h"
 #include "util/bytes.h"
 #include "util/log.h"
 
@@ -19,7 +20,7 @@ static void bucket_free(struct fs *fs, struct bucket *b)
 		return;
 	data_forget_text(fs, b);
 	acl_release(&b->acl);
-	table_release(&b->pending);
+	table_release(&b->making);
 	pthread_mutex_destroy(&b->lock);
 	free((void *)b->name.at);
 	free(b);
@@ -122,7 +123,7 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 		return -ENOMEM;
 	b->number = number;
 	pthread_mutex_init(&b->lock, NULL);
-	r = table_init(&b->pending);
+	r = table_init(&b->making);
 	if (!r && number) {
 		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);
 		if (r == STORE_ABSENT)
@@ -149,6 +150,8 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 			r = head_decode(&b->head, &b->acl, buf_slice(&head));
 		}
 	}
+	if (!r && b->head.making)
+		r = version_recover(fs, b);
 	if (r == -EIO)
 		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
@@ -332,7 +335,12 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 
 	if (b->dead)
 		return BUCKET_ABSENT;
-	if (b->head.data_keys || b->head.files)
+	if (b->head.data_keys)
+		return BUCKET_NOT_EMPTY;
+	r = tree_drop_unlisted(fs, b, NODE_FILES);
+	if (r)
+		return r;
+	if (b->head.files)
 		return BUCKET_NOT_EMPTY;
 	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
 	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
@@ -344,10 +352,10 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	pthread_mutex_unlock(&fs->root->lock);
 	store_batch_release(&batch);
 	if (!r) {
-		tree_unlink_pending(b, 0);
 		pthread_mutex_lock(&fs->lock);
 		b->dead = true;
 		table_remove(&fs->buckets, &b->by_number);
+		fs->evictions++;
 		pthread_mutex_unlock(&fs->lock);
 	}
 	return r;
@@ -449,7 +457,7 @@ bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who,
 
 static int denied(const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
 {
-	log_limited(LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
+	log_limited(who->uid, LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
 		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
 		    privilege_name[privilege], action);
 	return BUCKET_DENIED;
@@ -674,6 +682,7 @@ void fs_close(struct fs *fs)
 
 	if (!fs)
 		return;
+	version_drop_redirects(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
 		table_remove(&fs->buckets, node);
 		bucket_free(fs, container_of(node, struct bucket, by_number));

@@ -20,9 +20,12 @@ struct bucket {
 	bool dead;            /* removed; handles may still be open */
 	uint64_t revision;
 	struct head head;
+	unsigned data_handles; /* how many have data.json open; atomic */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
-	struct table pending; /* new files that no commit knows yet, by parent and name (tree.c) */
-	uint64_t pending_bytes; /* written but not committed: growth of open files over their records */
+	int64_t listed;        /* when a folder of it was listed last; atomic */
+	struct table making;   /* files that are not published yet, by parent and name (version.h) */
+	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
+	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes */
 
 	struct acl acl; /* fs->acl_lock */
 };

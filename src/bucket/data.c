@@ -99,12 +99,10 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	return 0;
 }
 
-int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 {
-	int r = bucket_check_enter(fs, b, who, "stat data.json");
+	int r;
 
-	if (r)
-		return r;
 	pthread_mutex_lock(&b->lock);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_DATA),
@@ -116,15 +114,36 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 		.modified = b->head.data_modified,
 		.changed = b->head.data_modified,
 		.accessed = b->head.data_modified,
+		.unlinked = !b->head.data_present,
 		.private = true,
 		.fleeting = true,
 	};
 	r = b->dead ? BUCKET_GONE : b->head.data_present ? 0 : BUCKET_ABSENT;
 	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+{
+	int r = bucket_check_enter(fs, b, who, "stat data.json");
+
+	if (!r)
+		r = fill_attr(fs, b, attr);
+	/* An inode of its own, for the kernel would show everybody the size that it heard last. */
 	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
+		attr->inode = inode_of(b->number, NODE_DATA_BLIND);
 		attr->size = attr->blocks = 0;
 		attr->modified = attr->changed = attr->accessed = 0;
 	}
+	return r;
+}
+
+int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+{
+	int r = data_attr(fs, b, who, attr);
+
+	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && __atomic_load_n(&b->data_handles, __ATOMIC_RELAXED))
+		r = fill_attr(fs, b, attr) == BUCKET_GONE ? BUCKET_GONE : 0;
 	return r;
 }
 
@@ -261,13 +280,15 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	return r;
 }
 
-/* Whether merging this would break the size limit. */
-static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why)
+/* Whether merging this would break the size limit; *headroom: how much more would not. */
+static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
+		       struct reason *why)
 {
 	uint64_t max = fs->options.limits.max_data_size, most = 0;
 	struct plan plan;
 	int r;
 
+	*headroom = UINT64_MAX;
 	if (!max)
 		return 0;
 	for (size_t i = 0; i < patch->count; i++) {
@@ -278,7 +299,13 @@ static int check_merge(struct fs *fs, struct bucket *b, const struct document *p
 	pthread_mutex_lock(&b->lock);
 	plan_init(&plan, fs, b);
 	/* Far from the limit there is no need to look at what the keys have now. */
-	r = plan.head.data_size + most <= max ? 0 : plan_merge(&plan, patch);
+	if (plan.head.data_size + most <= max) {
+		*headroom = max - plan.head.data_size - most;
+		r = 0;
+	} else {
+		r = plan_merge(&plan, patch);
+		*headroom = 0;
+	}
 	if (!r)
 		r = plan_check_size(&plan, why);
 	pthread_mutex_unlock(&b->lock);
@@ -502,8 +529,8 @@ struct data_handle {
 	struct fs *fs;
 	struct bucket *b;
 	enum handle_kind kind;
-	bool append;
 	pid_t opener;
+	uid_t uid;
 
 	pthread_mutex_t lock; /* guards all below */
 	struct text *base;    /* read, edit: the snapshot */
@@ -516,6 +543,9 @@ struct data_handle {
 	struct json_reader reader;
 	struct document partial; /* members of an object that has not ended */
 	struct document pending; /* members of those that have */
+	bool completed;          /* an object has ended since the last patch_check */
+	size_t sorted_size;      /* of `pending` when it was sorted last */
+	uint64_t headroom;       /* how much it may grow before the limit has to be looked at */
 	uint64_t position;       /* where the next write must be */
 	int poisoned;            /* the verdict that ended it; 0: none */
 	struct reason poison;
@@ -536,6 +566,7 @@ static int patch_entry(void *context, struct slice key_text, struct slice value)
 	return document_add_text(&h->partial, key_text, value);
 }
 
+/* Only moves the members: what is wrong with them is looked at once a write, not once an object. */
 static int patch_object(void *context)
 {
 	struct data_handle *h = context;
@@ -552,10 +583,29 @@ static int patch_object(void *context)
 		r = document_add(&h->pending, m.key, m.text, m.value);
 	}
 	document_clear(&h->partial);
-	if (!r)
+	h->completed = true;
+	return r;
+}
+
+/* After the objects of a write: what they come to. Sorting drops what was overwritten, so it is done when the size has
+ * doubled, and the limit is looked at when what came since the last look could have reached it. */
+static int patch_check(struct data_handle *h)
+{
+	size_t size = document_size(&h->pending);
+	uint64_t headroom = 0;
+	int r = 0;
+
+	if (!h->completed)
+		return 0;
+	h->completed = false;
+	if (size > 2 * h->sorted_size + 4096 || size - h->sorted_size >= h->headroom) {
 		r = document_sort(&h->pending);
-	if (!r)
-		r = check_merge(h->fs, h->b, &h->pending, &h->poison);
+		if (!r)
+			r = check_merge(h->fs, h->b, &h->pending, &headroom, &h->poison);
+		h->sorted_size = document_size(&h->pending);
+		/* A member takes less room in the patch than in the text, but never less than half. */
+		h->headroom = headroom / 4;
+	}
 	return r;
 }
 
@@ -576,7 +626,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 		return -ENOMEM;
 	h->fs = fs;
 	h->opener = who->pid;
-	h->append = flags & DATA_APPEND;
+	h->uid = who->uid;
 	h->readable = flags & DATA_READ;
 	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
 		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
@@ -587,6 +637,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
+	__atomic_add_fetch(&b->data_handles, 1, __ATOMIC_RELAXED);
 	if (r)
 		data_close(h, NULL);
 	else
@@ -597,6 +648,11 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 pid_t data_opener(const struct data_handle *h)
 {
 	return h->opener;
+}
+
+uid_t data_owner(const struct data_handle *h)
+{
+	return h->uid;
 }
 
 bool data_is_reader(const struct data_handle *h)
@@ -629,12 +685,15 @@ static void patch_clear(struct data_handle *h)
 	json_reader_reset(&h->reader);
 	document_clear(&h->partial);
 	document_clear(&h->pending);
+	h->sorted_size = 0;
+	h->headroom = 0;
+	h->completed = false;
 	buf_clear(&h->buffer);
 	h->poisoned = 0;
 	h->position = 0;
 }
 
-static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = 0;
 
@@ -643,7 +702,7 @@ static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, s
 			*why = h->poison;
 		return h->poisoned;
 	}
-	if (!h->append && at != h->position) {
+	if (!append && at != h->position) {
 		reason_set(why, "a patch is written from front to back: this write is at %llu instead of %llu",
 			   (unsigned long long)at, (unsigned long long)h->position);
 		return BUCKET_INVALID;
@@ -657,6 +716,8 @@ static int patch_write(struct data_handle *h, uint64_t at, struct slice bytes, s
 	}
 	if (!r)
 		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
+	if (!r)
+		r = patch_check(h);
 	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->fs)) {
 		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
 		r = BUCKET_TOO_LARGE;
@@ -685,13 +746,13 @@ static int edit_begin(struct data_handle *h)
 	return r;
 }
 
-static int edit_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+static int edit_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = edit_begin(h);
 
 	if (r)
 		return r;
-	if (h->append)
+	if (append)
 		at = h->buffer.len;
 	if (at > buffer_max(h->fs) || bytes.len > buffer_max(h->fs) - at) {
 		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
@@ -702,7 +763,7 @@ static int edit_write(struct data_handle *h, uint64_t at, struct slice bytes, st
 	return r;
 }
 
-int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why)
+int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = BUCKET_WRONG_HANDLE;
 
@@ -710,9 +771,9 @@ int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct re
 	if (bytes.len == 0)
 		r = 0;
 	else if (h->kind == HANDLE_PATCH)
-		r = patch_write(h, at, bytes, why);
+		r = patch_write(h, at, append, bytes, why);
 	else if (h->kind == HANDLE_EDIT)
-		r = edit_write(h, at, bytes, why);
+		r = edit_write(h, at, append, bytes, why);
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
@@ -727,8 +788,8 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	} else if (h->kind == HANDLE_PATCH) {
 		if (len == 0) {
 			patch_clear(h);
-		} else {
-			reason_set(why, "a patch can be truncated to nothing only");
+		} else if (len != h->position || h->poisoned) {
+			reason_set(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
 	} else if (len > buffer_max(h->fs)) {
@@ -753,10 +814,14 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 		return h->poisoned;
 	}
 	if (h->pending.count) {
-		r = data_merge(h->fs, h->b, &h->pending, why);
+		r = document_sort(&h->pending);
+		if (!r)
+			r = data_merge(h->fs, h->b, &h->pending, why);
 		if (r)
 			return r;
 		document_clear(&h->pending);
+		h->sorted_size = 0;
+		h->headroom = 0;
 	}
 	return json_reader_finish(&h->reader, why);
 }
@@ -850,6 +915,7 @@ int data_close(struct data_handle *h, struct reason *why)
 	document_release(&h->pending);
 	buf_release(&h->buffer);
 	data_text_put(h->base);
+	__atomic_sub_fetch(&h->b->data_handles, 1, __ATOMIC_RELAXED);
 	bucket_put(h->fs, h->b);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

@@ -14,6 +14,8 @@ enum { data_text_budget = 16 << 20 };
 /* stat of data.json. BUCKET_ABSENT while it is removed; BUCKET_DENIED; its size and times are hidden from those who may
  * edit but not read. */
 int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
+/* The same for fstat: open is open, removed or not. */
+int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
 void data_text_put(struct text *text);
@@ -48,7 +50,6 @@ enum data_open_flag {
 	DATA_READ = 1,
 	DATA_WRITE = 2,
 	DATA_TRUNCATE = 4,
-	DATA_APPEND = 8,
 	DATA_CREATED = 16, /* the file was absent: an edit begins as an empty text instead of {} */
 };
 
@@ -58,7 +59,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
 /* All of it or nothing. BUCKET_INVALID for text that cannot become a patch any more: after that the handle merges
  * nothing until it is truncated; BUCKET_TOO_LARGE; BUCKET_WRONG_HANDLE. */
-int data_write(struct data_handle *h, uint64_t at, struct slice bytes, struct reason *why);
+int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
 /* close(2) of one descriptor: merges what is complete. *opener_only: the text is unfinished or was refused before, which
  * concerns whoever opened it; everybody else's close should succeed. */
@@ -67,6 +68,7 @@ int data_flush(struct data_handle *h, bool *opener_only, struct reason *why);
 int data_fsync(struct data_handle *h, struct reason *why);
 /* Whoever opened it: the thread's id. */
 pid_t data_opener(const struct data_handle *h);
+uid_t data_owner(const struct data_handle *h);
 bool data_is_reader(const struct data_handle *h);
 struct bucket *data_bucket(const struct data_handle *h);
 /* What was never merged is dropped; then `why` says so and the result is BUCKET_INCOMPLETE. NULL is fine. */

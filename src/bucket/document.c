@@ -102,6 +102,35 @@ static int compare(const void *a, const void *b, void *context)
 	return order ? order : (x->order > y->order) - (x->order < y->order);
 }
 
+/* Gives back the room of members that were dropped, when it is worth it. */
+static int compact(struct document *d)
+{
+	struct buf arena = {0};
+	size_t live = 0;
+	int r;
+
+	for (size_t i = 0; i < d->count; i++)
+		live += d->members[i].end - d->members[i].key;
+	if (live >= d->arena.len / 2)
+		return 0;
+	r = buf_reserve(&arena, live);
+	if (r)
+		return r;
+	for (size_t i = 0; i < d->count; i++) {
+		struct member *m = &d->members[i];
+		size_t at = arena.len;
+
+		buf_add(&arena, d->arena.data + m->key, m->end - m->key);
+		m->text += at - m->key;
+		m->value += at - m->key;
+		m->end += at - m->key;
+		m->key = at;
+	}
+	buf_release(&d->arena);
+	d->arena = arena;
+	return 0;
+}
+
 int document_sort(struct document *d)
 {
 	size_t kept = 0;
@@ -120,7 +149,7 @@ int document_sort(struct document *d)
 	for (size_t i = 0; i < kept; i++)
 		d->members[i].order = i;
 	d->sorted = true;
-	return 0;
+	return compact(d);
 }
 
 bool document_find(const struct document *d, struct slice key, struct member_view *member)

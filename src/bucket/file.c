@@ -5,28 +5,48 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bucket/tree.h"
+#include "bucket/version.h"
 #include "util/log.h"
 
 /* ---- the table of open files ---- */
 
-struct file *file_find(struct fs *fs, uint64_t inode)
+/* With fs->lock held. */
+static struct file *in_table(struct fs *fs, uint64_t inode)
 {
-	struct file *found = NULL;
-
-	pthread_mutex_lock(&fs->lock);
-	for (struct table_node *n = table_first(&fs->files, table_hash_number(inode)); n && !found; n = table_next(n)) {
+	for (struct table_node *n = table_first(&fs->files, table_hash_number(inode)); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_inode);
 
 		if (f->inode == inode)
-			found = f;
+			return f;
 	}
+	return NULL;
+}
+
+struct file *file_find(struct fs *fs, uint64_t inode)
+{
+	struct file *found;
+
+	pthread_mutex_lock(&fs->lock);
+	found = in_table(fs, inode);
 	if (found)
 		found->refs++;
 	pthread_mutex_unlock(&fs->lock);
 	return found;
 }
 
-int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pending, struct file **out)
+/* A file leaves the table under its bucket's lock, so whoever has that needs no reference. */
+struct file *file_peek(struct fs *fs, uint64_t inode)
+{
+	struct file *found;
+
+	pthread_mutex_lock(&fs->lock);
+	found = in_table(fs, inode);
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file_state state, struct file **out)
 {
 	struct file *f = calloc(1, sizeof(*f));
 
@@ -43,13 +63,15 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pend
 	if (node->given.len)
 		memcpy(f->given, node->given.at, node->given.len);
 	f->node.given.at = f->given;
-	f->pending = pending;
-	f->dirty = pending;
-	if (!pending)
+	f->pending = f->unlisted = f->dirty = state != FILE_STORED;
+	f->version = state == FILE_VERSION;
+	f->begun = fs_now(fs);
+	if (!f->pending)
 		f->stored = *node;
 	f->loaded = node->place == PLACE_NONE;
-	if (pending)
-		table_add(&b->pending, &f->by_name, slice_hash(f->node.name, f->node.parent));
+	if (f->unlisted)
+		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
+	b->new_files += state == FILE_NEW;
 	pthread_mutex_lock(&fs->lock);
 	table_add(&fs->files, &f->by_inode, table_hash_number(f->inode));
 	pthread_mutex_unlock(&fs->lock);
@@ -64,6 +86,41 @@ static void drop_content(struct file *f)
 	f->trimmed = false;
 }
 
+/* Commits what is left and takes the file out of the table; false if somebody found it meanwhile. */
+static bool leave_table(struct file *f)
+{
+	struct fs *fs = f->fs;
+	struct bucket *b = f->b;
+	bool last, again;
+
+	do {
+		bool lost = false;
+
+		/* Bytes written through a mapping come after the last flush. */
+		pthread_rwlock_wrlock(&f->lock);
+		if (!f->unlisted && file_commit(f)) {
+			log_error("bucket %.*s: a file could not be committed after its last close: what came after its "
+				  "last flush is lost", (int)b->name.len, (const char *)b->name.at);
+			lost = true;
+		}
+		pthread_rwlock_unlock(&f->lock);
+		/* The bucket's lock keeps out whoever would open it anew from an older record. */
+		pthread_mutex_lock(&b->lock);
+		pthread_mutex_lock(&fs->lock);
+		last = f->refs == 1;
+		again = last && f->dirty && !f->unlisted && !f->unlinked && !b->dead && !lost;
+		if (!again)
+			f->refs--;
+		if (last && !again)
+			table_remove(&fs->files, &f->by_inode);
+		pthread_mutex_unlock(&fs->lock);
+		if (last && !again)
+			file_unlinked(f);
+		pthread_mutex_unlock(&b->lock);
+	} while (again);
+	return last;
+}
+
 void file_put(struct file *f)
 {
 	struct fs *fs = f->fs;
@@ -75,25 +132,7 @@ void file_put(struct file *f)
 	if (!last)
 		f->refs--;
 	pthread_mutex_unlock(&fs->lock);
-	if (!last)
-		return;
-	/* Bytes written through a mapping come after the last flush. */
-	pthread_rwlock_wrlock(&f->lock);
-	if (file_commit(f))
-		log_error("bucket %.*s: a file could not be committed after its last close: what came after its last "
-			  "flush is lost", (int)b->name.len, (const char *)b->name.at);
-	pthread_rwlock_unlock(&f->lock);
-	/* The bucket's lock keeps out whoever would open it anew from an older record. */
-	pthread_mutex_lock(&b->lock);
-	pthread_mutex_lock(&fs->lock);
-	last = --f->refs == 0;
-	if (last)
-		table_remove(&fs->files, &f->by_inode);
-	pthread_mutex_unlock(&fs->lock);
-	if (last)
-		file_unlinked(f);
-	pthread_mutex_unlock(&b->lock);
-	if (!last)
+	if (!last || !leave_table(f))
 		return;
 	drop_content(f);
 	store_content_close(f->kept_content, false);
@@ -107,9 +146,10 @@ void file_put(struct file *f)
 /* Also the end of a file that was never committed, for its last user is gone. */
 void file_unlinked(struct file *f)
 {
-	if (f->pending)
-		table_remove(&f->b->pending, &f->by_name);
-	f->pending = false;
+	if (f->unlisted)
+		table_remove(&f->b->making, &f->by_name);
+	f->b->new_files -= f->pending && !f->version;
+	f->pending = f->unlisted = f->version = f->marked = false;
 	f->unlinked = true;
 	f->b->pending_bytes -= f->counted;
 	f->counted = 0;
@@ -158,7 +198,7 @@ bool file_is_opener(const struct file *f, uid_t uid)
 	return false;
 }
 
-int file_open_new(struct file *f, const struct caller *who, bool writes, bool append, struct file_open **out)
+int file_open_new(struct file *f, const struct caller *who, unsigned flags, struct file_open **out)
 {
 	struct file_open *h = malloc(sizeof(*h));
 
@@ -167,16 +207,26 @@ int file_open_new(struct file *f, const struct caller *who, bool writes, bool ap
 		return -ENOMEM;
 	}
 	pthread_mutex_lock(&f->b->lock);
-	*h = (struct file_open){f, f->handles, who->uid, append, writes};
+	*h = (struct file_open){
+		.file = f,
+		.next = f->handles,
+		.uid = who->uid,
+		.append = flags & TREE_APPEND,
+		.reads = flags & TREE_READ,
+		.writes = flags & TREE_WRITE,
+		.replaces = flags & TREE_REPLACE,
+	};
 	f->handles = h;
+	f->writers += h->writes;
 	pthread_mutex_unlock(&f->b->lock);
 	*out = h;
 	return 0;
 }
 
-void file_close(struct file_open *h)
+void file_close(struct file_open *h, bool abandon)
 {
 	struct file *f = h->file;
+	bool last_writer;
 
 	pthread_mutex_lock(&f->b->lock);
 	for (struct file_open **at = &f->handles; *at; at = &(*at)->next) {
@@ -185,9 +235,20 @@ void file_close(struct file_open *h)
 			break;
 		}
 	}
+	f->writers -= h->writes;
+	last_writer = f->unlisted && f->writers == 0 && (h->writes || !f->handles);
 	pthread_mutex_unlock(&f->b->lock);
 	free(h);
+	if (last_writer)
+		version_settle(f, abandon);
 	file_put(f);
+}
+
+void file_note_killed(struct file *f, bool killed)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	f->killed = killed;
+	pthread_rwlock_unlock(&f->lock);
 }
 
 /* ---- content: with f->lock held for writing unless said otherwise ---- */
@@ -268,6 +329,8 @@ static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
 	f->dirty = true;
+	f->candidate = false;
+	f->closing = 0;
 }
 
 /* From memory into a content of the store. */
@@ -336,18 +399,26 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 	return 0;
 }
 
-int file_write(struct file_open *h, uint64_t at, struct slice bytes, struct reason *why)
+int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	struct file *f = h->file;
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = write_locked(f, h->append ? f->node.size : at, bytes, why);
+	if (f->unlisted && f->candidate)
+		r = version_mark(f);
+	else if (h->replaces && !f->unlisted && f->node.size == 0)
+		r = version_swap(f);
+	if (!r)
+		r = write_locked(f, append ? f->node.size : at, bytes, why);
+	h->written = true;
+	__atomic_store_n(&f->written, true, __ATOMIC_RELAXED);
+	f->failed |= r != 0;
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
 
-static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
+int file_truncate_locked(struct file *f, uint64_t size, struct reason *why)
 {
 	int r;
 
@@ -377,16 +448,39 @@ static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 		return r;
 	}
 	f->node.size = size;
+	f->written |= size > 0;
 	touched(f);
 	return 0;
 }
 
+int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
+{
+	struct file *f = h->file;
+	int r = 0;
+
+	/* To nothing, by somebody who writes only and has not begun: what will be written is a new version, as if it had
+	 * been opened with O_TRUNC (version.h). */
+	if (size || h->reads || h->append || h->written || f->unlisted)
+		return file_truncate(f, size, why);
+	pthread_rwlock_wrlock(&f->lock);
+	if (f->node.size) {
+		r = file_truncate_locked(f, 0, why);
+		if (!r)
+			r = version_swap(f);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
 int file_truncate(struct file *f, uint64_t size, struct reason *why)
 {
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = size == f->node.size && size ? 0 : truncate_locked(f, size, why);
+	if (f->unlisted && f->candidate)
+		r = version_mark(f);
+	if (!r)
+		r = file_truncate_locked(f, size, why);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -399,12 +493,18 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 	if (__builtin_add_overflow(at, len, &end) || end > INT64_MAX)
 		return BUCKET_TOO_LARGE;
 	pthread_rwlock_wrlock(&f->lock);
+	/* Space past the end would be lost at the next commit: better no promise than one that is not kept. */
+	if (keep_size && end > f->node.size) {
+		pthread_rwlock_unlock(&f->lock);
+		return BUCKET_UNSUPPORTED;
+	}
 	size = !keep_size && end > f->node.size ? end : f->node.size;
-	r = fs_check_space(f->fs, size - f->node.size, why);
+	r = f->unlisted && f->candidate ? version_mark(f) : 0;
+	if (!r)
+		r = fs_check_space(f->fs, size - f->node.size, why);
 	if (!r)
 		r = account(f, size, why);
 	if (!r) {
-		/* Space past the end is a wish that the next truncation may forget; only what counts is allocated. */
 		r = size > f->node.size ? prepare(f, size) : 0;
 		if (!r && size > f->node.size)
 			r = f->node.place == PLACE_CONTENT ? store_content_allocate(f->content, at, size - at) :
@@ -413,6 +513,7 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 			unaccount(f, size);
 		} else if (size > f->node.size) {
 			f->node.size = size;
+			f->written = true;
 			touched(f);
 		}
 	}
@@ -425,7 +526,9 @@ int file_punch(struct file *f, uint64_t at, uint64_t len)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = at >= f->node.size ? 0 : prepare(f, f->node.size);
+	r = f->unlisted && f->candidate ? version_mark(f) : 0;
+	if (!r && at < f->node.size)
+		r = prepare(f, f->node.size);
 	if (!r && at < f->node.size) {
 		len = len < f->node.size - at ? len : f->node.size - at;
 		if (f->node.place == PLACE_CONTENT)
@@ -545,7 +648,7 @@ int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_
 		r = file_read(from, from_at + *copied, buffer, want, &got);
 		if (r || got == 0)
 			break;
-		r = file_write(to, to_at + *copied, slice_of(buffer, got), why);
+		r = file_write(to, to_at + *copied, false, slice_of(buffer, got), why);
 		if (!r)
 			*copied += got;
 	}
@@ -555,70 +658,65 @@ int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_
 
 /* ---- into the store ---- */
 
-static void add_content(struct file *f, struct store_batch *batch)
+int file_add_content(struct file *f, struct store_batch *batch)
 {
 	struct key_buf body = key_body(f->node.number);
 
+	if (!f->loaded)
+		return 0;
+	f->node.blocks = (f->node.size + 511) / 512;
 	if (f->node.place == PLACE_INLINE)
 		store_batch_put(batch, STORE_BODY, key_slice(&body), buf_slice(&f->bytes));
 	else if (f->stored.place == PLACE_INLINE)
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
-	if (f->node.content == f->stored.content)
-		return;
-	if (f->node.content)
-		store_batch_adopt(batch, f->node.content);
-	if (f->stored.content)
-		store_batch_drop(batch, f->stored.content);
+	if (f->node.content != f->stored.content) {
+		if (f->node.content)
+			store_batch_adopt(batch, f->node.content);
+		if (f->stored.content)
+			store_batch_drop(batch, f->stored.content);
+	}
+	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
 }
 
-static int add_record(struct file *f, struct store_batch *batch)
+void file_settled(struct file *f)
 {
-	struct key_buf child = key_child(f->node.parent, f->node.number), name = key_name(f->node.parent, f->node.name);
-	struct key_buf parent = key_parent(f->node.number);
-	struct buf record = {0};
-	int r = node_encode(&f->node, &record);
-
-	store_batch_put(batch, STORE_NODE, key_slice(&child), buf_slice(&record));
-	buf_release(&record);
-	if (f->pending) {
-		/* The number's five bytes are in the child's key already. */
-		store_batch_put(batch, STORE_NODE, key_slice(&name), slice_of(child.bytes + 6, 5));
-		if (f->node.parent != NODE_FILES)
-			store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(child.bytes + 1, 5));
+	f->b->new_files -= f->pending && !f->version;
+	f->pending = false;
+	/* What a version will add to the bucket is counted until it is published. */
+	if (!f->version) {
+		f->b->pending_bytes -= f->counted;
+		f->counted = 0;
 	}
-	return r;
+	f->stored = f->node;
+	f->dirty = false;
 }
 
 static int commit_locked(struct file *f)
 {
-	struct bucket *b = f->b;
 	struct store_batch batch = {0};
-	struct head head = b->head;
-	int r = 0;
+	struct head head = f->b->head;
+	bool is_new = f->pending && !f->version;
+	int r = file_add_content(f, &batch);
 
-	f->node.blocks = (f->node.size + 511) / 512;
-	if (f->node.place == PLACE_CONTENT && f->content)
-		r = store_content_blocks(f->content, &f->node.blocks);
 	if (!r)
-		r = add_record(f, &batch);
-	if (f->loaded)
-		add_content(f, &batch);
-	head.files += f->pending;
-	if (f->pending)
-		head.files_modified = fs_now(f->fs);
-	head.file_bytes += f->node.size - f->stored.size;
+		r = tree_put_record(&f->node, &batch);
+	if (is_new)
+		tree_put_name(&f->node, &batch);
+	version_add_mark(f, &head, &batch);
+	if (!f->version) {
+		head.files += is_new;
+		head.file_bytes += f->node.size - f->stored.size;
+	}
+	if (!r && is_new)
+		r = tree_touch(f->fs, f->b, f->node.parent, &head, &batch);
 	if (!r)
-		r = bucket_commit(f->fs, b, &head, &batch);
+		r = bucket_commit(f->fs, f->b, &head, &batch);
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	if (f->pending)
-		table_remove(&b->pending, &f->by_name);
-	f->pending = false;
-	b->pending_bytes -= f->counted;
-	f->counted = 0;
-	f->stored = f->node;
-	f->dirty = false;
+	f->marked = f->version;
+	file_settled(f);
+	f->candidate = true;
 	return 0;
 }
 
@@ -637,10 +735,14 @@ int file_commit(struct file *f)
 
 int file_flush(struct file *f)
 {
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = file_commit(f);
+	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
+	if (!(f->unlisted && (f->killed || (f->version && !f->written))))
+		r = file_commit(f);
+	if (f->unlisted && !r)
+		f->closing = fs_now(f->fs);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

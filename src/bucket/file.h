@@ -17,9 +17,15 @@ struct file {
 	struct bucket *b;
 
 	/* b->lock */
-	struct table_node by_name;        /* in b->pending */
+	struct table_node by_name;        /* in b->making, while … */
+	bool unlisted;                    /* … it is not published (version.h); changes under both locks */
 	bool pending;                     /* no commit knows it yet */
+	bool version;                     /* it will take the name from what has it now, and has none in the store */
+	bool marked;                      /* the store has it under key_making */
+	bool spelled;                     /* the kernel may know the old one by name when this takes it */
 	bool unlinked;                    /* it has no name any more */
+	unsigned writers;                 /* handles that may write */
+	int64_t begun;                    /* when this object was made */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;
 	char name[name_max], given[name_max]; /* what node.name and node.given point at */
@@ -33,6 +39,11 @@ struct file {
 	bool loaded;         /* `bytes` or `content` is what node.place says */
 	bool trimmed;        /* `content` has no bytes past the record's size */
 	bool dirty;          /* differs from what is stored */
+	bool written;        /* something was written since it was made */
+	bool candidate;      /* flushed, and nothing written since */
+	bool failed;         /* a write failed: what is there is not whole */
+	bool killed;         /* whoever flushed it last was dying of a signal */
+	int64_t closing;     /* when it was flushed last; 0: written since */
 	struct buf bytes;
 	struct store_content *content;
 };
@@ -42,17 +53,22 @@ struct file_open {
 	struct file_open *next;
 	uid_t uid;
 	bool append;
-	bool writes;
+	bool reads, writes;
+	bool written;
+	bool replaces; /* opened with truncation while empty: the first write begins a new version */
 };
 
 /* ---- for tree.c ---- */
 
 /* The open file with this inode number, referenced; NULL if it is not open. */
 struct file *file_find(struct fs *fs, uint64_t inode);
+/* The same without a reference: with b->lock held, and valid while it is. */
+struct file *file_peek(struct fs *fs, uint64_t inode);
 /* Gives a reference back; the last one commits what is left and frees. */
 void file_put(struct file *f);
+enum file_state { FILE_STORED, FILE_NEW, FILE_VERSION };
 /* A file object for a record; with b->lock held, and none must exist. */
-int file_new(struct fs *fs, struct bucket *b, const struct node *node, bool pending, struct file **out);
+int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file_state state, struct file **out);
 /* Makes sure an open file's stored content outlives its records; with b->lock held. */
 int file_keep(struct file *f, const struct node *stored);
 /* The file has lost its name; with b->lock held. */
@@ -61,8 +77,14 @@ void file_unlinked(struct file *f);
 void file_node(struct file *f, struct node *node);
 /* Commits what is not stored yet; with f->lock held for writing. */
 int file_commit(struct file *f);
-/* Takes the reference over, also on failure. */
-int file_open_new(struct file *f, const struct caller *who, bool writes, bool append, struct file_open **out);
+/* Adds its content to a batch, and the number of blocks to its record; with both locks held. */
+int file_add_content(struct file *f, struct store_batch *batch);
+/* It is in the store as it is now; with both locks held. */
+void file_settled(struct file *f);
+/* Its content becomes empty; with f->lock held for writing. */
+int file_truncate_locked(struct file *f, uint64_t size, struct reason *why);
+/* Takes the reference over, also on failure. `flags` are tree_open_flag. */
+int file_open_new(struct file *f, const struct caller *who, unsigned flags, struct file_open **out);
 /* Whether `uid` has the inode open. With b->lock held. */
 bool file_is_opener(const struct file *f, uid_t uid);
 
@@ -80,8 +102,10 @@ void file_read_end(struct file *f);
 int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got);
 
 /* BUCKET_TOO_LARGE, BUCKET_OVER_QUOTA, BUCKET_NO_SPACE, and what the store says. */
-int file_write(struct file_open *h, uint64_t at, struct slice bytes, struct reason *why);
+int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int file_truncate(struct file *f, uint64_t size, struct reason *why);
+/* ftruncate(2). */
+int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why);
 int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why);
 int file_punch(struct file *f, uint64_t at, uint64_t len);
 /* lseek with SEEK_DATA or SEEK_HOLE. BUCKET_NO_DATA_THERE. */
@@ -93,5 +117,7 @@ int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_
 int file_flush(struct file *f);
 /* Its content is on the disk; whoever wants the record there too calls store_sync. */
 int file_sync(struct file *f);
-/* The last close of this handle. */
-void file_close(struct file_open *h);
+/* The flush of somebody who is dying of a signal: if it is the last, the file is not published. */
+void file_note_killed(struct file *f, bool killed);
+/* The last close of this handle. With `abandon` (the mount ends) what was not flushed is not published. */
+void file_close(struct file_open *h, bool abandon);

@@ -21,6 +21,9 @@ struct fs_options {
 	struct clock clock;
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
 	bool squash_root; /* uid 0 is like anyone */
+	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
+	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
+	void *context;
 };
 
 struct fs {
@@ -37,6 +40,7 @@ struct fs {
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
+	struct redirect *redirects; /* version.c */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
 };
@@ -66,5 +70,6 @@ struct attr {
 	uint64_t size, blocks;
 	int64_t modified, changed, accessed;
 	bool private; /* not everybody may see it: nothing of it may stay in a cache */
+	bool unlinked; /* it has no name any more */
 	bool fleeting; /* changes without the kernel's knowledge: do not cache the attributes */
 };

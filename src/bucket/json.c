@@ -101,7 +101,8 @@ static bool in_array(const struct json_reader *r)
 
 static int push(struct json_reader *r, bool array, struct reason *why)
 {
-	if (r->depth == json_depth_max) {
+	/* A value will stand inside an object. */
+	if (r->depth + (r->mode == JSON_VALUE) == json_depth_max) {
 		reason_set(why, "line %lu, column %lu: nested more than %d deep", r->line, r->column, json_depth_max);
 		return BUCKET_INVALID;
 	}

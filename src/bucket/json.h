@@ -12,7 +12,7 @@ enum { json_depth_max = 512 };
 
 enum json_mode {
 	JSON_OBJECTS, /* any number of objects, one after another; a leading byte-order mark is dropped */
-	JSON_VALUE,   /* one value of any type */
+	JSON_VALUE,   /* one value of any type, to become a member: one level less may nest */
 };
 
 struct json_sink {

@@ -48,7 +48,7 @@ static int parse_permille(const char *text, unsigned *out)
 	if (*text < '0' || *text > '9')
 		return BUCKET_INVALID;
 	v = strtod(text, &end);
-	if (strcmp(end, "%") != 0 || v > 99)
+	if ((strcmp(end, "%") != 0 && *end) || v > 99)
 		return BUCKET_INVALID;
 	*out = (unsigned)(v * 10);
 	return 0;
@@ -86,14 +86,14 @@ int limits_set(struct limits *l, struct slice name, const char *value, struct re
 		if (slice_equal(name, slice_str(sizes[i].name))) {
 			r = parse_size(value, sizes[i].at);
 			if (r)
-				reason_set(why, "%s: \"%s\" is not a size (such as 1048576, 512k, 1M, 2G)", sizes[i].name, value);
+				reason_set(why, "%s: \"%s\" is not a number or size (such as 1048576, 512k, 1M, 2G)", sizes[i].name, value);
 			return r;
 		}
 	}
 	if (slice_equal(name, slice_str("accepted_file_types"))) {
 		r = parse_types(value, l->accepted_file_types, sizeof(l->accepted_file_types));
 		if (r)
-			reason_set(why, "accepted_file_types: \"%s\" is not a list of endings (such as .csv,.pdf)", value);
+			reason_set(why, "accepted_file_types: \"%s\" is not a list of endings (such as .csv:.pdf)", value);
 	} else if (slice_equal(name, slice_str("reserve"))) {
 		r = parse_permille(value, &l->reserve_permille);
 		if (r)

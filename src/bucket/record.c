@@ -27,6 +27,7 @@ int head_encode(const struct head *h, const struct acl *acl, struct buf *out)
 	bytes_add_64(out, h->files);
 	bytes_add_64(out, h->file_bytes);
 	bytes_add_32(out, h->files_generation);
+	bytes_add_32(out, h->making);
 	/* Then sections: a tag, a length, that many bytes. Unknown ones would be a newer version's. */
 	for (int i = 0; !r && i < PRIVILEGE_COUNT; i++) {
 		if (!acl->list[i].set)
@@ -62,6 +63,7 @@ int head_decode(struct head *h, struct acl *acl, struct slice record)
 	h->files = bytes_read_64(&r);
 	h->file_bytes = bytes_read_64(&r);
 	h->files_generation = bytes_read_32(&r);
+	h->making = bytes_read_32(&r);
 	while (!r.bad && r.left) {
 		unsigned tag = bytes_read_8(&r);
 		struct slice section = bytes_read(&r, bytes_read_32(&r));
@@ -203,6 +205,16 @@ struct key_buf key_name(uint64_t parent, struct slice name)
 struct key_buf key_parent(uint64_t node)
 {
 	return key_of_node('P', node, slice_of(NULL, 0));
+}
+
+struct key_buf key_making(uint64_t node)
+{
+	return key_of_node('V', node, slice_of(NULL, 0));
+}
+
+uint64_t key_making_node_of(struct slice key)
+{
+	return key.len == 6 ? bytes_get_be40((const unsigned char *)key.at + 1) : 0;
 }
 
 struct key_buf key_body(uint64_t node)

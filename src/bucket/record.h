@@ -14,6 +14,7 @@ enum {
 	NODE_BUCKET = 1, /* the bucket itself; in bucket 0 the root, which is the number FUSE wants for it */
 	NODE_DATA = 2,   /* data.json */
 	NODE_FILES = 3,  /* files/ */
+	NODE_DATA_BLIND = 4, /* data.json as those see it who may edit and not read */
 	NODE_FIRST = 16, /* the first of the user's */
 };
 
@@ -34,6 +35,7 @@ struct head {
 	uint64_t files;      /* files and folders */
 	uint64_t file_bytes; /* of all files */
 	uint32_t files_generation;
+	uint32_t making; /* files in the store that are not published yet: how many key_making there are */
 };
 
 int head_encode(const struct head *h, const struct acl *acl, struct buf *out);
@@ -85,6 +87,8 @@ struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; orde
 struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
 struct key_buf key_parent(uint64_t node);                     /* -> parent; only where that is not NODE_FILES */
 uint64_t key_child_node_of(struct slice key);
+struct key_buf key_making(uint64_t node);                     /* -> state, parent: see version.h */
+uint64_t key_making_node_of(struct slice key);
 /* STORE_BODY of a bucket */
 struct key_buf key_body(uint64_t node);
 

@@ -5,16 +5,10 @@
 #include <sys/stat.h>
 
 #include "bucket/attribute.h"
+#include "bucket/version.h"
 #include "util/bytes.h"
 
-/* A node as it was found: its record's bytes, or the open file that no commit knows yet. */
-struct found {
-	struct node node;
-	struct buf record;
-	struct file *pending; /* not referenced: valid while b->lock is held */
-};
-
-static void found_release(struct found *f)
+void tree_found_release(struct found *f)
 {
 	buf_release(&f->record);
 }
@@ -26,7 +20,7 @@ static uint64_t number_in(const struct buf *value)
 
 /* ---- finding, with b->lock held (or where a little staleness does not matter) ---- */
 
-static int get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out)
+int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out)
 {
 	struct key_buf key = key_child(parent, number);
 	int r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
@@ -43,7 +37,7 @@ static int find_number(struct fs *fs, struct bucket *b, uint64_t number, struct 
 {
 	struct key_buf key = key_parent(number);
 	uint64_t parent;
-	int r = get_record(fs, b, NODE_FILES, number, out);
+	int r = tree_get_record(fs, b, NODE_FILES, number, out);
 
 	if (r != BUCKET_GONE)
 		return r;
@@ -51,14 +45,14 @@ static int find_number(struct fs *fs, struct bucket *b, uint64_t number, struct 
 	if (r)
 		return r == STORE_ABSENT ? BUCKET_GONE : r;
 	parent = number_in(&out->record);
-	return get_record(fs, b, parent, number, out);
+	return tree_get_record(fs, b, parent, number, out);
 }
 
-static struct file *find_pending(struct bucket *b, uint64_t parent, struct slice name)
+static struct file *find_making(struct bucket *b, uint64_t parent, struct slice name)
 {
 	uint64_t hash = slice_hash(name, parent);
 
-	for (struct table_node *n = table_first(&b->pending, hash); n; n = table_next(n)) {
+	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
 		if (f->node.parent == parent && slice_equal(f->node.name, name))
@@ -67,23 +61,21 @@ static struct file *find_pending(struct bucket *b, uint64_t parent, struct slice
 	return NULL;
 }
 
-/* By name in its normalised form. BUCKET_ABSENT. */
-static int find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
+int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
 {
 	struct key_buf key = key_name(parent, name);
 	int r;
 
-	out->pending = b->pending.count ? find_pending(b, parent, name) : NULL;
-	if (out->pending) {
+	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+	if (r == STORE_ABSENT && b->making.count && (out->pending = find_making(b, parent, name))) {
 		const struct node *n = &out->pending->node;
 
 		out->node = (struct node){.number = n->number, .parent = n->parent, .kind = n->kind, .name = n->name};
 		return 0;
 	}
-	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
 	if (r)
 		return r == STORE_ABSENT ? BUCKET_ABSENT : r;
-	r = get_record(fs, b, parent, number_in(&out->record), out);
+	r = tree_get_record(fs, b, parent, number_in(&out->record), out);
 	return r == BUCKET_GONE ? -EIO : r;
 }
 
@@ -100,7 +92,7 @@ static int check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
 	r = find_number(fs, b, parent, &folder);
 	if (!r && folder.node.kind != NODE_FOLDER)
 		r = BUCKET_NOT_FOLDER;
-	found_release(&folder);
+	tree_found_release(&folder);
 	return r;
 }
 
@@ -121,6 +113,8 @@ static void fill(struct fs *fs, struct bucket *b, const struct node *n, struct a
 		.changed = n->changed,
 		.accessed = n->accessed,
 		.private = bucket_is_private(fs, b),
+		/* A folder's times change when a file in it is published, which the kernel does not see. */
+		.fleeting = folder,
 	};
 }
 
@@ -133,6 +127,7 @@ static void fill_open(struct fs *fs, struct bucket *b, struct file *f, struct at
 	if (node.place == PLACE_INLINE || node.place == PLACE_NONE)
 		node.blocks = (node.size + 511) / 512;
 	fill(fs, b, &node, attr);
+	attr->unlinked = __atomic_load_n(&f->unlinked, __ATOMIC_RELAXED);
 }
 
 static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
@@ -184,7 +179,7 @@ int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		fill_open(fs, b, f, attr);
 	else if (!r && !(r = find_number(fs, b, number, &found)))
 		fill(fs, b, &found.node, attr);
-	found_release(&found);
+	tree_found_release(&found);
 	if (f)
 		file_put(f);
 	if (r || !attr->private || bucket_may(fs, b, who, PRIVILEGE_READ))
@@ -197,12 +192,13 @@ int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 }
 
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
-		struct attr *attr, bool *canonical)
+		bool patient, struct attr *attr, bool *canonical)
 {
 	char name[name_max];
 	size_t len;
 	struct found found = {0};
-	struct file *f;
+	struct file *f = NULL;
+	bool several = false;
 	int r = bucket_check_enter(fs, b, who, "look up a name");
 
 	*canonical = true;
@@ -212,18 +208,28 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		return r;
 	*canonical = slice_equal(given, slice_of(name, len));
 	pthread_mutex_lock(&b->lock);
-	r = b->dead ? BUCKET_GONE : find_name(fs, b, parent, slice_of(name, len), &found);
+	if (b->dead)
+		r = BUCKET_GONE;
+	else if (b->making.count)
+		r = version_lookup(fs, b, who, parent, slice_of(name, len), *canonical, patient, &several, &f);
+	if (!r && !f)
+		r = tree_find_name(fs, b, parent, slice_of(name, len), &found);
 	pthread_mutex_unlock(&b->lock);
-	if (!r) {
+	if (!r && !f)
 		f = file_find(fs, inode_of(b->number, found.node.number));
-		if (f) {
-			fill_open(fs, b, f, attr);
-			file_put(f);
-		} else {
-			fill(fs, b, &found.node, attr);
-		}
-	}
-	found_release(&found);
+	if (!r && f)
+		fill_open(fs, b, f, attr);
+	else if (!r)
+		fill(fs, b, &found.node, attr);
+	/* Who looks may get another answer than the next one: nothing to keep. */
+	if (!r)
+		attr->private |= several;
+	/* The kernel wants the right size, for it shares it with those who may read; times it does not need. */
+	if (!r && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ) && attr->uid != who->uid)
+		attr->modified = attr->changed = attr->accessed = 0;
+	if (f)
+		file_put(f);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -248,7 +254,7 @@ int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, u
 	pthread_mutex_unlock(&b->lock);
 	if (f)
 		file_put(f);
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -259,7 +265,7 @@ int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *pare
 
 	if (!r)
 		*parent = found.node.parent;
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -279,9 +285,9 @@ static int get_file(struct fs *fs, struct bucket *b, uint64_t number, struct fil
 	if (!*out)
 		r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
 	if (!*out && !r)
-		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, false, out);
+		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
 	pthread_mutex_unlock(&b->lock);
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -296,6 +302,18 @@ static int check_open(struct fs *fs, struct bucket *b, const struct caller *who,
 	return r;
 }
 
+static int open_file(struct file *f, const struct caller *who, unsigned flags, struct file_open **out,
+		     struct reason *why)
+{
+	int r = flags & TREE_TRUNCATE ? file_truncate(f, 0, why) : 0;
+
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	return file_open_new(f, who, flags, out);
+}
+
 int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags,
 	      struct file_open **out, struct reason *why)
 {
@@ -306,13 +324,12 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		r = get_file(fs, b, number, &f);
 	if (r)
 		return r;
-	if (flags & TREE_TRUNCATE)
-		r = file_truncate(f, 0, why);
+	r = version_choose(f, who, &flags, why);
 	if (r) {
 		file_put(f);
 		return r;
 	}
-	return file_open_new(f, who, flags & TREE_WRITE, flags & TREE_APPEND, out);
+	return open_file(f, who, flags, out, why);
 }
 
 /* Whether one more file or folder of this name may be. With b->lock held. */
@@ -325,7 +342,7 @@ static int check_room(struct fs *fs, struct bucket *b, struct slice name, bool f
 			   (const char *)name.at);
 		return BUCKET_NOT_PERMITTED;
 	}
-	if (l->max_files && b->head.files + b->pending.count >= l->max_files) {
+	if (l->max_files && b->head.files + b->new_files >= l->max_files) {
 		reason_set(why, "the bucket has %llu files and folders, as many as max_files allows",
 			   (unsigned long long)l->max_files);
 		return BUCKET_OVER_QUOTA;
@@ -371,7 +388,7 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	pthread_mutex_lock(&b->lock);
 	r = check_folder(fs, b, parent);
 	if (!r)
-		r = find_name(fs, b, parent, name, &found);
+		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == 0) {
 		number = found.node.number;
 		if (flags & TREE_EXCLUSIVE)
@@ -382,28 +399,55 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 			struct node node = new_node(fs, b, who, NODE_FILE, parent, name, given);
 
 			node.exec = mode & 0111;
-			r = file_new(fs, b, &node, true, &f);
+			r = file_new(fs, b, &node, FILE_NEW, &f);
 		}
 	}
 	pthread_mutex_unlock(&b->lock);
-	found_release(&found);
+	tree_found_release(&found);
 	if (r)
 		return r;
-	if (!f)
-		return tree_open(fs, b, who, number, flags, out, why);
+	if (!f) {
+		/* A new version can be given right here: nothing needs to be looked up again. */
+		r = check_open(fs, b, who, flags);
+		if (!r)
+			r = get_file(fs, b, number, &f);
+		if (!r)
+			r = version_replace(&f, who, &flags, why);
+		return r ? r : open_file(f, who, flags, out, why);
+	}
 	/* A log is listed from its first moment on, and never anything else than published. */
 	if (flags & TREE_APPEND)
-		r = file_flush(f);
+		r = version_settle(f, false);
 	if (r) {
 		file_put(f);
 		return r;
 	}
-	return file_open_new(f, who, flags & TREE_WRITE, flags & TREE_APPEND, out);
+	return file_open_new(f, who, flags, out);
 }
 
 /* ---- changing names, with b->lock held ---- */
 
-static int put_record(const struct node *n, struct store_batch *batch)
+int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *head, struct store_batch *batch)
+{
+	struct found found = {0};
+	int64_t now = fs_now(fs);
+	int r = 0;
+
+	if (folder == NODE_FILES) {
+		head->files_modified = now;
+		return 0;
+	}
+	r = find_number(fs, b, folder, &found);
+	if (!r) {
+		found.node.modified = found.node.changed = now;
+		r = tree_put_record(&found.node, batch);
+	}
+	tree_found_release(&found);
+	/* A folder that is being deleted itself needs no time. */
+	return r == BUCKET_GONE ? 0 : r;
+}
+
+int tree_put_record(const struct node *n, struct store_batch *batch)
 {
 	struct key_buf child = key_child(n->parent, n->number);
 	struct buf record = {0};
@@ -414,7 +458,7 @@ static int put_record(const struct node *n, struct store_batch *batch)
 	return r;
 }
 
-static void put_name(const struct node *n, struct store_batch *batch)
+void tree_put_name(const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), parent = key_parent(n->number);
 	unsigned char raw[5];
@@ -426,7 +470,7 @@ static void put_name(const struct node *n, struct store_batch *batch)
 		store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(raw, sizeof(raw)));
 }
 
-static void delete_name(const struct node *n, struct store_batch *batch)
+void tree_delete_name(const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), child = key_child(n->parent, n->number);
 	struct key_buf parent = key_parent(n->number);
@@ -439,19 +483,22 @@ static void delete_name(const struct node *n, struct store_batch *batch)
 
 /* Everything of a node whose name is deleted. If it is open, its content is kept for those who have it: they get a
  * reference in *open, which the caller tells and puts. */
-static int delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
+int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
 		       struct store_batch *batch, struct file **open)
 {
 	struct key_buf body = key_body(n->number);
 	bool attributes = n->has_attributes;
 	int r = 0;
 
-	*open = file_find(fs, inode_of(b->number, n->number));
-	if (*open)
+	*open = file_peek(fs, inode_of(b->number, n->number));
+	if (*open) {
 		r = file_keep(*open, n);
+		if ((*open)->marked)
+			version_unmark(*open, head, batch);
+	}
 	if (!r && attributes)
 		r = attribute_delete_all(fs, b, n->number, batch);
-	delete_name(n, batch);
+	tree_delete_name(n, batch);
 	if (n->place == PLACE_INLINE)
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	if (n->place == PLACE_CONTENT)
@@ -461,6 +508,14 @@ static int delete_node(struct fs *fs, struct bucket *b, const struct node *n, st
 	return r;
 }
 
+/* Whether a node that was found in a listing is not to be seen there. */
+static bool is_unlisted(struct fs *fs, struct bucket *b, uint64_t number)
+{
+	struct file *f = b->making.count ? file_peek(fs, inode_of(b->number, number)) : NULL;
+
+	return f && f->unlisted;
+}
+
 static int has_children(struct fs *fs, struct bucket *b, uint64_t folder, bool *has)
 {
 	struct key_buf key = key_child(folder, 0);
@@ -468,26 +523,44 @@ static int has_children(struct fs *fs, struct bucket *b, uint64_t folder, bool *
 	struct store_cursor *cursor;
 	int r = store_cursor_open(fs->store, b->number, STORE_NODE, prefix, prefix, &cursor);
 
+	*has = false;
 	if (r)
 		return r;
-	r = store_cursor_next(cursor, &k, &v);
-	*has = r == 0;
+	while (!*has && !(r = store_cursor_next(cursor, &k, &v)))
+		*has = !is_unlisted(fs, b, key_child_node_of(k));
 	store_cursor_close(cursor);
 	return r == STORE_END ? 0 : r;
 }
 
-void tree_unlink_pending(struct bucket *b, uint64_t parent)
-{
-	for (size_t i = 0; i <= b->pending.mask;) {
-		struct table_node *n = b->pending.slots[i];
+struct any_in {
+	uint64_t parent;
+	struct file *found;
+};
 
-		while (n && parent && container_of(n, struct file, by_name)->node.parent != parent)
-			n = n->next;
-		if (n)
-			file_unlinked(container_of(n, struct file, by_name));
-		else
-			i++;
+static int find_in(void *context, struct table_node *node)
+{
+	struct any_in *any = context;
+	struct file *f = container_of(node, struct file, by_name);
+
+	if (f->node.parent != any->parent)
+		return 0;
+	any->found = f;
+	return 1;
+}
+
+int tree_drop_unlisted(struct fs *fs, struct bucket *b, uint64_t parent)
+{
+	bool has;
+	int r = has_children(fs, b, parent, &has);
+
+	while (!r && !has) {
+		struct any_in any = {parent, NULL};
+
+		if (!b->making.count || !table_each(&b->making, find_in, &any))
+			break;
+		r = version_drop(any.found);
 	}
+	return r;
 }
 
 int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
@@ -507,7 +580,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	pthread_mutex_lock(&b->lock);
 	r = check_folder(fs, b, parent);
 	if (!r)
-		r = find_name(fs, b, parent, name, &found);
+		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == BUCKET_ABSENT)
 		r = check_room(fs, b, name, true, why);
 	else if (r == 0)
@@ -517,27 +590,30 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 		struct head head = b->head;
 
 		*number = node.number;
-		r = put_record(&node, &batch);
-		put_name(&node, &batch);
+		r = tree_put_record(&node, &batch);
+		tree_put_name(&node, &batch);
 		head.files++;
-		head.files_modified = node.created;
+		if (!r)
+			r = tree_touch(fs, b, parent, &head, &batch);
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
 	}
 	pthread_mutex_unlock(&b->lock);
 	store_batch_release(&batch);
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
-static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n, struct file **open)
+static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n)
 {
+	struct file *opened = NULL, **open = &opened;
 	struct store_batch batch = {0};
 	struct head head = b->head;
 	int r;
 
-	r = delete_node(fs, b, n, &head, &batch, open);
-	head.files_modified = fs_now(fs);
+	r = tree_delete_node(fs, b, n, &head, &batch, open);
+	if (!r)
+		r = tree_touch(fs, b, n->parent, &head, &batch);
 	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
@@ -552,7 +628,6 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	char normal[name_max];
 	struct slice name = slice_of(normal, 0);
 	struct found found = {0};
-	struct file *open = NULL;
 	bool has = false;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, folder ? "delete a folder" : "delete a file");
 
@@ -562,23 +637,21 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		return r;
 	*canonical = slice_equal(given, name);
 	pthread_mutex_lock(&b->lock);
-	r = b->dead ? BUCKET_GONE : find_name(fs, b, parent, name, &found);
+	r = b->dead ? BUCKET_GONE : tree_find_name(fs, b, parent, name, &found);
 	if (!r && folder != (found.node.kind == NODE_FOLDER))
 		r = folder ? BUCKET_NOT_FOLDER : BUCKET_IS_FOLDER;
 	if (!r && folder)
 		r = has_children(fs, b, found.node.number, &has);
 	if (!r && has)
 		r = BUCKET_NOT_EMPTY;
-	if (!r && found.pending)
-		file_unlinked(found.pending);
-	else if (!r)
-		r = unlink_locked(fs, b, &found.node, &open);
 	if (!r && folder)
-		tree_unlink_pending(b, found.node.number);
+		r = tree_drop_unlisted(fs, b, found.node.number);
+	if (!r && found.pending)
+		r = version_drop(found.pending);
+	else if (!r)
+		r = unlink_locked(fs, b, &found.node);
 	pthread_mutex_unlock(&b->lock);
-	if (open)
-		file_put(open);
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -596,12 +669,13 @@ int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
 	r = b->dead ? BUCKET_GONE : has_children(fs, b, NODE_FILES, &has);
 	if (!r && has)
 		r = BUCKET_NOT_EMPTY;
+	if (!r)
+		r = tree_drop_unlisted(fs, b, NODE_FILES);
 	if (!r) {
 		struct head head = b->head;
 
 		/* The kernel will not use that inode again; a new generation makes the next one another. */
 		head.files_generation++;
-		tree_unlink_pending(b, NODE_FILES);
 		r = bucket_commit(fs, b, &head, &nothing);
 	}
 	pthread_mutex_unlock(&b->lock);
@@ -621,7 +695,7 @@ static int check_not_inside(struct fs *fs, struct bucket *b, uint64_t folder, ui
 			return BUCKET_INVALID;
 		r = find_number(fs, b, inside, &found);
 		inside = found.node.parent;
-		found_release(&found);
+		tree_found_release(&found);
 		if (r)
 			return r;
 	}
@@ -643,7 +717,7 @@ static int check_replace(struct fs *fs, struct bucket *b, const struct node *fro
 }
 
 /* An open file has its names in its own memory. */
-static void move_open(struct file *f, const struct node *to)
+void tree_move_open(struct file *f, const struct node *to)
 {
 	memcpy(f->name, to->name.at, to->name.len);
 	if (to->given.len)
@@ -662,13 +736,17 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct file *open = NULL;
 	int r = 0;
 
-	delete_name(&from->node, &batch);
+	tree_delete_name(&from->node, &batch);
 	if (to && !to->pending && to->node.number != from->node.number)
-		r = delete_node(fs, b, &to->node, &head, &batch, replaced);
+		r = tree_delete_node(fs, b, &to->node, &head, &batch, replaced);
 	if (!r)
-		r = put_record(moved, &batch);
-	put_name(moved, &batch);
-	head.files_modified = moved->changed;
+		r = tree_put_record(moved, &batch);
+	tree_put_name(moved, &batch);
+	/* The folders' records after the moved one's, which may be a folder in one of them. */
+	if (!r)
+		r = tree_touch(fs, b, from->node.parent, &head, &batch);
+	if (!r && moved->parent != from->node.parent)
+		r = tree_touch(fs, b, moved->parent, &head, &batch);
 	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
@@ -678,16 +756,9 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		file_unlinked(to->pending);
 	if (*replaced)
 		file_unlinked(*replaced);
-	if (to && to->node.kind == NODE_FOLDER && to->node.number != from->node.number)
-		tree_unlink_pending(b, to->node.number);
-	open = file_find(fs, inode_of(b->number, moved->number));
-	if (open) {
-		move_open(open, moved);
-		/* Never the last reference: whoever opened it has one, and b->lock keeps their close out. */
-		pthread_mutex_lock(&fs->lock);
-		open->refs--;
-		pthread_mutex_unlock(&fs->lock);
-	}
+	open = file_peek(fs, inode_of(b->number, moved->number));
+	if (open)
+		tree_move_open(open, moved);
 	return 0;
 }
 
@@ -703,22 +774,27 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 {
 	struct found from = {0}, to = {0};
 	bool exists = false;
-	int r = b->dead ? BUCKET_GONE : find_name(fs, b, m->parent, m->name, &from);
+	int r = b->dead ? BUCKET_GONE : tree_find_name(fs, b, m->parent, m->name, &from);
 
-	if (!r && from.pending) {
-		*unsettled = file_find(fs, from.pending->inode);
+	/* Renaming publishes: temporary file and rename is how careful programs say that it is whole. */
+	if (!r && is_unlisted(fs, b, from.node.number)) {
+		*unsettled = file_find(fs, inode_of(b->number, from.node.number));
+		tree_found_release(&from);
 		return 0;
 	}
 	if (!r)
 		r = check_folder(fs, b, m->new_parent);
 	if (!r) {
-		r = find_name(fs, b, m->new_parent, m->new_name, &to);
+		r = tree_find_name(fs, b, m->new_parent, m->new_name, &to);
 		exists = r == 0;
 		if (r == BUCKET_ABSENT)
 			r = 0;
 	}
-	if (!r && exists && to.node.number != from.node.number)
+	if (!r && exists && to.node.number != from.node.number) {
 		r = m->no_replace ? BUCKET_EXISTS : check_replace(fs, b, &from.node, &to.node);
+		if (!r && to.node.kind == NODE_FOLDER)
+			r = tree_drop_unlisted(fs, b, to.node.number);
+	}
 	if (!r && from.node.kind == NODE_FOLDER)
 		r = check_not_inside(fs, b, from.node.number, m->new_parent);
 	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, fs->options.limits.accepted_file_types)) {
@@ -734,8 +810,8 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 		moved.changed = fs_now(fs);
 		r = rename_commit(fs, b, &from, exists ? &to : NULL, &moved, replaced);
 	}
-	found_release(&from);
-	found_release(&to);
+	tree_found_release(&from);
+	tree_found_release(&to);
 	return r;
 }
 
@@ -760,11 +836,9 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = rename_locked(fs, b, &m, &unsettled, &replaced, why);
 		pthread_mutex_unlock(&b->lock);
 		if (unsettled) {
-			r = file_flush(unsettled);
+			r = version_publish(unsettled);
 			file_put(unsettled);
 		}
-		if (replaced)
-			file_put(replaced);
 	} while (!r && unsettled);
 	return r;
 }
@@ -804,13 +878,17 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		pthread_mutex_unlock(&b->lock);
 		file_put(f);
 	}
+	if (f && attributes && f->unlinked) {
+		file_put(f);
+		return BUCKET_GONE;
+	}
 	if (f) {
 		pthread_rwlock_wrlock(&f->lock);
 		apply(&f->node, change, fs_now(fs));
 		f->node.has_attributes |= attributes;
 		f->dirty = true;
 		/* A new file is not listed before it is closed, whatever happens to it until then. */
-		if (!f->pending)
+		if (!f->unlisted)
 			r = file_commit(f);
 		pthread_rwlock_unlock(&f->lock);
 		file_put(f);
@@ -822,13 +900,13 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 
 		apply(&found.node, change, fs_now(fs));
 		found.node.has_attributes |= attributes;
-		r = put_record(&found.node, &batch);
+		r = tree_put_record(&found.node, &batch);
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
 	}
 	pthread_mutex_unlock(&b->lock);
 	store_batch_release(&batch);
-	found_release(&found);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -871,7 +949,7 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		return r;
 	r = file_truncate(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
-	if (!r && !f->pending)
+	if (!r && !f->unlisted)
 		r = file_flush(f);
 	file_put(f);
 	return r;
@@ -879,14 +957,18 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 /* ---- listing ---- */
 
-int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after,
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context)
 {
 	struct key_buf key = key_child(parent, after + 1);
 	struct store_cursor *cursor;
 	struct slice k, record;
-	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
+	int r;
 
+	if (patient && version_is_closing(fs, b, parent))
+		return BUCKET_WAIT;
+	__atomic_store_n(&b->listed, fs_now(fs), __ATOMIC_RELAXED);
+	r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
 	if (r)
 		return r;
 	while (!(r = store_cursor_next(cursor, &k, &record))) {
@@ -900,12 +982,17 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after,
 		}
 		if (__atomic_load_n(&fs->files.count, __ATOMIC_RELAXED))
 			f = file_find(fs, inode_of(b->number, node.number));
+		if (f && __atomic_load_n(&f->unlisted, __ATOMIC_RELAXED)) {
+			file_put(f);
+			continue;
+		}
 		if (f) {
 			fill_open(fs, b, f, &attr);
 			file_put(f);
 		} else {
 			fill(fs, b, &node, &attr);
 		}
+		attr.private |= version_beside(b, parent, node.name);
 		r = each(context, &node, &attr);
 		if (r)
 			break;

@@ -8,9 +8,10 @@
 /* stat of a node, NODE_FILES included. Readers see everything; who may only edit sees files that are their own or that
  * they have open, and of folders only that they are there. BUCKET_GONE, BUCKET_DENIED. */
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr);
-/* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED. */
+/* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED; BUCKET_WAIT only
+ * if `patient`. */
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		struct attr *attr, bool *canonical);
+		bool patient, struct attr *attr, bool *canonical);
 /* The name as it was given at creation. */
 int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name);
 /* The number of the folder that a node is in. BUCKET_GONE. */
@@ -22,9 +23,10 @@ enum tree_open_flag {
 	TREE_TRUNCATE = 4,
 	TREE_APPEND = 8,
 	TREE_EXCLUSIVE = 16, /* tree_create: must not exist */
+	TREE_REPLACE = 32,   /* set by version_choose: see struct file_open */
 };
 
-/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER. */
+/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER, BUCKET_REDIRECTED. */
 int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags,
 	      struct file_open **out, struct reason *why);
 /* Creates and opens, or opens what is there. BUCKET_EXISTS, BUCKET_OVER_QUOTA (max_files), BUCKET_NOT_PERMITTED (a type
@@ -55,11 +57,35 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
 
 /* The nodes in a folder whose number is greater than `after`, in the order of numbers, until `each` returns nonzero;
- * that is returned. New files that were never closed are not listed. */
-int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after,
+ * that is returned. Files that are not published are not listed. BUCKET_WAIT only if `patient`. */
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context);
 /* Every node of the bucket, in no particular order. */
 int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context);
 
-/* The new files of a folder (0: of the bucket) lose their names. With b->lock held. */
-void tree_unlink_pending(struct bucket *b, uint64_t parent);
+/* ---- for version.c and file.c; with b->lock held ---- */
+
+/* A node as it was found: its record's bytes, or the open file that no commit knows yet. */
+struct found {
+	struct node node;
+	struct buf record;
+	struct file *pending; /* not referenced: valid while b->lock is held */
+};
+void tree_found_release(struct found *f);
+/* By number and parent. BUCKET_GONE. */
+int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out);
+/* By name in its normalised form. BUCKET_ABSENT. */
+int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out);
+int tree_put_record(const struct node *n, struct store_batch *batch);
+void tree_put_name(const struct node *n, struct store_batch *batch);
+void tree_delete_name(const struct node *n, struct store_batch *batch);
+/* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be
+ * told (file_unlinked) after the commit. */
+int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
+		     struct store_batch *batch, struct file **open);
+/* A folder's time of change is now. */
+int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *head, struct store_batch *batch);
+/* Gives an open file the name and folder of a record. */
+void tree_move_open(struct file *f, const struct node *to);
+/* The files of a folder that are not published lose their names. Changes nothing if something in it is published. */
+int tree_drop_unlisted(struct fs *fs, struct bucket *b, uint64_t parent);

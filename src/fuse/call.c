@@ -61,7 +61,7 @@ void call_refused(const struct call *c, int result)
 {
 	if (!c->why.text[0])
 		return;
-	log_limited(LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%.*s errno=%d: %s", c->name, c->who.uid, c->who.pid,
+	log_limited(c->who.uid, LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%.*s errno=%d: %s", c->name, c->who.uid, c->who.pid,
 		    c->b->number ? (int)c->b->name.len : 1, c->b->number ? (const char *)c->b->name.at : "/",
 		    reply_errno(result), c->why.text);
 }
@@ -129,7 +129,7 @@ int call_attr(struct call *c, struct attr *attr)
 {
 	if (c->node == NODE_BUCKET)
 		return bucket_attr(c->fs, c->b, &c->who, attr);
-	if (c->node == NODE_DATA)
-		return data_attr(c->fs, c->b, &c->who, attr);
+	if (call_is_data(c))
+		return data_attr_open(c->fs, c->b, &c->who, attr);
 	return call_in_tree(c) ? tree_attr(c->fs, c->b, &c->who, c->node, attr) : BUCKET_GONE;
 }

@@ -8,22 +8,23 @@
 
 /* /proc/PID/stat and environ must not be read here: during a flush that comes from execve, that deadlocks. The file
  * status does not take the lock in question. */
-static bool read_status(pid_t pid, char *text, size_t size)
+static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
 {
 	char path[64];
-	ssize_t n = -1;
+	size_t len = 0;
+	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	n = read(fd, text, size - 1);
+	/* A long one comes in pieces. */
+	while (len < size - 1 && (n = read(fd, text + len, size - 1 - len)) > 0)
+		len += (size_t)n;
 	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = 0;
-	return true;
+	text[len] = 0;
+	return len > 0;
 }
 
 static const char *field(const char *status, const char *name)
@@ -33,16 +34,31 @@ static const char *field(const char *status, const char *name)
 	return at ? at + strlen(name) : NULL;
 }
 
+/* The whole of /proc/PID/status: with 64 Ki groups, the kernel's limit, it has 700 KiB. */
+static char *read_status(pid_t pid)
+{
+	enum { first = 4096, most = 1 << 20 };
+	char *text = NULL;
+
+	for (size_t size = first; size <= most; size *= 4) {
+		char *grown = realloc(text, size);
+
+		if (!grown || !read_proc(pid, "status", text = grown, size)) {
+			free(text);
+			return NULL;
+		}
+		if (strlen(text) < size - 1)
+			break;
+	}
+	return text;
+}
+
 static bool in_group(const struct caller *who, gid_t gid)
 {
-	/* 64 Ki groups of up to 11 bytes is the kernel's limit; a process with more than fit here keeps the first. */
-	enum { status_max = 65536 };
-	char *text = who->pid ? malloc(status_max) : NULL;
-	const char *at = NULL;
+	char *text = who->pid ? read_status(who->pid) : NULL;
+	const char *at = text ? field(text, "\nGroups:") : NULL;
 	bool found = false;
 
-	if (text && read_status(who->pid, text, status_max))
-		at = field(text, "\nGroups:");
 	while (at && !found) {
 		char *end;
 		unsigned long group;
@@ -73,8 +89,24 @@ bool caller_same_process(pid_t thread, pid_t other)
 
 	if (thread == other || thread == 0 || other == 0)
 		return true;
-	if (!read_status(thread, text, sizeof(text)) || !(at = field(text, "\nTgid:")))
+	if (!read_proc(thread, "status", text, sizeof(text)) || !(at = field(text, "\nTgid:")))
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d", atoi(at), other);
 	return access(path, F_OK) == 0;
+}
+
+bool caller_is_killed(pid_t thread)
+{
+	char text[4096];
+	const char *last;
+
+	/* Files are closed after memory is gone: who still has memory is alive, and this is an ordinary close. statm takes
+	 * no lock that an execve holds; only without memory, where no execve can be, stat is read. */
+	if (thread == 0 || !read_proc(thread, "statm", text, sizeof(text)) || strncmp(text, "0 ", 2) != 0)
+		return false;
+	if (!read_proc(thread, "stat", text, sizeof(text)))
+		return false;
+	text[strcspn(text, "\n")] = 0;
+	last = strrchr(text, ' ');
+	return last && (atoi(last + 1) & 0x7f) != 0;
 }

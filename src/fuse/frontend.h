@@ -19,6 +19,7 @@ struct frontend {
 	struct notifier *notifier;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
+	struct patience *patience;
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
 
@@ -40,7 +41,8 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* Takes over what is given, also on failure. */
 int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
-void handle_close(struct frontend *fe, struct handle *h);
+/* `abandon`: what was not flushed is not published. */
+void handle_close(struct frontend *fe, struct handle *h, bool abandon);
 /* At the end: commits what was acknowledged and names what is still open. */
 void handle_drain(struct frontend *fe);
 
@@ -78,6 +80,10 @@ int call_attr(struct call *c, struct attr *attr);
 static inline bool call_is_root(const struct call *c)
 {
 	return c->b->number == 0;
+}
+static inline bool call_is_data(const struct call *c)
+{
+	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
 }
 static inline bool call_in_bucket(const struct call *c)
 {

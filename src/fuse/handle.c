@@ -29,7 +29,7 @@ int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *
 
 	if (!h) {
 		if (file)
-			file_close(file);
+			file_close(file, true);
 		data_close(data, NULL);
 		return -ENOMEM;
 	}
@@ -44,7 +44,7 @@ int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *
 	} else {
 		/* Whatever changes the content comes through the page cache. */
 		fi->keep_cache = 1;
-		fi->noflush = !file->writes && !file->file->pending;
+		fi->noflush = !file->writes && !file->file->unlisted;
 	}
 	return 0;
 }
@@ -54,18 +54,19 @@ static void close_data(struct frontend *fe, struct data_handle *data)
 {
 	struct reason why = {""};
 	struct bucket *b = bucket_share(fe->fs, data_bucket(data));
+	uid_t data_uid = data_owner(data);
 
 	if (data_close(data, &why))
-		log_limited(LOG_LEVEL_INFO, "refused: close: bucket=%.*s: dropped what was not merged: %s", (int)b->name.len,
+		log_limited(data_uid, LOG_LEVEL_INFO, "refused: close: uid=%u bucket=%.*s: dropped what was not merged: %s", data_uid, (int)b->name.len,
 			    (const char *)b->name.at, why.text);
 	bucket_put(fe->fs, b);
 }
 
-void handle_close(struct frontend *fe, struct handle *h)
+void handle_close(struct frontend *fe, struct handle *h, bool abandon)
 {
 	unlink_handle(fe, h);
 	if (h->file)
-		file_close(h->file);
+		file_close(h->file, abandon);
 	else
 		close_data(fe, h->data);
 	free(h);
@@ -76,7 +77,7 @@ static void name_open(const struct handle *h)
 	const struct bucket *b = h->file ? h->file->file->b : data_bucket(h->data);
 
 	if (h->file)
-		log_warning("still open at the end: %.*s/files, %.*s", (int)b->name.len, (const char *)b->name.at,
+		log_warning("still open at the end: %.*s/files: %.*s", (int)b->name.len, (const char *)b->name.at,
 			    (int)h->file->file->node.name.len, h->file->file->name);
 	else
 		log_warning("still open at the end: %.*s/data.json", (int)b->name.len, (const char *)b->name.at);
@@ -87,6 +88,6 @@ void handle_drain(struct frontend *fe)
 	for (struct handle *h = fe->handles, *next; h; h = next) {
 		next = h->next;
 		name_open(h);
-		handle_close(fe, h);
+		handle_close(fe, h, true);
 	}
 }

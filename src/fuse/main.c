@@ -13,6 +13,7 @@
 #include "fuse/names.h"
 #include "fuse/notify.h"
 #include "fuse/options.h"
+#include "fuse/patience.h"
 #include "fuse/place.h"
 #include "fuse/sync.h"
 #include "store/rocksdb.h"
@@ -55,7 +56,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 #if HAVE_FUSE_URING
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
-	fe->io_uring = fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING) && conn->want_ext & FUSE_CAP_OVER_IO_URING;
+	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 #endif
 	conn->time_gran = 1;
 	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
@@ -86,11 +87,12 @@ static bool others_allowed(void)
 	return allowed;
 }
 
-static int session_options(struct options *o)
+static int session_options(struct options *o, bool *io_uring)
 {
 	char *name = NULL;
 	int r = 0;
 
+	*io_uring = false;
 	/* The store's path is what mount and df show; a comma in it would end the option. */
 	if (asprintf(&name, "fsname=%s,subtype=bucketfs", o->store) < 0)
 		return -ENOMEM;
@@ -103,7 +105,8 @@ static int session_options(struct options *o)
 	if (!r && o->debug)
 		r = fuse_opt_add_arg(&o->args, "-d");
 #if HAVE_FUSE_URING
-	if (!r && o->io_uring != URING_OFF && uring_enabled())
+	*io_uring = o->io_uring != URING_OFF && uring_enabled();
+	if (!r && *io_uring)
 		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "io_uring");
 #endif
 	free(name);
@@ -176,7 +179,7 @@ static int make_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
 	struct fuse_lowlevel_ops ops = frontend_ops;
-	int r = session_options(m->options);
+	int r = session_options(m->options, &fe->io_uring);
 
 	ops.init = op_init;
 	fe->sync_on_close = m->options->sync;
@@ -190,6 +193,13 @@ static int make_session(struct mount *m, struct reason *why)
 	return -EINVAL;
 }
 
+static void name_lost(void *context, uint64_t parent_inode, struct slice name)
+{
+	struct frontend *fe = context;
+
+	notifier_spelled(fe->notifier, parent_inode, name, true);
+}
+
 static int start_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
@@ -199,8 +209,12 @@ static int start_session(struct mount *m, struct reason *why)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
 		r = later_new(&fe->names, "names", NULL, NULL);
+	if (!r)
+		r = patience_new(&fe->patience);
 	if (r)
 		return r;
+	fe->fs->options.name_lost = name_lost;
+	fe->fs->options.context = fe;
 	if (fuse_set_signal_handlers(fe->session)) {
 		reason_set(why, "cannot handle signals");
 		return -EINVAL;
@@ -256,8 +270,9 @@ static void stop(struct mount *m)
 		fuse_session_unmount(fe->session);
 	later_free(fe->names);
 	later_free(fe->disk);
-	notifier_free(fe->notifier);
+	patience_free(fe->patience);
 	handle_drain(fe);
+	notifier_free(fe->notifier);
 	if (m->signals)
 		fuse_remove_signal_handlers(fe->session);
 	if (fe->session)
@@ -351,7 +366,8 @@ int main(int argc, char **argv)
 		       fuse_pkgversion());
 	} else {
 		signal(SIGPIPE, SIG_IGN);
-		umask(022);
+		/* What is in the store is for nobody else's eyes. */
+		umask(077);
 		/* Until the mount is there, whoever started it is listening. */
 		log_open(LOG_TARGET_STDERR, o.log_level);
 		if (place_prepare(&o.store, &o.mountpoint, &why)) {

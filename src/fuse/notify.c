@@ -161,7 +161,7 @@ static void forget_bucket(struct forget *f)
 	static const uint64_t own[] = {NODE_BUCKET, NODE_DATA, NODE_FILES};
 
 	if (f->entries) {
-		tree_list(f->fs, f->b, NODE_FILES, 0, forget_entry, f);
+		tree_list(f->fs, f->b, NODE_FILES, 0, false, forget_entry, f);
 		fuse_lowlevel_notify_inval_entry(f->n->session, inode_of(f->b->number, NODE_BUCKET), "files", 5);
 		fuse_lowlevel_notify_inval_entry(f->n->session, FUSE_ROOT_ID, f->b->name.at, f->b->name.len);
 	}
@@ -194,14 +194,44 @@ static void forget(struct notifier *n, struct fs *fs, struct bucket *b, bool ent
 
 void notifier_narrowed(struct notifier *n, struct fs *fs, struct bucket *b)
 {
-	if (!has_epoch(n))
-		return;
-	end_epoch(n);
+	/* Without attributes every stat asks, so that names alone are of little use. Takes no lock either. */
+	if (has_epoch(n))
+		end_epoch(n);
 	forget(n, fs, b, false);
 }
 
+struct narrowed_job {
+	struct later_job job;
+	struct notifier *n;
+	struct fs *fs;
+	uint32_t bucket;
+};
+
+static void forget_later(struct later_job *job)
+{
+	struct narrowed_job *narrowed = container_of(job, struct narrowed_job, job);
+	struct bucket *b;
+
+	if (bucket_get(narrowed->fs, narrowed->bucket, &b) == 0) {
+		forget(narrowed->n, narrowed->fs, b, true);
+		bucket_put(narrowed->fs, b);
+	}
+	free(narrowed);
+}
+
+/* By the notifier's own thread: invalidating an entry waits for the folder's lock, and who holds that may be waiting for
+ * the thread that we are in. */
 void notifier_narrowed_after(struct notifier *n, struct fs *fs, struct bucket *b)
 {
-	if (!has_epoch(n))
-		forget(n, fs, b, true);
+	struct narrowed_job *job;
+
+	if (has_epoch(n))
+		return;
+	job = malloc(sizeof(*job));
+	if (!job) {
+		log_warning("out of memory: the kernel may show for a while what an access list hides now");
+		return;
+	}
+	*job = (struct narrowed_job){{NULL, forget_later}, n, fs, b->number};
+	later_add(n->later, &job->job);
 }

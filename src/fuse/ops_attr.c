@@ -19,7 +19,11 @@ void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static int64_t time_of(const struct timespec *t, bool now, int64_t present)
 {
-	return now ? present : (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	/* Nanoseconds in 64 bits reach from 1677 to 2262. */
+	const int64_t most = INT64_MAX / 1000000000 - 1;
+	int64_t seconds = t->tv_sec > most ? most : t->tv_sec < -most ? -most : t->tv_sec;
+
+	return now ? present : seconds * 1000000000 + t->tv_nsec;
 }
 
 static int set_data(struct call *c, const struct stat *st, int set, struct handle *h)
@@ -59,7 +63,7 @@ static int set_tree(struct call *c, const struct stat *st, int set, struct handl
 
 	if (set & FUSE_SET_ATTR_SIZE) {
 		if (h && h->file)
-			r = h->file->writes ? file_truncate(h->file->file, (uint64_t)st->st_size, &c->why) :
+			r = h->file->writes ? file_truncate_open(h->file, (uint64_t)st->st_size, &c->why) :
 					      BUCKET_WRONG_HANDLE;
 		else
 			r = tree_truncate(c->fs, c->b, &c->who, c->node, (uint64_t)st->st_size, &c->why);
@@ -79,7 +83,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 
 	if (!call_begin(&c, req, inode, "setattr"))
 		return;
-	if (c.node == NODE_DATA)
+	if (call_is_data(&c))
 		r = set_data(&c, st, set, h);
 	else if (call_in_tree(&c))
 		r = set_tree(&c, st, set, h);

@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fuse/caller.h"
 #include "fuse/frontend.h"
 #include "fuse/notify.h"
+#include "fuse/patience.h"
 #include "fuse/sync.h"
 #include "util/log.h"
 
@@ -17,7 +19,7 @@ static unsigned data_flags(int flags)
 	int mode = flags & O_ACCMODE;
 
 	return (mode != O_WRONLY ? DATA_READ : 0) | (mode != O_RDONLY ? DATA_WRITE : 0) |
-	       (flags & O_TRUNC ? DATA_TRUNCATE : 0) | (flags & O_APPEND ? DATA_APPEND : 0);
+	       (flags & O_TRUNC ? DATA_TRUNCATE : 0);
 }
 
 static unsigned tree_flags(int flags)
@@ -53,7 +55,7 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 	if (!call_begin(&c, req, inode, "open"))
 		return;
-	if (c.node == NODE_DATA) {
+	if (call_is_data(&c)) {
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
 		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi->flags), fi);
@@ -66,7 +68,7 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	}
 	/* If the open was interrupted meanwhile, nobody will ever close it. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi));
+		handle_close(c.fe, handle_of(fi), true);
 	call_release(&c);
 }
 
@@ -106,7 +108,7 @@ static int create_tree(struct call *c, const char *name, mode_t mode, struct fus
 	/* Whoever created it has it open, so they may see it even where they may not read. */
 	r = tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
 	if (r)
-		handle_close(c->fe, handle_of(fi));
+		handle_close(c->fe, handle_of(fi), true);
 	return r;
 }
 
@@ -135,7 +137,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	}
 	entry = reply_entry(&attr, canonical);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi));
+		handle_close(c.fe, handle_of(fi), true);
 	call_release(&c);
 }
 
@@ -144,7 +146,8 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct frontend *fe = fuse_req_userdata(req);
 
 	(void)inode;
-	handle_close(fe, handle_of(fi));
+	handle_close(fe, handle_of(fi), false);
+	patience_wake(fe->patience);
 	fuse_reply_err(req, 0);
 }
 
@@ -208,12 +211,14 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 	struct handle *h = handle_of(fi);
 	struct reason why = {""};
 	struct call c;
+	/* Pages of a mapping come back to where they belong, and fcntl may have changed the flag since the open. */
+	bool append = fi->flags & O_APPEND && !fi->writepage;
 	int r;
 
 	if (h->file)
-		r = file_write(h->file, (uint64_t)at, slice_of(bytes, size), &why);
+		r = file_write(h->file, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else
-		r = data_write(h->data, (uint64_t)at, slice_of(bytes, size), &why);
+		r = data_write(h->data, (uint64_t)at, append, slice_of(bytes, size), &why);
 	if (!r) {
 		fuse_reply_write(req, size);
 	} else if (call_begin(&c, req, inode, "write")) {
@@ -229,10 +234,12 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct call c;
 
-	if (h->file && !h->file->writes && !h->file->file->pending) {
+	if (h->file && !h->file->writes && !h->file->file->unlisted) {
 		fuse_reply_err(req, 0);
 		return;
 	}
+	if (h->file && h->file->file->unlisted)
+		file_note_killed(h->file->file, caller_is_killed(fuse_req_ctx(req)->pid));
 	if (fe->sync_on_close) {
 		sync_flush_later(req, inode, h);
 		return;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "fuse/frontend.h"
+#include "fuse/patience.h"
 #include "fuse/sync.h"
 
 /* A folder's cookies: 1 and 2 are . and .., then each entry has its own number, which is stable under change. Buckets
@@ -14,7 +15,7 @@ struct listing {
 	struct call *c;
 	char *buffer;
 	size_t size, used;
-	bool plus;
+	bool plus, patient;
 };
 
 static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
@@ -108,34 +109,71 @@ static int list_tree(struct listing *l, off_t at)
 		r = tree_parent(l->c->fs, l->c->b, l->c->node, &parent);
 	if (!r)
 		r = add_dots(l, at, inode_of(l->c->b->number, parent));
-	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, add_node, l);
+	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, l->patient && at == 0, add_node, l);
 }
 
-static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus)
+struct list_again {
+	struct patience_job job;
+	fuse_req_t req;
+	fuse_ino_t inode;
+	size_t size;
+	off_t at;
+	bool plus;
+};
+
+/* False: not answered, ask again. */
+static bool try_list(const struct list_again *a, bool patient)
 {
 	struct call c;
-	struct listing l = {&c, NULL, size, 0, plus};
+	struct listing l = {&c, NULL, a->size, 0, a->plus, patient};
 	int r;
 
-	if (!call_begin(&c, req, inode, "readdir"))
-		return;
-	l.buffer = malloc(size);
+	if (!call_begin(&c, a->req, a->inode, "readdir"))
+		return true;
+	l.buffer = malloc(a->size);
 	if (!l.buffer)
 		r = -ENOMEM;
 	else if (call_is_root(&c))
-		r = list_root(&l, at);
+		r = list_root(&l, a->at);
 	else
-		r = c.node == NODE_BUCKET ? list_bucket(&l, at) : list_tree(&l, at);
+		r = c.node == NODE_BUCKET ? list_bucket(&l, a->at) : list_tree(&l, a->at);
+	if (r == BUCKET_WAIT) {
+		call_release(&c);
+		free(l.buffer);
+		return false;
+	}
 	/* 1 means the buffer is full. What was found before an error is given; the error comes with the next call. */
 	if (r == 1 || (r && l.used))
 		r = 0;
 	if (r) {
 		call_end(&c, r);
 	} else {
-		fuse_reply_buf(req, l.buffer, l.used);
+		fuse_reply_buf(a->req, l.buffer, l.used);
 		call_release(&c);
 	}
 	free(l.buffer);
+	return true;
+}
+
+static bool list_again(struct patience_job *job, bool patient)
+{
+	return try_list(container_of(job, struct list_again, job), patient);
+}
+
+static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus)
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	struct list_again now = {{.run = list_again}, req, inode, size, at, plus}, *again;
+
+	if (try_list(&now, true))
+		return;
+	again = malloc(sizeof(*again));
+	if (!again) {
+		try_list(&now, false);
+		return;
+	}
+	*again = now;
+	patience_add(fe->patience, &again->job);
 }
 
 void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)

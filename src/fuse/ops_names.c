@@ -1,9 +1,12 @@
 /* Operations on names: looking them up, making, removing and moving them. */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
+#include "bucket/version.h"
 #include "fuse/frontend.h"
 #include "fuse/notify.h"
+#include "fuse/patience.h"
 
 static const struct slice data_name = {"data.json", 9}, files_name = {"files", 5};
 
@@ -14,7 +17,7 @@ static bool is(const char *name, struct slice fixed)
 
 /* ---- lookup ---- */
 
-static int lookup(struct call *c, struct slice name, struct attr *attr, bool *canonical)
+static int lookup(struct call *c, struct slice name, bool patient, struct attr *attr, bool *canonical)
 {
 	struct bucket *b;
 	int r;
@@ -36,7 +39,7 @@ static int lookup(struct call *c, struct slice name, struct attr *attr, bool *ca
 			return data_attr(c->fs, c->b, &c->who, attr);
 		return slice_equal(name, files_name) ? tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr) : BUCKET_ABSENT;
 	}
-	return tree_lookup(c->fs, c->b, &c->who, c->node, name, attr, canonical);
+	return tree_lookup(c->fs, c->b, &c->who, c->node, name, patient, attr, canonical);
 }
 
 /* "There is no such name", which the kernel may keep if it will learn of its appearance. */
@@ -53,7 +56,8 @@ static void end_absent(struct call *c, fuse_ino_t parent, struct slice name, boo
 	call_release(c);
 }
 
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+/* False: not answered, ask again. */
+static bool try_lookup(fuse_req_t req, fuse_ino_t parent, const char *name, bool patient)
 {
 	struct call c;
 	struct attr attr;
@@ -61,12 +65,48 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r;
 
 	if (!call_begin(&c, req, parent, "lookup"))
-		return;
-	r = lookup(&c, slice_str(name), &attr, &canonical);
+		return true;
+	r = lookup(&c, slice_str(name), patient, &attr, &canonical);
+	if (r == BUCKET_WAIT) {
+		call_release(&c);
+		return false;
+	}
 	if (r == BUCKET_ABSENT)
 		end_absent(&c, parent, slice_str(name), canonical);
 	else
 		call_end_entry(&c, r, &attr, canonical);
+	return true;
+}
+
+struct lookup_again {
+	struct patience_job job;
+	fuse_req_t req;
+	fuse_ino_t parent;
+	char name[];
+};
+
+static bool lookup_again(struct patience_job *job, bool patient)
+{
+	struct lookup_again *l = container_of(job, struct lookup_again, job);
+
+	return try_lookup(l->req, l->parent, l->name, patient);
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	struct lookup_again *l;
+
+	if (try_lookup(req, parent, name, true))
+		return;
+	l = malloc(sizeof(*l) + strlen(name) + 1);
+	if (!l) {
+		try_lookup(req, parent, name, false);
+		return;
+	}
+	*l = (struct lookup_again){{.run = lookup_again}, req, parent};
+	strcpy(l->name, name);
+	patience_add(fe->patience, &l->job);
 }
 
 /* ---- making ---- */
@@ -129,9 +169,9 @@ static int mknod_tree(struct call *c, struct slice name, uint32_t mode, struct a
 	if (!*canonical)
 		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), name, false);
 	/* Nobody has it open, so nobody will close it. */
-	r = file_flush(h->file);
+	r = version_publish(h->file);
 	inode = h->file->inode;
-	file_close(h);
+	file_close(h, false);
 	return r ? r : tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
 }
 

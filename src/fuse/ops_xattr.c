@@ -49,7 +49,7 @@ static struct attribute parse(const struct call *c, const char *full)
 		a.kind = ATTRIBUTE_USER;
 		return a;
 	}
-	if (c->node == NODE_DATA && strip(&name, "key.")) {
+	if (call_is_data(c) && strip(&name, "key.")) {
 		a.kind = ATTRIBUTE_KEY;
 	} else if (c->node == NODE_BUCKET && strip(&name, "acl.")) {
 		for (int i = 0; i < PRIVILEGE_COUNT; i++) {
@@ -135,11 +135,17 @@ static void acl_later(fuse_req_t req, fuse_ino_t inode, const struct acl_job *wh
 
 /* ---- operations ---- */
 
+/* data.json is one file, by whichever inode it is seen. */
+static uint64_t owner_node(const struct call *c)
+{
+	return call_is_data(c) ? NODE_DATA : c->node;
+}
+
 static int get(struct call *c, const struct attribute *a, struct buf *value)
 {
 	switch (a->kind) {
 	case ATTRIBUTE_USER:
-		return attribute_get(c->fs, c->b, &c->who, c->node, a->rest, value);
+		return attribute_get(c->fs, c->b, &c->who, owner_node(c), a->rest, value);
 	case ATTRIBUTE_KEY:
 		return data_key_get(c->fs, c->b, &c->who, a->rest, value);
 	case ATTRIBUTE_ACCESS:
@@ -177,7 +183,7 @@ static int set(struct call *c, const struct attribute *a, struct slice value, in
 
 	switch (a->kind) {
 	case ATTRIBUTE_USER:
-		return attribute_set(c->fs, c->b, &c->who, c->node, a->rest, value, create, replace);
+		return attribute_set(c->fs, c->b, &c->who, owner_node(c), a->rest, value, create, replace);
 	case ATTRIBUTE_KEY:
 		return data_key_set(c->fs, c->b, &c->who, a->rest, value, create, replace, &c->why);
 	case ATTRIBUTE_FOREIGN:
@@ -219,7 +225,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 		return;
 	}
 	if (a.kind == ATTRIBUTE_USER)
-		r = attribute_remove(c.fs, c.b, &c.who, c.node, a.rest);
+		r = attribute_remove(c.fs, c.b, &c.who, owner_node(&c), a.rest);
 	else if (a.kind == ATTRIBUTE_KEY)
 		r = data_key_remove(c.fs, c.b, &c.who, a.rest);
 	else
@@ -238,7 +244,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size)
 
 	if (!call_begin(&c, req, inode, "listxattr"))
 		return;
-	r = attribute_list(c.fs, c.b, &c.who, c.node, &own);
+	r = attribute_list(c.fs, c.b, &c.who, owner_node(&c), &own);
 	for (size_t at = 0; !r && at < own.len; at += strlen((char *)own.data + at) + 1) {
 		r = buf_add_string(&names, "user.");
 		if (!r)

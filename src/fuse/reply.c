@@ -26,6 +26,10 @@ static const int errno_of[] = {
 	[BUCKET_UNSUPPORTED] = EOPNOTSUPP,
 	[BUCKET_WRONG_HANDLE] = EBADF,
 	[BUCKET_NO_DATA_THERE] = ENXIO,
+	/* Upon which the kernel looks the name up again, once. */
+	[BUCKET_REDIRECTED] = ESTALE,
+	/* Only for who is never patient; everybody else is asked again. */
+	[BUCKET_WAIT] = EAGAIN,
 };
 
 int reply_errno(int result)
@@ -54,7 +58,7 @@ struct stat reply_stat(const struct attr *attr)
 		.st_ino = attr->inode,
 		.st_mode = attr->mode,
 		/* 1 for folders, as btrfs has it: "not counted", so that find looks everywhere. */
-		.st_nlink = 1,
+		.st_nlink = !attr->unlinked,
 		.st_uid = attr->uid,
 		.st_gid = attr->gid,
 		.st_size = (off_t)attr->size,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bucket/version.h"
 #include "fuse/caller.h"
 #include "fuse/later.h"
 
@@ -30,11 +31,15 @@ static void run(struct later_job *base)
 	struct sync_job *job = container_of(base, struct sync_job, job);
 	struct handle *h = job->h;
 
-	if (h && h->file)
+	if (h && h->file) {
 		job->result = file_sync(h->file->file);
-	else if (h && job->is_flush)
+		/* A database that is made and synced is there from then on, whatever becomes of who made it. */
+		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !h->file->file->version)
+			job->result = version_publish(h->file->file);
+	}
+	if (h && !h->file && job->is_flush)
 		job->result = sync_flush(job->c, h);
-	else if (h)
+	else if (h && !h->file)
 		job->result = data_fsync(h->data, &job->c->why);
 }
 

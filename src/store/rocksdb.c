@@ -949,6 +949,16 @@ static int recover_contents(struct rocksdb_store *s)
 	return r;
 }
 
+/* Who may read a bucket is decided above; the store's own files are for nobody. */
+static int private_folder(struct rocksdb_store *s, const char *name)
+{
+	if (mkdirat(s->folder_fd, name, 0700) == 0)
+		return 0;
+	if (errno != EEXIST || fchmodat(s->folder_fd, name, 0700, 0))
+		return -errno;
+	return 0;
+}
+
 static int start(struct rocksdb_store *s, const struct rocksdb_store_options *options, struct reason *why)
 {
 	bool new = false;
@@ -960,8 +970,11 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 		r = check_format(s, &new, why);
 	if (r)
 		return r;
-	if (mkdirat(s->folder_fd, "blobs", 0700) && errno != EEXIST)
-		return -errno;
+	r = private_folder(s, "blobs");
+	if (!r)
+		r = private_folder(s, "db");
+	if (r)
+		return r;
 	make_options(s, options, new);
 	r = open_db(s, why);
 	if (!r && new)

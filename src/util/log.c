@@ -10,8 +10,13 @@ static enum log_target log_target = LOG_TARGET_STDERR;
 static enum log_level log_level = LOG_LEVEL_INFO;
 
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
-static time_t limit_second;
-static unsigned limit_count;
+/* By a hash of who it is: enough that two noisy ones seldom share a place. */
+enum { limit_places = 256 };
+static struct {
+	unsigned who;
+	time_t second;
+	unsigned count;
+} limits[limit_places];
 
 void log_open(enum log_target target, enum log_level level)
 {
@@ -49,24 +54,25 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(args);
 }
 
-void log_limited(enum log_level level, const char *format, ...)
+void log_limited(unsigned who, enum log_level level, const char *format, ...)
 {
+	unsigned place = who * 2654435761u >> 24, dropped = 0;
 	struct timespec t;
-	unsigned dropped = 0;
 	va_list args;
 	int speak;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	pthread_mutex_lock(&limit_lock);
-	if (t.tv_sec != limit_second) {
-		dropped = limit_count > log_burst ? limit_count - log_burst : 0;
-		limit_second = t.tv_sec;
-		limit_count = 0;
+	if (t.tv_sec != limits[place].second || who != limits[place].who) {
+		dropped = limits[place].count > log_burst ? limits[place].count - log_burst : 0;
+		limits[place].second = t.tv_sec;
+		limits[place].who = who;
+		limits[place].count = 0;
 	}
-	speak = limit_count++ < log_burst;
+	speak = limits[place].count++ < log_burst;
 	pthread_mutex_unlock(&limit_lock);
 	if (dropped)
-		log_line(level, "%u more lines like the following were dropped", dropped);
+		log_line(level, "%u more lines of one user were dropped within a second", dropped);
 	if (!speak)
 		return;
 	va_start(args, format);

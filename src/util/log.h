@@ -14,6 +14,7 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
-/* For lines that a caller can provoke at will: at most `log_burst` a second, then one that says how many were dropped. */
-void log_limited(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* For lines that somebody can provoke at will: at most `log_burst` a second for each `who` (a uid), so that nobody's
+ * noise hides anybody else's line; then one that says how many were dropped. */
+void log_limited(unsigned who, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 enum { log_burst = 20 };

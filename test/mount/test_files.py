@@ -247,6 +247,59 @@ def test_attributes():
         assert 'node' in os.listdir(f)
 
 
+def test_append_and_mapping():
+    """Pages of a mapping go back to where they were, whatever the flags of the descriptor."""
+    with Mount() as m:
+        f = files(m)
+        for size in (8192, 100000):
+            write(f + '/a', b'x' * size)
+            fd = os.open(f + '/a', os.O_RDWR | os.O_APPEND)
+            mm = mmap.mmap(fd, 4096)
+            mm[0:5] = b'HELLO'
+            mm.flush()
+            mm.close()
+            os.close(fd)
+            m.restart()
+            data = read(f + '/a', 'rb')
+            assert len(data) == size and data[:6] == b'HELLOx'
+        write(f + '/b', '0123456789')
+        fd = os.open(f + '/b', os.O_RDWR | os.O_APPEND)
+        fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+        os.pwrite(fd, b'AB', 0)
+        os.close(fd)
+        assert read(f + '/b') == 'AB23456789'
+
+
+def test_times_of_folders():
+    with Mount() as m:
+        f = files(m)
+        os.mkdir(f + '/d')
+        for change in (lambda: write(f + '/d/x', 'x'), lambda: os.rename(f + '/d/x', f + '/d/y'), lambda: os.mkdir(f + '/d/e'),
+                       lambda: os.rename(f + '/d/y', f + '/d/e/y'), lambda: os.unlink(f + '/d/e/y')):
+            before = os.stat(f + '/d').st_mtime_ns + os.stat(f + '/d/e').st_mtime_ns if os.path.exists(f + '/d/e') else os.stat(f + '/d').st_mtime_ns
+            time.sleep(0.01)
+            change()
+            after = os.stat(f + '/d').st_mtime_ns + (os.stat(f + '/d/e').st_mtime_ns if os.path.exists(f + '/d/e') else 0)
+            assert after > before
+        os.utime(f + '/d', (2e10, -2e10))  # beyond what 64 bits of nanoseconds hold: the nearest there is
+        assert os.stat(f + '/d').st_atime > 9e9 and os.stat(f + '/d').st_mtime < -9e9
+
+
+def test_store_is_private():
+    with Mount() as m:
+        f = files(m)
+        write(f + '/secret', 'text' * 100)
+        write(m / 'nightly/data.json', '{"secret": 1}')
+        bad = []
+        for root, dirs, names in os.walk(m.store):
+            for n in dirs + names:
+                st = os.stat(os.path.join(root, n))
+                # A folder that nobody can enter hides what is below.
+                if st.st_mode & 0o077 and (root == m.store):
+                    bad.append(n)
+        assert not bad, bad
+
+
 def test_locks():
     with Mount() as m:
         f = files(m)
@@ -322,14 +375,19 @@ def test_limits():
     with Mount('max_file_size=1M,max_files=5,max_total_size=2M,accepted_file_types=.bin:.txt,reserve=0%') as m:
         f = files(m)
         fails(errno.EFBIG, write, f + '/a.bin', bytes((1 << 20) + 1))
+        assert os.listdir(f) == ['.a.bin.partial']
+        os.unlink(f + '/.a.bin.partial')
         write(f + '/a.bin', bytes(1 << 20))
         write(f + '/b.bin', bytes(1 << 20))
         fails(errno.EDQUOT, write, f + '/c.bin', 'x')
+        os.unlink(f + '/.c.bin.partial')
         fails(errno.EPERM, write, f + '/c.pdf', 'x')
         fails(errno.EPERM, os.rename, f + '/a.bin', f + '/a.pdf')
         os.mkdir(f + '/d')
         os.mkdir(f + '/e')
+        os.mkdir(f + '/e2')
         fails(errno.EDQUOT, os.mkdir, f + '/g')
+        os.rmdir(f + '/e2')
         os.unlink(f + '/a.bin')
         write(f + '/c.bin', bytes(1 << 20))
     with Mount('reserve=99%') as m:

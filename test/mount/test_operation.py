@@ -66,7 +66,7 @@ def test_refusals_in_one_line():
         refused('usage', 'a', 'b', 'c')
         refused('unknown option', '--frobnicate', 'a', 'b')
         refused('no such value', empty, m.folder + '/outer', '-o', 'io_uring=maybe')
-        refused('not a size', empty, m.folder + '/outer', '-o', 'max_data_size=huge')
+        refused('not a number or size', empty, m.folder + '/outer', '-o', 'max_data_size=huge')
         status, text = attempt(empty, m.folder + '/outer', '-o', 'frobnicate')
         assert status == 1 and 'frobnicate' in text, text
         assert not os.path.exists(empty + '/format')
@@ -133,16 +133,24 @@ def test_sigterm_drains():
         held = open(m / 'b/files/Held File', 'wb')
         held.write(b'x' * 100000)
         held.flush()
+        synced = open(m / 'b/files/synced', 'wb')
+        synced.write(b'y' * 100000)
+        synced.flush()
+        os.fsync(synced.fileno())
         m.process.send_signal(signal.SIGTERM)
         m.reap()
         assert not is_mounted(m.point)
         assert 'still open at the end: b/files' in m.log_text() and 'held_file' in m.log_text()
-        try:
-            held.close()
-        except OSError:
-            pass
+        for h in (held, synced):
+            try:
+                h.close()
+            except OSError:
+                pass
         m.start()
-        assert read(m / 'b/files/held_file', 'rb') == b'x' * 100000
+        # What was not closed is not taken for a finished file; what was synced last is as good as closed.
+        assert sorted(os.listdir(m / 'b/files')) == ['.held_file.partial', 'synced']
+        assert read(m / 'b/files/.held_file.partial', 'rb') == b'x' * 100000
+        assert read(m / 'b/files/synced', 'rb') == b'y' * 100000
 
 
 def test_mount_helper_and_fstab_options():
@@ -193,7 +201,12 @@ def test_sync_option_and_fsync():
             f.write(b'y')
             f.flush()
             os.fsync(f.fileno())
-            assert 'y' in os.listdir(m / 'b/files')
+            assert 'y' not in os.listdir(m / 'b/files')
+        with open(m / 'b/files/z', 'w+b') as f:
+            f.write(b'z')
+            f.flush()
+            os.fsync(f.fileno())
+            assert sorted(os.listdir(m / 'b/files')) == ['x', 'y', 'z']  # as a database has it
         for p in (m / 'b/files', m / 'b', m.point):
             fd = os.open(p, os.O_RDONLY)
             os.fsync(fd)

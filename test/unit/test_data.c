@@ -45,9 +45,11 @@ static struct data_handle *open_with(struct fixture *f, unsigned flags)
 	return h;
 }
 
+static bool append;
+
 static int write_text(struct data_handle *h, uint64_t at, const char *text)
 {
-	return data_write(h, at, S(text), NULL);
+	return data_write(h, at, append, S(text), NULL);
 }
 
 static int flush(struct data_handle *h)
@@ -148,9 +150,11 @@ static void test_order_of_writes(void **state)
 	assert_int_equal(write_text(h, 5, "1}"), 0);
 	assert_int_equal(flush(h), 0);
 	data_close(h, NULL);
-	h = open_with(f, DATA_WRITE | DATA_APPEND);
+	h = open_with(f, DATA_WRITE);
+	append = true;
 	assert_int_equal(write_text(h, 99, "{\"b\":"), 0);
 	assert_int_equal(write_text(h, 7, "1}"), 0);
+	append = false;
 	assert_int_equal(flush(h), 0);
 	data_close(h, NULL);
 	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 1\n}\n");
@@ -302,7 +306,7 @@ static void test_limit(void **state)
 	assert_int_equal(patch(f, "{\"a\":\"0123456789\"}"), 0);
 	h = open_with(f, DATA_WRITE);
 	/* Complete objects that do not fit are refused by the write. */
-	assert_int_equal(data_write(h, 0, S("{\"b\":\"0123456789\"}"), &why), BUCKET_TOO_LARGE);
+	assert_int_equal(data_write(h, 0, false, S("{\"b\":\"0123456789\"}"), &why), BUCKET_TOO_LARGE);
 	assert_non_null(strstr(why.text, "max_data_size"));
 	data_close(h, NULL);
 	assert_int_equal(patch(f, "{\"a\":\"9876543210\"}"), 0);
@@ -355,6 +359,45 @@ static void test_keys(void **state)
 	assert_text(f, "{\n  \"b\": 9007199254740993\n}\n");
 }
 
+/* The same small key again and again through one handle is a small patch. */
+static void test_long_patch(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h = open_with(f, DATA_WRITE);
+	char text[1200];
+	uint64_t at = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		int len = snprintf(text, sizeof(text), "{\"status\":\"%01000d\"}", i);
+
+		assert_int_equal(write_text(h, at, text), 0);
+		at += (uint64_t)len;
+	}
+	assert_int_equal(flush(h), 0);
+	data_close(h, NULL);
+	assert_int_equal(f->b->head.data_keys, 1);
+}
+
+/* A value that nests as deep as may be is still part of a document that can be edited. */
+static void test_deepest_value(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h;
+	char text[1100];
+
+	memset(text, '[', 512);
+	memset(text + 512, ']', 512);
+	text[1024] = 0;
+	assert_int_equal(set(f, "d", text, false, false), BUCKET_INVALID);
+	text[1023] = 0;
+	assert_int_equal(set(f, "d", text + 1, false, false), 0);
+	h = open_with(f, DATA_READ | DATA_WRITE);
+	assert_int_equal(write_text(h, 0, " "), 0);
+	assert_int_equal(write_text(h, 0, "{"), 0);
+	assert_int_equal(flush(h), 0);
+	data_close(h, NULL);
+}
+
 static void test_gone(void **state)
 {
 	struct fixture *f = *state;
@@ -373,7 +416,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_merge), T(test_nothing_changes_nothing), T(test_bad_text), T(test_incomplete), T(test_order_of_writes),
 		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_fsync_shows_the_merged),
-		T(test_remove), T(test_limit), T(test_keys), T(test_gone),
+		T(test_remove), T(test_limit), T(test_keys), T(test_long_patch), T(test_deepest_value),
+		T(test_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@ static void test_refuses(void **state)
 {
 	static const char *const bad[][2] = {{"max_data_size", ""}, {"max_data_size", "-1"}, {"max_data_size", "1x"},
 					     {"max_data_size", "1MB"}, {"max_files", "99999999999999999999"}, {"max_file_size", "9000000T"},
-					     {"reserve", "5"}, {"reserve", "100%"}, {"reserve", "x%"}, {"accepted_file_types", "csv"}};
+					     {"reserve", "5x"}, {"reserve", "100%"}, {"reserve", "x%"}, {"accepted_file_types", "csv"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {

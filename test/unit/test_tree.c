@@ -21,7 +21,7 @@ static int teardown(void **state)
 	assert_int_equal(f->fs->files.count, 0);
 	if (!f->b->dead) {
 		assert_int_equal(f->b->pending_bytes, 0);
-		assert_int_equal(f->b->pending.count, 0);
+		assert_int_equal(f->b->making.count, 0);
 	}
 	bucket_put(f->fs, f->b);
 	fs_close(f->fs);
@@ -44,16 +44,16 @@ static void put_file(struct fixture *f, uint64_t parent, const char *name, const
 {
 	struct file_open *h = create(f, parent, name);
 
-	assert_int_equal(file_write(h, 0, S(text), NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S(text), NULL), 0);
 	assert_int_equal(file_flush(h->file), 0);
-	file_close(h);
+	file_close(h, false);
 }
 
 static int lookup(struct fixture *f, uint64_t parent, const char *name, struct attr *attr)
 {
 	bool canonical;
 
-	return tree_lookup(f->fs, f->b, &test_root, parent, S(name), attr, &canonical);
+	return tree_lookup(f->fs, f->b, &test_root, parent, S(name), false, attr, &canonical);
 }
 
 static uint64_t number_of(struct fixture *f, uint64_t parent, const char *name)
@@ -73,7 +73,7 @@ static void assert_file(struct fixture *f, uint64_t parent, const char *name, co
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, parent, name), TREE_READ, &h, NULL), 0);
 	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
 	assert_slice(slice_of(got, len), want);
-	file_close(h);
+	file_close(h, false);
 }
 
 static int add_name(void *context, const struct node *node, const struct attr *attr)
@@ -87,7 +87,7 @@ static void assert_list(struct fixture *f, uint64_t parent, const char *want)
 {
 	struct buf names = {0};
 
-	assert_int_equal(tree_list(f->fs, f->b, parent, 0, add_name, &names), 0);
+	assert_int_equal(tree_list(f->fs, f->b, parent, 0, false, add_name, &names), 0);
 	assert_slice(buf_slice(&names), want);
 	buf_release(&names);
 }
@@ -135,7 +135,7 @@ static void test_spellings(void **state)
 	assert_int_equal(f->b->head.file_bytes, 0);
 }
 
-static void test_new_file_is_listed_when_flushed(void **state)
+static void test_new_file_is_listed_when_closed(void **state)
 {
 	struct fixture *f = *state;
 	struct file_open *h = create(f, NODE_FILES, "a"), *again;
@@ -143,14 +143,15 @@ static void test_new_file_is_listed_when_flushed(void **state)
 
 	assert_list(f, NODE_FILES, "");
 	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
-	assert_int_equal(file_write(h, 0, S("text"), NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("text"), NULL), 0);
 	/* Who opens it by name sees what is there so far. */
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_READ, &again, NULL), 0);
 	assert_ptr_equal(again->file, h->file);
-	file_close(again);
+	file_close(again, false);
 	assert_int_equal(file_flush(h->file), 0);
+	assert_list(f, NODE_FILES, "");
+	file_close(h, false);
 	assert_list(f, NODE_FILES, "a ");
-	file_close(h);
 	assert_file(f, NODE_FILES, "a", "text");
 }
 
@@ -160,8 +161,8 @@ static void test_close_commits(void **state)
 	struct fixture *f = *state;
 	struct file_open *h = create(f, NODE_FILES, "a");
 
-	assert_int_equal(file_write(h, 0, S("text"), NULL), 0);
-	file_close(h);
+	assert_int_equal(file_write(h, 0, false, S("text"), NULL), 0);
+	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "text");
 }
 
@@ -175,7 +176,7 @@ static void test_sizes(void **state)
 	memset(block, 'x', sizeof(block));
 	/* Past the threshold it moves from memory to a content, with a hole on the way. */
 	for (uint64_t at = 0; at < 100000; at += sizeof(block)) {
-		assert_int_equal(file_write(h, at, slice_of(block, sizeof(block)), NULL), 0);
+		assert_int_equal(file_write(h, at, false, slice_of(block, sizeof(block)), NULL), 0);
 		assert_int_equal(f->b->pending_bytes, at + sizeof(block));
 	}
 	assert_int_equal(h->file->node.place, PLACE_CONTENT);
@@ -188,11 +189,11 @@ static void test_sizes(void **state)
 	assert_int_equal(got, 10);
 	assert_memory_equal(block, "xxxxx\0\0\0\0\0", 10);
 	assert_int_equal(file_truncate(h->file, 0, NULL), 0);
-	assert_int_equal(file_write(h, 3, S("abc"), NULL), 0);
+	assert_int_equal(file_write(h, 3, false, S("abc"), NULL), 0);
 	assert_int_equal(h->file->node.place, PLACE_INLINE);
 	assert_int_equal(file_flush(h->file), 0);
 	assert_int_equal(f->b->head.file_bytes, 6);
-	file_close(h);
+	file_close(h, false);
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
 	assert_int_equal(f->b->head.file_bytes, 0);
 }
@@ -206,11 +207,11 @@ static void test_unlinked_while_open(void **state)
 
 	for (int large = 0; large < 2; large++) {
 		h[large] = create(f, NODE_FILES, large ? "large" : "small");
-		assert_int_equal(file_write(h[large], 0, S("head"), NULL), 0);
+		assert_int_equal(file_write(h[large], 0, false, S("head"), NULL), 0);
 		if (large)
 			assert_int_equal(file_truncate(h[large]->file, 100000, NULL), 0);
 		assert_int_equal(file_flush(h[large]->file), 0);
-		file_close(h[large]);
+		file_close(h[large], false);
 		/* Opened anew, so that nothing of it is loaded. */
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, NODE_FILES, large ? "large" : "small"),
 					   TREE_READ | TREE_WRITE, &h[large], NULL), 0);
@@ -220,11 +221,11 @@ static void test_unlinked_while_open(void **state)
 	for (int large = 0; large < 2; large++) {
 		assert_int_equal(file_read(h[large]->file, 0, got, 4, &len), 0);
 		assert_slice(slice_of(got, len), "head");
-		assert_int_equal(file_write(h[large], 0, S("HEAD"), NULL), 0);
+		assert_int_equal(file_write(h[large], 0, false, S("HEAD"), NULL), 0);
 		assert_int_equal(file_read(h[large]->file, 0, got, 4, &len), 0);
 		assert_slice(slice_of(got, len), "HEAD");
 		assert_int_equal(file_flush(h[large]->file), 0);
-		file_close(h[large]);
+		file_close(h[large], false);
 	}
 	assert_list(f, NODE_FILES, "");
 	assert_int_equal(f->b->head.file_bytes, 0);
@@ -235,11 +236,11 @@ static void test_unlink_before_flush(void **state)
 	struct fixture *f = *state;
 	struct file_open *h = create(f, NODE_FILES, "a");
 
-	assert_int_equal(file_write(h, 0, S("x"), NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("x"), NULL), 0);
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
 	put_file(f, NODE_FILES, "a", "second");
 	assert_int_equal(file_flush(h->file), 0);
-	file_close(h);
+	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "second");
 	assert_int_equal(f->b->head.files, 1);
 }
@@ -273,11 +274,11 @@ static void test_rmdir_with_unlisted(void **state)
 
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", true), 0);
 	assert_int_equal(file_flush(h->file), 0);
-	file_close(h);
-	assert_int_equal(f->b->pending.count, 1);
+	file_close(h, false);
+	assert_int_equal(f->b->making.count, 1);
 	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
 	assert_int_equal(file_flush(other->file), 0);
-	file_close(other);
+	file_close(other, false);
 }
 
 static void test_rename(void **state)
@@ -310,11 +311,11 @@ static void test_rename(void **state)
 	assert_int_equal(rename_name(f, NODE_FILES, "none", NODE_FILES, "x"), BUCKET_ABSENT);
 	/* While it is being written: the name moves, the bytes follow. */
 	h = create(f, NODE_FILES, "tmp");
-	assert_int_equal(file_write(h, 0, S("half"), NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("half"), NULL), 0);
 	assert_int_equal(rename_name(f, NODE_FILES, "tmp", sub, "c_c"), 0);
-	assert_int_equal(file_write(h, 4, S("whole"), NULL), 0);
+	assert_int_equal(file_write(h, 4, false, S("whole"), NULL), 0);
 	assert_int_equal(file_flush(h->file), 0);
-	file_close(h);
+	file_close(h, false);
 	assert_file(f, sub, "c_c", "halfwhole");
 	assert_list(f, NODE_FILES, "folder ");
 	assert_int_equal(rename_name(f, folder, "sub", NODE_FILES, "sub"), 0);
@@ -334,25 +335,28 @@ static void test_limits(void **state)
 	l->max_file_size = 10;
 	l->max_total_size = 15;
 	strcpy(l->accepted_file_types, ".txt");
+	h = create(f, NODE_FILES, "x.txt");
+	assert_int_equal(file_write(h, 0, false, S("0123456789x"), NULL), BUCKET_TOO_LARGE);
+	file_close(h, false);
+	assert_list(f, NODE_FILES, ".x.txt.partial ");
+	assert_int_equal(unlink_name(f, NODE_FILES, ".x.txt.partial", false), 0);
 	h = create(f, NODE_FILES, "a.txt");
-	assert_int_equal(file_write(h, 0, S("0123456789x"), NULL), BUCKET_TOO_LARGE);
-	assert_int_equal(file_write(h, 0, S("0123456789"), NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("0123456789"), NULL), 0);
 	assert_int_equal(file_truncate(h->file, 11, NULL), BUCKET_TOO_LARGE);
-	file_close(h);
+	file_close(h, false);
 	h = create(f, NODE_FILES, "b.txt");
-	assert_int_equal(file_write(h, 0, S("012345"), NULL), BUCKET_OVER_QUOTA);
-	assert_int_equal(file_write(h, 0, S("01234"), NULL), 0);
-	assert_int_equal(file_write(h, 5, S("5"), NULL), BUCKET_OVER_QUOTA);
+	assert_int_equal(file_write(h, 0, false, S("01234"), NULL), 0);
+	assert_int_equal(file_write(h, 5, false, S("5"), NULL), BUCKET_OVER_QUOTA);
 	struct file_open *third;
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("c.txt"), 0, TREE_WRITE, &third, &canonical, NULL),
 			 BUCKET_OVER_QUOTA);
-	file_close(h);
+	file_close(h, false);
 	assert_int_equal(unlink_name(f, NODE_FILES, "a.txt", false), 0);
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("c.pdf"), 0, TREE_WRITE, &third, &canonical, NULL),
 			 BUCKET_NOT_PERMITTED);
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S(".c.pdf.x1"), 0, TREE_WRITE, &third, &canonical, NULL),
 			 0);
-	file_close(third);
+	file_close(third, false);
 	assert_int_equal(rename_name(f, NODE_FILES, ".c.pdf.x1", NODE_FILES, "c.pdf"), BUCKET_NOT_PERMITTED);
 }
 
@@ -422,7 +426,7 @@ static void test_private(void **state)
 	assert_int_equal(acl(f, f->b, PRIVILEGE_EDIT, "group:ci"), 0);
 	assert_int_equal(bucket_attr(f->fs, f->b, &other, &attr), 0);
 	assert_true(attr.private && attr.modified == 0);
-	assert_int_equal(tree_lookup(f->fs, f->b, &other, NODE_FILES, S("a"), &attr, &canonical), BUCKET_DENIED);
+	assert_int_equal(tree_lookup(f->fs, f->b, &other, NODE_FILES, S("a"), false, &attr, &canonical), BUCKET_DENIED);
 	assert_int_equal(data_attr(f->fs, f->b, &other, &attr), BUCKET_DENIED);
 	/* A drop-box: put things in, see nothing of others. */
 	assert_int_equal(data_attr(f->fs, f->b, &ci, &attr), 0);
@@ -430,10 +434,10 @@ static void test_private(void **state)
 	assert_int_equal(tree_attr(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), &attr), BUCKET_DENIED);
 	assert_int_equal(tree_create(f->fs, f->b, &ci, NODE_FILES, S("b"), 0, TREE_WRITE, &h, &canonical, NULL), 0);
 	assert_int_equal(tree_attr(f->fs, f->b, &ci, h->file->node.number, &attr), 0);
-	file_close(h);
+	file_close(h, false);
 	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_READ, &h, NULL), BUCKET_DENIED);
 	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_WRITE, &h, NULL), 0);
-	file_close(h);
+	file_close(h, false);
 	assert_int_equal(tree_unlink(f->fs, f->b, &ci, NODE_FILES, S("a"), false, &canonical), 0);
 }
 
@@ -497,7 +501,7 @@ static void test_many_buckets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_spellings), T(test_new_file_is_listed_when_flushed), T(test_close_commits), T(test_sizes),
+		T(test_spellings), T(test_new_file_is_listed_when_closed), T(test_close_commits), T(test_sizes),
 		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_rmdir_with_unlisted),
 		T(test_rename), T(test_limits), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
 	};

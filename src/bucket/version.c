@@ -1,0 +1,730 @@
+#include "bucket/version.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bucket/attribute.h"
+#include "bucket/tree.h"
+#include "util/bytes.h"
+#include "util/log.h"
+
+enum { STATE_CANDIDATE = 1, STATE_WRITING = 2 };
+
+/* ---- redirects ---- */
+
+/* A thread that has been told to look again, and what it will find. fs->lock. */
+struct redirect {
+	struct redirect *next;
+	pid_t thread;
+	uint64_t from; /* the inode it tried to open */
+	struct file *to; /* referenced */
+	int64_t since;
+};
+
+/* A thread looks again at once or never: a program may have been killed in between. */
+enum { redirect_lifetime = 2000000000 };
+/* How long the answer to a readdir may be on its way. */
+enum { listing_lifetime = 1000000000 };
+
+static struct redirect *take_redirect(struct fs *fs, pid_t thread)
+{
+	struct redirect *found = NULL;
+
+	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
+		return NULL;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect **at = &fs->redirects; *at; at = &(*at)->next) {
+		if ((*at)->thread == thread) {
+			found = *at;
+			*at = found->next;
+			found->next = NULL;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+static void free_redirects(struct redirect *list)
+{
+	while (list) {
+		struct redirect *next = list->next;
+
+		file_put(list->to);
+		free(list);
+		list = next;
+	}
+}
+
+/* Takes the reference on `to` over, also on failure. */
+static int add_redirect(struct fs *fs, pid_t thread, uint64_t from, struct file *to)
+{
+	struct redirect *redirect = malloc(sizeof(*redirect)), *old = NULL;
+	int64_t now = fs_now(fs);
+
+	if (!redirect) {
+		file_put(to);
+		return -ENOMEM;
+	}
+	*redirect = (struct redirect){NULL, thread, from, to, now};
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect **at = &fs->redirects; *at;) {
+		struct redirect *r = *at;
+
+		if (now - r->since > redirect_lifetime || r->thread == thread) {
+			*at = r->next;
+			r->next = old;
+			old = r;
+		} else {
+			at = &r->next;
+		}
+	}
+	redirect->next = fs->redirects;
+	__atomic_store_n(&fs->redirects, redirect, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&fs->lock);
+	free_redirects(old);
+	return 0;
+}
+
+void version_drop_redirects(struct fs *fs)
+{
+	struct redirect *all = fs->redirects;
+
+	fs->redirects = NULL;
+	free_redirects(all);
+}
+
+/* ---- finding ---- */
+
+/* The first version (or file in the making) of a name but one. With b->lock held. */
+static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but,
+				 bool unwritten)
+{
+	uint64_t hash = slice_hash(name, parent);
+
+	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
+		struct file *f = container_of(n, struct file, by_name);
+
+		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name) &&
+		    !(unwritten && __atomic_load_n(&f->written, __ATOMIC_RELAXED)))
+			return f;
+	}
+	return NULL;
+}
+
+static bool is_closing(struct fs *fs, const struct file *f)
+{
+	int64_t at = __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
+
+	return at && fs_now(fs) - at < version_wait;
+}
+
+struct closing {
+	struct fs *fs;
+	uint64_t parent;
+};
+
+static int closing_in(void *context, struct table_node *node)
+{
+	const struct closing *c = context;
+	const struct file *f = container_of(node, struct file, by_name);
+
+	return f->node.parent == c->parent && is_closing(c->fs, f);
+}
+
+bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
+{
+	struct closing c = {fs, parent};
+	bool closing;
+
+	pthread_mutex_lock(&b->lock);
+	closing = b->making.count && table_each(&b->making, closing_in, &c);
+	pthread_mutex_unlock(&b->lock);
+	return closing;
+}
+
+bool version_beside(struct bucket *b, uint64_t parent, struct slice name)
+{
+	bool beside;
+
+	if (!__atomic_load_n(&b->making.count, __ATOMIC_RELAXED))
+		return false;
+	pthread_mutex_lock(&b->lock);
+	beside = find_version(b, parent, name, NULL, false) != NULL;
+	pthread_mutex_unlock(&b->lock);
+	return beside;
+}
+
+int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		   bool canonical, bool patient, bool *several, struct file **f)
+{
+	struct file *version = find_version(b, parent, name, NULL, false);
+
+	if (!version)
+		return 0;
+	*several = true;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r && !*f; r = r->next) {
+		if (r->thread == who->pid && r->to->b == b && r->to->node.parent == parent &&
+		    slice_equal(r->to->node.name, name)) {
+			*f = r->to;
+			r->to->refs++;
+			r->to->spelled |= !canonical;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return !*f && patient && is_closing(fs, version) ? BUCKET_WAIT : 0;
+}
+
+/* ---- beginning ---- */
+
+/* Counted as if it had replaced the old one already: what it replaces makes room for it. */
+static void credit(struct file *version, const struct file *old)
+{
+	int64_t size = (int64_t)old->stored.size;
+
+	if (old->unlisted)
+		return;
+	version->counted -= size;
+	version->b->pending_bytes -= size;
+}
+
+/* A version of what `f` is, with its mode, owner and spelling. */
+static int make_version(struct file *f, struct file **out)
+{
+	struct bucket *b = f->b;
+	struct node old, node;
+	int r;
+
+	file_node(f, &old);
+	pthread_mutex_lock(&b->lock);
+	if (f->unlinked || b->dead) {
+		pthread_mutex_unlock(&b->lock);
+		return BUCKET_GONE;
+	}
+	node = (struct node){
+		.number = b->head.next_node++,
+		.parent = f->node.parent,
+		.kind = NODE_FILE,
+		.exec = old.exec,
+		.uid = old.uid,
+		.gid = old.gid,
+		.accessed = old.accessed,
+		.created = old.created,
+		.name = f->node.name,
+		.given = f->node.given,
+	};
+	node.modified = node.changed = fs_now(f->fs);
+	r = file_new(f->fs, b, &node, FILE_VERSION, out);
+	if (!r)
+		credit(*out, f);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+/* What an open that replaces the content gets: NULL for `f` itself. */
+static int begin_version(struct file *f, unsigned *flags, struct file **out)
+{
+	struct file *version;
+	struct node node;
+	bool written;
+
+	*out = NULL;
+	file_node(f, &node);
+	written = __atomic_load_n(&f->written, __ATOMIC_RELAXED);
+	if (!f->unlisted && node.size == 0) {
+		/* Most locks look like this. It becomes a version when something is written. */
+		*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
+		return 0;
+	}
+	if (f->unlisted && !written)
+		return 0;
+	/* Nobody has begun to write that one: two who open a lock must meet. */
+	pthread_mutex_lock(&f->b->lock);
+	version = f->unlinked ? NULL : find_version(f->b, f->node.parent, f->node.name, f, true);
+	if (version)
+		*out = file_find(f->fs, version->inode);
+	pthread_mutex_unlock(&f->b->lock);
+	return *out ? 0 : make_version(f, out);
+}
+
+static struct file *version_to_append(struct file *f)
+{
+	struct file *version = NULL;
+
+	pthread_mutex_lock(&f->b->lock);
+	if (!f->unlisted && f->b->making.count && !f->unlinked)
+		version = find_version(f->b, f->node.parent, f->node.name, f, false);
+	if (version)
+		version = file_find(f->fs, version->inode);
+	pthread_mutex_unlock(&f->b->lock);
+	return version;
+}
+
+/* In place, with the old content moved away. */
+static int replace_here(struct file *f, unsigned *flags, struct reason *why)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (!f->unlisted) {
+		r = file_truncate_locked(f, 0, why);
+		if (!r)
+			r = version_swap(f);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	*flags &= ~(unsigned)TREE_TRUNCATE;
+	return r;
+}
+
+static bool only_writes(unsigned flags)
+{
+	return flags & TREE_WRITE && !(flags & TREE_READ);
+}
+
+int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why)
+{
+	struct redirect *redirect;
+	struct file *version = NULL;
+	bool arrived, failed;
+	int r = 0;
+
+	if (!only_writes(*flags) || !(*flags & (TREE_TRUNCATE | TREE_APPEND)))
+		return 0;
+	redirect = take_redirect(f->fs, who->pid);
+	arrived = redirect && redirect->to == f;
+	failed = redirect && redirect->from == f->inode;
+	if (arrived) {
+		free_redirects(redirect);
+		return 0;
+	}
+	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
+	if (failed || who->pid == 0) {
+		r = *flags & TREE_TRUNCATE ? replace_here(f, flags, why) : 0;
+	} else if (*flags & TREE_TRUNCATE) {
+		r = begin_version(f, flags, &version);
+	} else {
+		version = version_to_append(f);
+	}
+	free_redirects(redirect);
+	if (r || !version)
+		return r;
+	r = add_redirect(f->fs, who->pid, f->inode, version);
+	return r ? r : BUCKET_REDIRECTED;
+}
+
+int version_replace(struct file **f, const struct caller *who, unsigned *flags, struct reason *why)
+{
+	struct file *version = NULL;
+	int r = 0;
+
+	(void)who, (void)why;
+	if (only_writes(*flags) && *flags & TREE_TRUNCATE)
+		r = begin_version(*f, flags, &version);
+	else if (only_writes(*flags) && *flags & TREE_APPEND)
+		version = version_to_append(*f);
+	if (r || version)
+		file_put(*f);
+	if (version)
+		*f = version;
+	return r;
+}
+
+/* ---- in the store ---- */
+
+static void put_mark(struct file *f, struct store_batch *batch, unsigned char state)
+{
+	struct key_buf key = key_making(f->node.number);
+	unsigned char value[6] = {state};
+
+	bytes_put_be40(value + 1, f->node.parent);
+	store_batch_put(batch, STORE_NODE, key_slice(&key), slice_of(value, sizeof(value)));
+}
+
+void version_unmark(struct file *f, struct head *head, struct store_batch *batch)
+{
+	struct key_buf key = key_making(f->node.number);
+
+	store_batch_delete(batch, STORE_NODE, key_slice(&key));
+	head->making--;
+}
+
+void version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
+{
+	if (f->version) {
+		put_mark(f, batch, STATE_CANDIDATE);
+		head->making += !f->marked;
+	} else if (f->marked) {
+		version_unmark(f, head, batch);
+	}
+}
+
+int version_mark(struct file *f)
+{
+	struct store_batch batch = {0};
+	struct head head;
+	int r = 0;
+
+	pthread_mutex_lock(&f->b->lock);
+	/* Published meanwhile, or nothing of it is in the store: then a crash leaves nothing half-done. */
+	if (f->unlisted && !f->pending && !f->b->dead) {
+		head = f->b->head;
+		head.making += !f->marked;
+		put_mark(f, &batch, STATE_WRITING);
+		r = bucket_commit(f->fs, f->b, &head, &batch);
+		if (!r)
+			f->marked = true;
+	}
+	pthread_mutex_unlock(&f->b->lock);
+	store_batch_release(&batch);
+	f->candidate = r != 0;
+	return r;
+}
+
+static int copy_attributes(struct fs *fs, struct bucket *b, uint64_t from, uint64_t to, struct store_batch *batch)
+{
+	struct key_buf prefix = key_attribute(from, slice_of(NULL, 0));
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r = store_cursor_open(fs->store, b->number, STORE_META, key_slice(&prefix), key_slice(&prefix), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct key_buf copy = key_attribute(to, slice_of((const char *)key.at + prefix.len, key.len - prefix.len));
+
+		store_batch_put(batch, STORE_META, key_slice(&copy), value);
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+static int move_body(struct fs *fs, struct bucket *b, uint64_t from, uint64_t to, struct store_batch *batch)
+{
+	struct key_buf old = key_body(from), new = key_body(to);
+	struct buf bytes = {0};
+	int r = store_get(fs->store, b->number, STORE_BODY, key_slice(&old), &bytes);
+
+	if (!r) {
+		store_batch_put(batch, STORE_BODY, key_slice(&new), buf_slice(&bytes));
+		store_batch_delete(batch, STORE_BODY, key_slice(&old));
+	}
+	buf_release(&bytes);
+	return r == STORE_ABSENT ? -EIO : r;
+}
+
+static void lost(struct file *f, uint64_t parent, struct slice name)
+{
+	const struct fs_options *o = &f->fs->options;
+
+	if (o->name_lost)
+		o->name_lost(o->context, inode_of(f->b->number, parent), name);
+}
+
+static int swap_locked(struct file *f)
+{
+	struct bucket *b = f->b;
+	struct store_batch batch = {0};
+	struct head head;
+	struct node old = f->stored;
+	struct key_buf child;
+	int r = 0;
+
+	old.number = b->head.next_node++;
+	old.parent = f->node.parent;
+	old.name = f->node.name;
+	old.given = f->node.given;
+	head = b->head;
+	child = key_child(f->node.parent, f->node.number);
+	store_batch_delete(&batch, STORE_NODE, key_slice(&child));
+	if (old.place == PLACE_INLINE)
+		r = move_body(f->fs, b, f->node.number, old.number, &batch);
+	if (!r && old.has_attributes)
+		r = copy_attributes(f->fs, b, f->node.number, old.number, &batch);
+	if (!r)
+		r = tree_put_record(&old, &batch);
+	tree_put_name(&old, &batch);
+	if (!r)
+		r = bucket_commit(f->fs, b, &head, &batch);
+	store_batch_release(&batch);
+	if (r)
+		return r;
+	f->stored = (struct node){.number = f->node.number};
+	f->pending = f->version = f->unlisted = f->dirty = true;
+	f->spelled = true;
+	table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
+	lost(f, f->node.parent, f->node.name);
+	return 0;
+}
+
+int version_swap(struct file *f)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&f->b->lock);
+	if (!f->unlisted && !f->unlinked && !f->b->dead)
+		r = swap_locked(f);
+	pthread_mutex_unlock(&f->b->lock);
+	return r;
+}
+
+/* ---- ending ---- */
+
+/* What has the final name goes. */
+static int replace_holder(struct file *f, struct slice name, bool whole, struct head *head, struct store_batch *batch,
+			  struct file **replaced)
+{
+	struct found found = {0};
+	int r = tree_find_name(f->fs, f->b, f->node.parent, name, &found);
+
+	if (r == BUCKET_ABSENT || (!r && found.pending)) {
+		/* Another one that is being made keeps its chance to replace this one in turn. */
+		tree_found_release(&found);
+		return 0;
+	}
+	if (!r && found.node.kind == NODE_FOLDER) {
+		r = BUCKET_IS_FOLDER;
+	} else if (!r && found.node.number != f->node.number) {
+		if (whole && f->version && found.node.has_attributes) {
+			r = copy_attributes(f->fs, f->b, found.node.number, f->node.number, batch);
+			f->node.has_attributes = true;
+		}
+		if (!r)
+			r = tree_delete_node(f->fs, f->b, &found.node, head, batch, replaced);
+	}
+	tree_found_release(&found);
+	return r;
+}
+
+/* The one commit that ends the making of a file, under its own name or the partial's. With both locks held. */
+static int settle_as(struct file *f, struct slice name, bool whole)
+{
+	struct store_batch batch = {0};
+	struct head head = f->b->head;
+	struct node final = f->node;
+	bool in_head = !f->version && !f->pending;
+	struct file *replaced = NULL;
+	uint64_t parent = f->node.parent;
+	char old_name[name_max];
+	struct slice old = slice_of(old_name, f->node.name.len);
+	int r;
+
+	memcpy(old_name, f->name, old.len);
+	r = file_add_content(f, &batch);
+	if (in_head && !whole) {
+		struct key_buf key = key_name(parent, old);
+
+		store_batch_delete(&batch, STORE_NODE, key_slice(&key));
+	}
+	if (!r)
+		r = replace_holder(f, name, whole, &head, &batch, &replaced);
+	final = f->node;
+	final.name = name;
+	if (!whole)
+		final.given = slice_of(NULL, 0);
+	if (!r)
+		r = tree_put_record(&final, &batch);
+	tree_put_name(&final, &batch);
+	if (f->marked)
+		version_unmark(f, &head, &batch);
+	head.files += !in_head;
+	head.file_bytes += f->node.size - (in_head ? f->stored.size : 0);
+	if (!r)
+		r = tree_touch(f->fs, f->b, parent, &head, &batch);
+	if (!r)
+		r = bucket_commit(f->fs, f->b, &head, &batch);
+	store_batch_release(&batch);
+	if (r)
+		return r;
+	if (replaced)
+		file_unlinked(replaced);
+	/* A listing that was made before the version was begun may reach the kernel after all this. */
+	if (f->version && __atomic_load_n(&f->b->listed, __ATOMIC_RELAXED) > f->begun - listing_lifetime)
+		f->spelled = true;
+	table_remove(&f->b->making, &f->by_name);
+	f->b->new_files -= f->pending && !f->version;
+	f->unlisted = f->version = f->pending = f->marked = false;
+	if (!whole)
+		tree_move_open(f, &final);
+	file_settled(f);
+	if (f->spelled || !whole)
+		lost(f, parent, old);
+	return 0;
+}
+
+/* Published as it stands: a new file that the store has whole needs nothing but to be listed. */
+static int publish_locked(struct file *f)
+{
+	if (!f->unlisted || f->unlinked || f->b->dead)
+		return 0;
+	if (f->version || f->pending || f->dirty || f->marked)
+		return settle_as(f, f->node.name, true);
+	table_remove(&f->b->making, &f->by_name);
+	f->unlisted = false;
+	return 0;
+}
+
+static int make_partial(struct file *f)
+{
+	char name[name_max];
+	size_t len = f->node.name.len, room = name_max - strlen("..partial");
+
+	len = len < room ? len : room;
+	name[0] = '.';
+	memcpy(name + 1, f->name, len);
+	memcpy(name + 1 + len, ".partial", 8);
+	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as .%.*s.partial", (int)f->b->name.len,
+		    (const char *)f->b->name.at, (int)f->node.name.len, f->name,
+		    f->failed ? "failed" : "did not finish", (int)len, f->name);
+	return settle_as(f, slice_of(name, len + 9), false);
+}
+
+int version_drop(struct file *f)
+{
+	struct bucket *b = f->b;
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	struct node stored = f->stored;
+	struct file *open = NULL;
+	int r = 0;
+
+	if (f->pending && f->node.has_attributes) {
+		r = attribute_delete_all(f->fs, b, f->node.number, &batch);
+		if (!r)
+			r = bucket_commit(f->fs, b, &head, &batch);
+		store_batch_release(&batch);
+	} else if (!f->pending) {
+		stored.name = f->node.name;
+		stored.parent = f->node.parent;
+		r = tree_delete_node(f->fs, b, &stored, &head, &batch, &open);
+		if (f->version) {
+			struct key_buf key = key_name(stored.parent, stored.name);
+			struct found holder = {0};
+
+			/* The name is not this one's, and neither was it counted. */
+			head = b->head;
+			version_unmark(f, &head, &batch);
+			if (!r && tree_find_name(f->fs, b, stored.parent, stored.name, &holder) == 0 && !holder.pending) {
+				unsigned char raw[5];
+
+				bytes_put_be40(raw, holder.node.number);
+				store_batch_put(&batch, STORE_NODE, key_slice(&key), slice_of(raw, sizeof(raw)));
+			}
+			tree_found_release(&holder);
+		}
+		if (!r)
+			r = bucket_commit(f->fs, b, &head, &batch);
+		store_batch_release(&batch);
+	}
+	if (!r) {
+		lost(f, f->node.parent, f->node.name);
+		file_unlinked(f);
+	}
+	return r;
+}
+
+/* With both locks held. */
+static int settle_locked(struct file *f, bool abandon)
+{
+	bool whole = !f->failed && !f->killed && !(abandon && !f->candidate);
+
+	if (!f->unlisted || f->unlinked || f->b->dead)
+		return 0;
+	if (whole)
+		return publish_locked(f);
+	if (f->written)
+		return make_partial(f);
+	return version_drop(f);
+}
+
+int version_settle(struct file *f, bool abandon)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	pthread_mutex_lock(&f->b->lock);
+	r = settle_locked(f, abandon);
+	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
+	if (r < 0)
+		r = settle_locked(f, abandon);
+	pthread_mutex_unlock(&f->b->lock);
+	pthread_rwlock_unlock(&f->lock);
+	if (r)
+		log_error("bucket %.*s: %.*s could not be published: error %d", (int)f->b->name.len,
+			  (const char *)f->b->name.at, (int)f->node.name.len, f->name, r);
+	return r;
+}
+
+int version_publish(struct file *f)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	pthread_mutex_lock(&f->b->lock);
+	r = publish_locked(f);
+	pthread_mutex_unlock(&f->b->lock);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* ---- after a crash ---- */
+
+/* A file object that is as it was before the crash, for settling it. */
+static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigned state, uint64_t parent)
+{
+	struct found found = {0}, holder = {0};
+	struct file *f;
+	int r = tree_get_record(fs, b, parent, number, &found);
+
+	if (r) {
+		tree_found_release(&found);
+		return r;
+	}
+	b->refs++;
+	r = file_new(fs, b, &found.node, FILE_STORED, &f);
+	if (!r) {
+		int has = tree_find_name(fs, b, parent, found.node.name, &holder);
+
+		f->unlisted = f->marked = true;
+		f->version = has == BUCKET_ABSENT || holder.node.number != number;
+		f->written = f->node.size > 0;
+		f->candidate = state == STATE_CANDIDATE;
+		f->dirty = false;
+		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
+		r = has && has != BUCKET_ABSENT ? has : settle_locked(f, true);
+		log_warning("bucket %.*s: a file that was being written is settled after a crash", (int)b->name.len,
+			    (const char *)b->name.at);
+		file_put(f);
+	}
+	b->refs--;
+	tree_found_release(&found);
+	tree_found_release(&holder);
+	return r;
+}
+
+int version_recover(struct fs *fs, struct bucket *b)
+{
+	for (;;) {
+		struct store_cursor *cursor;
+		struct slice key, value, none = slice_of(NULL, 0);
+		uint64_t number = 0, parent = 0;
+		unsigned state = 0;
+		int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("V"), none, &cursor);
+
+		if (r)
+			return r;
+		r = store_cursor_next(cursor, &key, &value);
+		if (!r && (value.len != 6 || key.len != 6))
+			r = -EIO;
+		if (!r) {
+			number = key_making_node_of(key);
+			state = *(const unsigned char *)value.at;
+			parent = bytes_get_be40((const unsigned char *)value.at + 1);
+		}
+		store_cursor_close(cursor);
+		if (!r)
+			r = recover_one(fs, b, number, state, parent);
+		if (r)
+			return r == STORE_END ? 0 : r;
+	}
+}

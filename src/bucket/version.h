@@ -1,0 +1,58 @@
+/* Whole or not at all: files that are being made, and how they become the file that others see.
+ *
+ * A file that is being made (`unlisted`) is one of two:
+ *  - new: nothing else has its name, so the name finds it at once, but it is not listed;
+ *  - a version: it will replace what has its name, and until then the name finds that, except for its maker.
+ * When its last writer has closed it, it is published: listed under its name, what had that name is unlinked. If the
+ * writer was killed or a write failed, it becomes `.NAME.partial` instead and the name stays as it was.
+ *
+ * A version is another inode, for Linux keeps one size and one page cache for an inode. So an open for writing with
+ * truncation is answered ESTALE, upon which the kernel looks the name up again, once; that lookup, by that thread, is
+ * given the version, and the open that follows finds it: a redirect. Where this is not possible (opened through /proc,
+ * truncated by ftruncate) the old content moves to an inode of its own instead: a swap.
+ *
+ * In the store a new file stands under its name from its first flush on; a version does not. What is in the store and
+ * not published has a record under key_making:
+ *  - CANDIDATE: flushed, nothing written since; after a crash it is published;
+ *  - WRITING: after a crash it becomes the partial.
+ * A new file that was flushed and not written since needs no such record: that is how all of them usually look. */
+#pragma once
+
+#include "bucket/file.h"
+
+/* Which file an open gets: with f->… unlocked. Sets TREE_REPLACE or clears TREE_TRUNCATE in *flags. 0: this one;
+ * BUCKET_REDIRECTED. */
+int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
+/* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
+int version_replace(struct file **f, const struct caller *who, unsigned *flags, struct reason *why);
+/* Who is redirected gets their version in *f, referenced. *several: there is a version beside what the name has.
+ * BUCKET_WAIT if `patient` and that is just being published. With b->lock held. */
+int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		   bool canonical, bool patient, bool *several, struct file **f);
+/* Whether there is a version beside what has this name. */
+bool version_beside(struct bucket *b, uint64_t parent, struct slice name);
+/* Whether a file in this folder has been flushed a moment ago and not been released yet. */
+bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent);
+/* How long those who look wait for the release; nanoseconds. */
+enum { version_wait = 10000000 };
+
+/* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. */
+int version_settle(struct file *f, bool abandon);
+/* Publishes it as it is. Fine if it is published. */
+int version_publish(struct file *f);
+/* A file that is being made loses its name. With b->lock held. */
+int version_drop(struct file *f);
+
+/* Before the first write after a flush; with f->lock held for writing. */
+int version_mark(struct file *f);
+/* A published file whose content is about to be replaced in place: what is stored moves to an inode of its own, and this
+ * one becomes a version. With f->lock held for writing; its content in memory is empty already. */
+int version_swap(struct file *f);
+/* The record under key_making, as a flush needs it, or its end; with both locks held. */
+void version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
+void version_unmark(struct file *f, struct head *head, struct store_batch *batch);
+
+/* Settles what a crash has left. The bucket is not known to anybody else yet. */
+int version_recover(struct fs *fs, struct bucket *b);
+/* At the end of the mount. */
+void version_drop_redirects(struct fs *fs);

@@ -1,0 +1,133 @@
+#include "fuse/patience.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bucket/version.h"
+
+struct patience {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct patience_job *jobs;
+	bool leaving;
+};
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Until something is closed or the first moment has passed. */
+static void wait_some(struct patience *p)
+{
+	int64_t until = p->jobs->until;
+	struct timespec t;
+
+	for (struct patience_job *job = p->jobs; job; job = job->next)
+		until = job->until < until ? job->until : until;
+	t = (struct timespec){until / 1000000000, until % 1000000000};
+	pthread_cond_timedwait(&p->wake, &p->lock, &t);
+}
+
+static void run_all(struct patience *p, struct patience_job *jobs, bool leaving)
+{
+	while (jobs) {
+		struct patience_job *next = jobs->next;
+
+		if (jobs->run(jobs, !leaving && now() < jobs->until)) {
+			free(jobs);
+		} else {
+			pthread_mutex_lock(&p->lock);
+			jobs->next = p->jobs;
+			p->jobs = jobs;
+			pthread_mutex_unlock(&p->lock);
+		}
+		jobs = next;
+	}
+}
+
+static void *serve(void *argument)
+{
+	struct patience *p = argument;
+	bool leaving = false;
+
+	pthread_mutex_lock(&p->lock);
+	while (!leaving) {
+		struct patience_job *jobs;
+
+		if (!p->jobs && !p->leaving)
+			pthread_cond_wait(&p->wake, &p->lock);
+		else if (!p->leaving)
+			wait_some(p);
+		leaving = p->leaving;
+		jobs = p->jobs;
+		p->jobs = NULL;
+		pthread_mutex_unlock(&p->lock);
+		run_all(p, jobs, leaving);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+int patience_new(struct patience **out)
+{
+	struct patience *p = calloc(1, sizeof(*p));
+	pthread_condattr_t attributes;
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	r = pthread_create(&p->thread, NULL, serve, p);
+	if (r) {
+		free(p);
+		return -r;
+	}
+	pthread_setname_np(p->thread, "patience");
+	*out = p;
+	return 0;
+}
+
+void patience_add(struct patience *p, struct patience_job *job)
+{
+	job->until = now() + version_wait;
+	pthread_mutex_lock(&p->lock);
+	job->next = p->jobs;
+	__atomic_store_n(&p->jobs, job, __ATOMIC_SEQ_CST);
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void patience_wake(struct patience *p)
+{
+	if (!__atomic_load_n(&p->jobs, __ATOMIC_SEQ_CST))
+		return;
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void patience_free(struct patience *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->leaving = true;
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->wake);
+	free(p);
+}

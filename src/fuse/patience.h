@@ -1,0 +1,23 @@
+/* Questions that are a moment too early: a file has been closed, and the kernel has not told us yet that nobody else has
+ * it open (bucket/version.h). They are asked again when it does, or answered as things are when the moment has passed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct patience;
+
+struct patience_job {
+	struct patience_job *next;
+	int64_t until;
+	/* Replies; false: still too early, which only a `patient` call may say. */
+	bool (*run)(struct patience_job *job, bool patient);
+};
+
+int patience_new(struct patience **out);
+/* Takes the job over; it is on the heap and its first member. */
+void patience_add(struct patience *p, struct patience_job *job);
+/* Something has been closed for good. */
+void patience_wake(struct patience *p);
+/* Answers what is left. NULL is fine. */
+void patience_free(struct patience *p);

@@ -1,0 +1,327 @@
+#!/usr/bin/python3
+"""Whole or not at all: nobody takes a half-written file for a finished one."""
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import random
+import signal
+import subprocess
+import time
+
+from harness import *
+
+
+def files(m, name='nightly'):
+    os.mkdir(m / name)
+    return m / name + '/files'
+
+
+def whole(size, seed):
+    """A content that says itself whether it is whole: its hash stands at its end."""
+    body = random.Random(seed).randbytes(size)
+    return body + hashlib.sha256(body).digest()
+
+
+def is_whole(data):
+    return len(data) >= 32 and hashlib.sha256(data[:-32]).digest() == data[-32:]
+
+
+def test_listed_when_closed():
+    with Mount() as m:
+        f = files(m)
+        with open(f + '/a', 'wb') as h:
+            h.write(b'x' * 50000)
+            h.flush()
+            assert os.listdir(f) == []
+            assert read(f + '/a', 'rb') == b'x' * 50000  # by name it is there
+            fails(errno.EEXIST, os.open, f + '/a', os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        assert os.listdir(f) == ['a']
+        sh('{ echo 1; /bin/true; ls files; /bin/true; echo 2; } > files/b; [ "$(cat files/b)" = "$(printf "1\\na\\n2")" ]', m / 'nightly')
+        sh('dash -c "{ echo 1; ls; echo 2; } > c"; grep -q c c && exit 1; true', f)
+        sh('exec 3> new; echo part >&3; ls | grep new && exit 1; exec 3>&-; ls | grep -q new', f)
+        sh('for i in $(seq 200); do echo $i > n$i; [ -e n$i ] && ls | grep -qx n$i || exit 1; done', f)
+        for i in range(300):
+            write(f'{f}/p{i}', 'x')
+            assert f'p{i}' in os.listdir(f)
+
+
+def test_new_version_beside_the_old():
+    with Mount() as m:
+        f = files(m)
+        for size in (100, 100000):
+            old, new = b'o' * size, b'n' * (size // 2 + 7)
+            write(f + '/a', old)
+            os.chmod(f + '/a', 0o755)
+            os.setxattr(f + '/a', 'user.colour', b'red')
+            reader = open(f + '/a', 'rb')
+            mapped = mmap.mmap(reader.fileno(), 0, prot=mmap.PROT_READ)
+            with open(f + '/a', 'wb') as h:
+                h.write(new)
+                h.flush()
+                assert read(f + '/a', 'rb') == old
+                assert os.stat(f + '/a').st_size == size
+                assert os.listdir(f) == ['a']
+            assert read(f + '/a', 'rb') == new and os.stat(f + '/a').st_size == len(new)
+            assert mapped[:] == old and reader.read() == old and os.fstat(reader.fileno()).st_nlink == 0
+            assert os.stat(f + '/a').st_mode & 0o111 and os.getxattr(f + '/a', 'user.colour') == b'red'
+            reader.close()
+            mapped.close()
+            os.unlink(f + '/a')
+        write(f + '/a', 'old')
+        sh(': > files/a; [ -e files/a ] && [ ! -s files/a ]', m / 'nightly')
+        write(f + '/a', 'old')
+        sh('{ echo 1; cat files/a; echo 2; } > files/A', m / 'nightly')  # by another spelling
+        assert read(f + '/a') == '1\nold2\n'
+        os.truncate(f + '/a', 2)
+        assert read(f + '/a') == '1\n'
+        m.restart()
+        assert read(f + '/a') == '1\n' and os.listdir(f) == ['a']
+
+
+def test_two_writers_of_one_name():
+    with Mount() as m:
+        f = files(m)
+        for first in (True, False):
+            a = open(f + '/n', 'wb')
+            a.write(b'a' * 100000)
+            a.flush()
+            b = open(f + '/n', 'wb')
+            b.write(b'b' * 50000)
+            b.flush()
+            for h in ((a, b) if first else (b, a)):
+                h.close()
+            assert read(f + '/n', 'rb') == (b'b' * 50000 if first else b'a' * 100000)
+        with open(f + '/n', 'wb') as a:
+            a.write(b'new ')
+            a.flush()
+            with open(f + '/n', 'ab') as b:  # joins the version in the making
+                b.write(b'appended')
+            assert read(f + '/n', 'rb') == b'a' * 100000
+        assert read(f + '/n', 'rb') == b'new appended'
+
+
+def test_in_place():
+    with Mount() as m:
+        f = files(m)
+        write(f + '/a', 'x' * 100)
+        ino = os.stat(f + '/a').st_ino
+        with open(f + '/a', 'r+') as h:
+            h.write('yy')
+            h.flush()
+            assert read(f + '/a').startswith('yyx')
+        with open(f + '/a', 'w+') as h:
+            h.write('zz')
+            h.flush()
+            assert read(f + '/a') == 'zz'
+        with open(f + '/a', 'a') as h:
+            h.write('+')
+            h.flush()
+            assert read(f + '/a') == 'zz+'
+        assert os.stat(f + '/a').st_ino == ino
+
+
+def test_ftruncate_before_writing():
+    """Node's copyFile, and whoever opens the file by its descriptor."""
+    with Mount() as m:
+        f = files(m)
+        old = b'o' * 100000
+        write(f + '/a', old)
+        fd = os.open(f + '/a', os.O_WRONLY)
+        os.ftruncate(fd, 0)
+        os.write(fd, b'new')
+        assert read(f + '/a', 'rb') == old
+        os.close(fd)
+        assert read(f + '/a', 'rb') == b'new'
+        fd = os.open(f + '/a', os.O_RDONLY)
+        sh(f'echo by descriptor > /proc/{os.getpid()}/fd/{fd}')
+        os.close(fd)
+        assert read(f + '/a') == 'by descriptor\n' and os.listdir(f) == ['a']
+
+
+def test_locks_meet():
+    with Mount() as m:
+        f = files(m)
+        n = m / 'nightly'
+        for lock in ('9> files/lock', '9>> files/lock', '9<> files/lock'):
+            sh('echo 0 > files/n; for i in 1 2 3 4 5 6 7 8; do (for j in 1 2 3 4 5; do ( flock 9; x=$(cat files/n); '
+               f'echo $((x + 1)) > files/n ) {lock}; done) & done; wait; [ "$(cat files/n)" = 40 ]', n)
+
+
+def test_killed_writers_leave_partials():
+    with Mount() as m:
+        f = files(m)
+        write(f + '/old', 'old')
+        ready = m.folder + '/ready'
+        for name in ('new', 'old'):
+            p = subprocess.Popen(['/usr/bin/python3', '-c', f'''
+import time
+h = open({f + "/" + name!r}, "wb")
+h.write(b"half" * 10000)
+h.flush()
+open({ready!r}, "w").close()
+time.sleep(60)'''])
+            assert wait_for(lambda: os.path.exists(ready), 10)
+            os.unlink(ready)
+            p.kill()
+            p.wait()
+        assert wait_for(lambda: sorted(os.listdir(f)) == ['.new.partial', '.old.partial', 'old'], 5), os.listdir(f)
+        assert read(f + '/old') == 'old' and read(f + '/.old.partial', 'rb') == b'half' * 10000
+        fails(errno.ENOENT, open, f + '/new')
+        assert sh('echo files/*', m / 'nightly') == 'files/old\n'
+        # A clean exit with a failing status is a clean close.
+        sh('echo x > files/failed; exit 3', m / 'nightly', ok=False)
+        assert read(f + '/failed') == 'x\n'
+        sh('bash -c "echo y > files/sub; kill -9 \\$\\$"; true', m / 'nightly', ok=None)
+        assert 'did not finish' in m.log_text()
+        m.restart()
+        assert read(f + '/.new.partial', 'rb') == b'half' * 10000
+
+
+def test_full_disk_leaves_partials():
+    with Mount('max_file_size=1M') as m:
+        f = files(m)
+        write(f + '/a', 'old')
+        sh('head -c 2000000 /dev/zero > files/a', m / 'nightly', ok=False)
+        sh('cp /dev/zero files/b', m / 'nightly', ok=False)
+        assert read(f + '/a') == 'old' and sorted(os.listdir(f)) == ['.a.partial', '.b.partial', 'a']
+
+
+def test_daemon_killed():
+    """What was flushed last is published, what was being written is a partial, what was closed is whole."""
+    with Mount() as m:
+        f = files(m)
+        for n in ('rewritten', 'half', 'flushed', 'kept'):
+            write(f'{f}/{n}', whole(50000, n))
+        write(f + '/rewritten', whole(70000, 2))
+        held = []
+        for n in ('half', 'new_half'):
+            h = open(f'{f}/{n}', 'wb')
+            h.write(b'x' * 40000)
+            h.flush()
+            os.close(os.dup(h.fileno()))  # a child's exit
+            h.write(b'y' * 40000)
+            h.flush()
+            held.append(h)
+        for n in ('flushed', 'new_flushed'):
+            h = open(f'{f}/{n}', 'wb')
+            h.write(whole(60000, 3))
+            h.flush()
+            os.close(os.dup(h.fileno()))
+            held.append(h)
+        m.kill()
+        m.start()
+        assert sorted(os.listdir(f)) == ['.half.partial', '.new_half.partial', 'flushed', 'half', 'kept', 'new_flushed', 'rewritten']
+        for n, size in (('rewritten', 70032), ('half', 50032), ('flushed', 60032), ('new_flushed', 60032), ('kept', 50032)):
+            data = read(f'{f}/{n}', 'rb')
+            assert len(data) == size and is_whole(data), n
+        for h in held:
+            try:
+                h.close()
+            except OSError:
+                pass
+        sh('rm -r nightly', m.point)
+        m.unmount()
+        assert sum(len(n) for _, _, n in os.walk(m.store + '/blobs')) == 0
+        m.start()
+
+
+def test_killed_writers_and_readers():
+    """Writers of one name killed at random moments, readers all the while."""
+    writers, size = (150, 2 << 20) if SLOW == 1 else (30, 1 << 20)
+    with Mount() as m:
+        f = files(m)
+        stop = m.folder + '/stop'
+
+        def read_all(_):
+            rnd = random.Random(os.getpid())
+            while not os.path.exists(stop):
+                for n in os.listdir(f):
+                    if n.startswith('.'):
+                        continue
+                    try:
+                        with open(f'{f}/{n}', 'rb') as h:
+                            if rnd.randrange(2):
+                                with mmap.mmap(h.fileno(), 0, prot=mmap.PROT_READ) as mm:
+                                    data = mm[:]
+                            else:
+                                data = h.read()
+                    except FileNotFoundError:
+                        continue
+                    assert is_whole(data), (n, len(data))
+        pids = []
+        for i in range(3):
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    read_all(i)
+                    code = 0
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(code)
+            pids.append(pid)
+        rnd = random.Random(5)
+        running = []
+        for i in range(writers):
+            source = f'{m.folder}/source{i % 7}'
+            write(source, whole(size + rnd.randrange(size), i))
+            running.append((subprocess.Popen(['cp', source, f'{f}/f{i % 4}']), time.time() + rnd.random() * 0.02))
+            while len(running) > 3:
+                for p, at in running:
+                    if time.time() > at:
+                        p.kill()
+                running = [(p, at) for p, at in running if p.poll() is None]
+        for p, _ in running:
+            p.wait()
+        write(stop, '')
+        bad = [p for p in pids if os.waitpid(p, 0)[1] != 0]
+        assert not bad
+        for n in os.listdir(f):
+            assert n.startswith('.') or is_whole(read(f'{f}/{n}', 'rb')), n
+
+
+def test_replaced_again_and_again():
+    """Readers by read, mmap and sendfile, a writer that replaces by truncation: one version, whole, every time."""
+    rounds = 60 if SLOW == 1 else 15
+    with Mount() as m:
+        f = files(m)
+        write(f + '/x', whole(3 << 20, 0))
+        stop = m.folder + '/stop'
+
+        def reader(i):
+            if i == 4:
+                for n in range(rounds):
+                    data = whole((1 << 20) + random.Random(n).randrange(4 << 20), n)
+                    write(m.folder + '/source', data)
+                    if n % 3 == 0:
+                        write(f + '/x', data)
+                    elif n % 3 == 1:
+                        sh(f'cp {m.folder}/source {f}/x')
+                    else:
+                        sh(f'cat {m.folder}/source > {f}/X')
+                write(stop, '')
+                return
+            while not os.path.exists(stop):
+                with open(f + '/x', 'rb') as h:
+                    if i == 0:
+                        data = h.read()
+                    elif i == 1:
+                        with mmap.mmap(h.fileno(), 0, prot=mmap.PROT_READ) as mm:
+                            data = mm[:]
+                    elif i == 2:
+                        with open(f'{m.folder}/out', 'w+b') as out:
+                            while os.sendfile(out.fileno(), h.fileno(), None, 1 << 20):
+                                pass
+                            out.seek(0)
+                            data = out.read()
+                    else:
+                        data = b''.join(iter(lambda: h.read(100000), b''))
+                assert is_whole(data), len(data)
+        parallel(5, reader)
+
+
+if __name__ == '__main__':
+    run(tests_of(__name__))
