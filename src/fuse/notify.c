@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bucket/tree.h"
 #include "fuse/later.h"
@@ -23,8 +24,15 @@ static int epoch_increment(struct notifier *n)
 #if HAVE_FUSE_EPOCH
 	return fuse_lowlevel_notify_increment_epoch(n->session);
 #else
-	(void)n;
-	return -ENOSYS;
+	/* What a newer libfuse does: a notification is a reply without a request (linux/fuse.h). */
+	enum { notify_inc_epoch = 8 };
+	const struct {
+		uint32_t len;
+		int32_t error;
+		uint64_t unique;
+	} message = {16, notify_inc_epoch, 0};
+
+	return write(fuse_session_fd(n->session), &message, sizeof(message)) == sizeof(message) ? 0 : -errno;
 #endif
 }
 

@@ -191,7 +191,7 @@ def test_snapshot_and_mmap():
             write(b + '/data.json', '{"k00000": "changed", "zzz": 1}')
             assert start + f.read() == whole
         with open(b + '/data.json', 'rb') as f:
-            assert mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[:].decode() == read(b + '/data.json')
+            assert mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)[:].decode() == read(b + '/data.json')
 
 
 def test_remove_and_replace():
