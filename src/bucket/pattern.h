@@ -23,7 +23,7 @@ void matcher_release(struct matcher *m);
 enum { PATTERN_EXHAUSTED = 1 };
 
 /* `subject` is UTF-8, lone surrogates allowed. 0, -ENOMEM, or PATTERN_EXHAUSTED: *steps, which every match lowers, did
- * not suffice to tell. A step is worth some hundred nanoseconds at most. */
+ * not suffice to tell. A step is worth a hundred nanoseconds at most. */
 int pattern_match(const struct pattern *p, struct matcher *m, struct slice subject, uint64_t *steps, bool *yes);
 
 /* The same expression in PCRE2's syntax (UTF mode, no UCP). *repeats: it has a quantifier without an upper bound.

@@ -12,7 +12,7 @@
 enum {
 	STOPPED = 1,          /* too deep or too much work; `why` says so */
 	depth_max = 2048,     /* schemas within schemas: a few for each level of the value */
-	steps_min = 5000000,  /* about a second at most … */
+	steps_min = 20000000, /* about a second at most … */
 	steps_a_byte = 8,     /* … and more for what is large */
 	weight_a_step = 16,   /* compared in the time of a step */
 };
