@@ -42,6 +42,12 @@ struct json_tree {
 int json_tree_parse(struct json_tree *out, struct slice text, struct reason *why);
 void json_tree_release(struct json_tree *tree);
 
+/* An array or an object. */
+static inline bool json_node_has_children(const struct json_node *node)
+{
+	return node->kind >= JSON_KIND_ARRAY;
+}
+
 /* NULL if there is none, or the node is no object. */
 const struct json_node *json_node_find(const struct json_node *object, struct slice key);
 /* A total order in which 0 means equal as JSON Schema has it: 1.0 is 1, the order of members is nothing. Takes no longer

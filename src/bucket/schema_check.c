@@ -1,69 +1,20 @@
 /* Judging a value. Annotations are not collected: all that anybody wants to know of them is which children of a value
  * have been evaluated (2020-12 core §11), a bit each, and only where an unevaluated* keyword asks. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "bucket/json.h"
-#include "bucket/schema_internal.h"
+#include "bucket/schema_judge.h"
 #include "bucket/verdict.h"
 
 enum {
-	STOPPED = 1,          /* too deep or too much work; `why` says so */
 	depth_max = 2048,     /* schemas within schemas: a few for each level of the value */
 	steps_min = 20000000, /* about a second at most … */
 	steps_a_byte = 8,     /* … and more for what is large */
-	weight_a_step = 16,   /* compared in the time of a step */
-};
-
-struct run {
-	const struct schema *schema;
-	struct reason *why;
-	unsigned quiet; /* within anyOf and the like, where a violation is no news */
-	unsigned depth;
-	uint64_t steps;
-	struct matcher matcher;
 };
 
 struct marks;
 
 static int check(struct run *run, const struct subschema *s, const struct spot *spot, struct marks *marks);
-
-static int spend(struct run *run, uint64_t steps)
-{
-	if (steps <= run->steps) {
-		run->steps -= steps;
-		return 0;
-	}
-	run->steps = 0;
-	reason_set(run->why, "schema: judging this takes too many steps; a simpler schema, pattern or value is needed");
-	return STOPPED;
-}
-
-static int violation(struct run *run, const struct spot *spot, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int violation(struct run *run, const struct spot *spot, const char *format, ...)
-{
-	struct described d;
-	struct shown value;
-	char words[200];
-	va_list args;
-	int r;
-
-	if (run->quiet)
-		return BUCKET_INVALID;
-	r = schema_describe(run->schema, spot, &d);
-	if (r)
-		return r;
-	va_start(args, format);
-	vsnprintf(words, sizeof(words), format, args);
-	va_end(args);
-	value = schema_show(spot->value);
-	reason_set(run->why, "schema: %s: %s%s %s", d.pointer, spot->is_key ? "key " : "", d.masked ? "***" : value.text, words);
-	return BUCKET_INVALID;
-}
 
 /* ---- which children have been evaluated ---- */
 
@@ -77,7 +28,7 @@ static int marks_init(struct run *run, struct marks *m, size_t children)
 	m->words = children / 64 + 1;
 	m->few[0] = m->few[1] = 0;
 	m->bits = m->words > 2 ? calloc(m->words, sizeof(*m->bits)) : m->few;
-	return m->bits ? spend(run, m->words) : -ENOMEM;
+	return m->bits ? run_spend(run, m->words) : -ENOMEM;
 }
 
 static void marks_release(struct marks *m)
@@ -101,11 +52,6 @@ static void mark_all(struct marks *m)
 static bool marked(const struct marks *m, size_t i)
 {
 	return m->bits[i / 64] >> i % 64 & 1;
-}
-
-static bool has_children(const struct json_node *value)
-{
-	return value->kind >= JSON_KIND_ARRAY;
 }
 
 /* Whether `s` holds, which nobody need be told if it does not; what it evaluated counts if it does. */
@@ -137,170 +83,8 @@ out:
 static int check_child(struct run *run, const struct subschema *s, const struct spot *spot, const char *rule)
 {
 	if (s->always == ALWAYS_INVALID)
-		return violation(run, spot, "is not allowed by %s", rule);
+		return run_violation(run, spot, "is not allowed by %s", rule);
 	return check(run, s, spot, NULL);
-}
-
-/* ---- values of any type ---- */
-
-static const char *kind_name(const struct json_node *value)
-{
-	static const char *const names[] = {"null", "a boolean", "a number", "a string", "an array", "an object"};
-
-	return names[value->kind];
-}
-
-static int check_type(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	static const char *const names[] = {"null", "boolean", "number", "string", "array", "object", "integer"};
-	const struct json_node *value = spot->value;
-	char wanted[80] = "";
-	size_t len = 0;
-
-	if (s->types >> value->kind & 1)
-		return 0;
-	if (value->kind == JSON_KIND_NUMBER && s->types & type_integer && decimal_is_integer(&value->number))
-		return 0;
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (s->types >> i & 1)
-			len += (size_t)snprintf(wanted + len, sizeof(wanted) - len, "%s%s", len ? " or " : "", names[i]);
-	if (value->kind == JSON_KIND_NUMBER && s->types & type_integer)
-		return violation(run, spot, "is a number with a fraction, not of type %s", wanted);
-	return violation(run, spot, "is %s, not of type %s", kind_name(value), wanted);
-}
-
-static uint64_t compare_cost(const struct json_node *a, const struct json_node *b)
-{
-	return 1 + (a->weight < b->weight ? a->weight : b->weight) / weight_a_step;
-}
-
-static int check_const(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	struct described d;
-	int r = spend(run, compare_cost(s->constant, spot->value));
-
-	if (r || json_node_compare(s->constant, spot->value) == 0)
-		return r;
-	if (run->quiet)
-		return BUCKET_INVALID;
-	r = schema_describe(run->schema, spot, &d);
-	if (r)
-		return r;
-	if (d.masked || has_children(s->constant))
-		return violation(run, spot, "is not what const says");
-	return violation(run, spot, "is not const %s", schema_show(s->constant).text);
-}
-
-static int check_enum(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	size_t low = 0, high = s->choice_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order, r = spend(run, compare_cost(s->choices[middle], spot->value));
-
-		if (r)
-			return r;
-		order = json_node_compare(s->choices[middle], spot->value);
-		if (order == 0)
-			return 0;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return violation(run, spot, "is not one of the values in enum");
-}
-
-/* ---- numbers and strings ---- */
-
-static int check_multiple(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	const struct decimal *value = &spot->value->number, *of = &s->multiple_of->number;
-	int r = spend(run, decimal_multiple_cost(value, of));
-	bool yes;
-
-	if (!r)
-		r = decimal_is_multiple(value, of, &yes);
-	if (r || yes)
-		return r;
-	return violation(run, spot, "is not a multiple of %s (multipleOf)", schema_show(s->multiple_of).text);
-}
-
-static int check_number(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	const struct {
-		const struct json_node *bound;
-		int low, high; /* what the comparison may give */
-		const char *words;
-	} bounds[] = {
-		{s->minimum, 0, 1, "is less than minimum"},
-		{s->maximum, -1, 0, "is more than maximum"},
-		{s->exclusive_minimum, 1, 1, "is not more than exclusiveMinimum"},
-		{s->exclusive_maximum, -1, -1, "is not less than exclusiveMaximum"},
-	};
-
-	for (size_t i = 0; i < sizeof(bounds) / sizeof(*bounds); i++) {
-		int order, r;
-
-		if (!bounds[i].bound)
-			continue;
-		r = spend(run, compare_cost(bounds[i].bound, spot->value));
-		if (r)
-			return r;
-		order = decimal_compare(&spot->value->number, &bounds[i].bound->number);
-		order = (order > 0) - (order < 0);
-		if (order < bounds[i].low || order > bounds[i].high)
-			return violation(run, spot, "%s %s", bounds[i].words, schema_show(bounds[i].bound).text);
-	}
-	return s->multiple_of ? check_multiple(run, s, spot) : 0;
-}
-
-static int match(struct run *run, const struct pattern *p, struct slice subject, bool *yes)
-{
-	int r = pattern_match(p, &run->matcher, subject, &run->steps, yes);
-
-	if (r == PATTERN_EXHAUSTED) {
-		run->steps = 0;
-		return spend(run, 1);
-	}
-	return r;
-}
-
-/* Code points; a lone surrogate is one. */
-static uint64_t length(struct slice s)
-{
-	const unsigned char *at = s.at;
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < s.len; i++)
-		n += (at[i] & 0xc0) != 0x80;
-	return n;
-}
-
-static int check_string(struct run *run, const struct subschema *s, const struct spot *spot)
-{
-	struct slice text = spot->value->text;
-	bool yes;
-	int r;
-
-	if (s->min_length || s->max_length != UINT64_MAX) {
-		uint64_t n = length(text);
-
-		r = spend(run, text.len / weight_a_step);
-		if (r)
-			return r;
-		if (n < s->min_length)
-			return violation(run, spot, "is shorter than minLength %llu", (unsigned long long)s->min_length);
-		if (n > s->max_length)
-			return violation(run, spot, "is longer than maxLength %llu", (unsigned long long)s->max_length);
-	}
-	if (!s->pattern)
-		return 0;
-	r = match(run, s->pattern, text, &yes);
-	if (r || yes)
-		return r;
-	return violation(run, spot, "does not match pattern %s", schema_show_string(s->pattern_text).text);
 }
 
 /* ---- arrays ---- */
@@ -313,7 +97,7 @@ static int check_unique(struct run *run, const struct spot *spot)
 
 	while (array->count >> rounds)
 		rounds++;
-	r = spend(run, array->count + array->weight / weight_a_step * rounds);
+	r = run_spend(run, array->count + array->weight / weight_a_step * rounds);
 	if (r || array->count < 2)
 		return r;
 	sorted = calloc(array->count, sizeof(struct json_node *));
@@ -330,7 +114,7 @@ static int check_unique(struct run *run, const struct spot *spot)
 			a = array->items[k] == sorted[i - 1] ? k : a;
 			b = array->items[k] == sorted[i] ? k : b;
 		}
-		r = violation(run, spot, "has equal items, %zu and %zu (uniqueItems)", a < b ? a : b, a < b ? b : a);
+		r = run_violation(run, spot, "has equal items, %zu and %zu (uniqueItems)", a < b ? a : b, a < b ? b : a);
 	}
 	free(sorted);
 	return r;
@@ -353,12 +137,12 @@ static int check_contains(struct run *run, const struct subschema *s, const stru
 		mark(marks, i);
 	}
 	if (found < s->min_contains && s->min_contains == 1)
-		return violation(run, spot, "has no item as contains wants one");
+		return run_violation(run, spot, "has no item as contains wants one");
 	if (found < s->min_contains)
-		return violation(run, spot, "has %llu items that contains counts, less than minContains %llu",
+		return run_violation(run, spot, "has %llu items that contains counts, less than minContains %llu",
 				 (unsigned long long)found, (unsigned long long)s->min_contains);
 	if (found > s->max_contains)
-		return violation(run, spot, "has %llu items that contains counts, more than maxContains %llu",
+		return run_violation(run, spot, "has %llu items that contains counts, more than maxContains %llu",
 				 (unsigned long long)found, (unsigned long long)s->max_contains);
 	return 0;
 }
@@ -369,7 +153,7 @@ static int check_items(struct run *run, const struct subschema *s, const struct 
 
 	for (size_t i = 0; i < end; i++) {
 		struct spot item = {.up = spot, .value = spot->value->items[i], .index = i};
-		int r = spend(run, 1);
+		int r = run_spend(run, 1);
 
 		if (!r)
 			r = check_child(run, i < prefix ? s->prefix_items.at[i] : s->items, &item, i < prefix ? "prefixItems" : "items");
@@ -386,10 +170,10 @@ static int check_array(struct run *run, const struct subschema *s, const struct 
 	int r = 0;
 
 	if (count < s->min_items)
-		return violation(run, spot, "has %llu items, less than minItems %llu", (unsigned long long)count,
+		return run_violation(run, spot, "has %llu items, less than minItems %llu", (unsigned long long)count,
 				 (unsigned long long)s->min_items);
 	if (count > s->max_items)
-		return violation(run, spot, "has %llu items, more than maxItems %llu", (unsigned long long)count,
+		return run_violation(run, spot, "has %llu items, more than maxItems %llu", (unsigned long long)count,
 				 (unsigned long long)s->max_items);
 	if (s->items || s->prefix_items.count)
 		r = check_items(run, s, spot, marks);
@@ -406,7 +190,7 @@ static int check_member(struct run *run, const struct subschema *s, const struct
 {
 	const struct subschema *declared = schema_map_find(&s->properties, member->key);
 	bool found = declared;
-	int r = spend(run, 1 + member->key.len / weight_a_step);
+	int r = run_spend(run, 1 + member->key.len / weight_a_step);
 
 	if (!r && declared)
 		r = check_child(run, declared, member, "properties");
@@ -414,7 +198,7 @@ static int check_member(struct run *run, const struct subschema *s, const struct
 		const struct schema_entry *e = &s->pattern_properties.at[i];
 		bool yes;
 
-		r = match(run, e->pattern, member->key, &yes);
+		r = run_match(run, e->pattern, member->key, &yes);
 		if (!r && yes) {
 			found = true;
 			r = check_child(run, e->schema, member, "patternProperties");
@@ -435,7 +219,8 @@ static int check_members(struct run *run, const struct subschema *s, const struc
 	int r = 0;
 
 	for (size_t i = 0; !r && i < spot->value->count; i++) {
-		struct spot member = {.up = spot, .value = spot->value->members[i].value, .key = spot->value->members[i].key, .index = i};
+		const struct json_member *m = &spot->value->members[i];
+		struct spot member = {.up = spot, .value = m->value, .key = m->key, .index = i};
 
 		if (s->property_names) {
 			struct json_node name = {.kind = JSON_KIND_STRING, .text = member.key, .weight = 1 + member.key.len};
@@ -451,17 +236,17 @@ static int check_members(struct run *run, const struct subschema *s, const struc
 
 static int check_required(struct run *run, const struct names *names, const struct spot *spot, const char *rule)
 {
-	int r = spend(run, names->count);
+	int r = run_spend(run, names->count);
 
 	for (size_t i = 0; !r && i < names->count; i++)
 		if (!json_node_find(spot->value, names->at[i]))
-			return violation(run, spot, "lacks the key %s (%s)", schema_show_string(names->at[i]).text, rule);
+			return run_violation(run, spot, "lacks the key %s (%s)", schema_show_string(names->at[i]).text, rule);
 	return r;
 }
 
 static int check_dependent(struct run *run, const struct subschema *s, const struct spot *spot, struct marks *marks)
 {
-	int r = spend(run, s->dependent_required_count + s->dependent_schemas.count);
+	int r = run_spend(run, s->dependent_required_count + s->dependent_schemas.count);
 
 	for (size_t i = 0; !r && i < s->dependent_required_count; i++)
 		if (json_node_find(spot->value, s->dependent_required[i].key))
@@ -478,10 +263,10 @@ static int check_object(struct run *run, const struct subschema *s, const struct
 	int r;
 
 	if (count < s->min_properties)
-		return violation(run, spot, "has %llu keys, less than minProperties %llu", (unsigned long long)count,
+		return run_violation(run, spot, "has %llu keys, less than minProperties %llu", (unsigned long long)count,
 				 (unsigned long long)s->min_properties);
 	if (count > s->max_properties)
-		return violation(run, spot, "has %llu keys, more than maxProperties %llu", (unsigned long long)count,
+		return run_violation(run, spot, "has %llu keys, more than maxProperties %llu", (unsigned long long)count,
 				 (unsigned long long)s->max_properties);
 	r = check_required(run, &s->required, spot, "required");
 	if (!r && (s->properties.count || s->pattern_properties.count || s->additional_properties || s->property_names))
@@ -506,7 +291,7 @@ static int check_any(struct run *run, const struct subschema *s, const struct sp
 			return r;
 		any = any || holds;
 	}
-	return any ? 0 : violation(run, spot, "is not valid by any of the %zu schemas in anyOf", s->any_of.count);
+	return any ? 0 : run_violation(run, spot, "is not valid by any of the %zu schemas in anyOf", s->any_of.count);
 }
 
 static int check_one(struct run *run, const struct subschema *s, const struct spot *spot, struct marks *marks)
@@ -520,10 +305,10 @@ static int check_one(struct run *run, const struct subschema *s, const struct sp
 		if (r)
 			return r;
 		if (holds && found++)
-			return violation(run, spot, "is valid by schemas %zu and %zu in oneOf, not by exactly one", first, i);
+			return run_violation(run, spot, "is valid by schemas %zu and %zu in oneOf, not by exactly one", first, i);
 		first = holds ? i : first;
 	}
-	return found ? 0 : violation(run, spot, "is not valid by any of the %zu schemas in oneOf", s->one_of.count);
+	return found ? 0 : run_violation(run, spot, "is not valid by any of the %zu schemas in oneOf", s->one_of.count);
 }
 
 static int check_if(struct run *run, const struct subschema *s, const struct spot *spot, struct marks *marks)
@@ -537,7 +322,7 @@ static int check_if(struct run *run, const struct subschema *s, const struct spo
 	r = try(run, s->condition, spot, marks, &holds);
 	branch = holds ? s->then : s->otherwise;
 	if (!r && branch && branch->always == ALWAYS_INVALID)
-		return violation(run, spot, "is not allowed by %s", holds ? "then" : "else");
+		return run_violation(run, spot, "is not allowed by %s", holds ? "then" : "else");
 	return r || !branch ? r : check(run, branch, spot, marks);
 }
 
@@ -558,7 +343,7 @@ static int check_in_place(struct run *run, const struct subschema *s, const stru
 
 		r = try(run, s->negated, spot, NULL, &holds);
 		if (!r && holds)
-			r = violation(run, spot, "is valid by the schema in not");
+			r = run_violation(run, spot, "is valid by the schema in not");
 	}
 	if (!r && s->condition)
 		r = check_if(run, s, spot, marks);
@@ -580,7 +365,7 @@ static int check_rest(struct run *run, const struct subschema *s, const struct s
 		child.value = object ? value->members[i].value : value->items[i];
 		if (object)
 			child.key = value->members[i].key;
-		r = spend(run, 1);
+		r = run_spend(run, 1);
 		if (!r)
 			r = check_child(run, object ? s->unevaluated_properties : s->unevaluated_items, &child,
 					object ? "unevaluatedProperties" : "unevaluatedItems");
@@ -591,12 +376,8 @@ static int check_rest(struct run *run, const struct subschema *s, const struct s
 
 static int check_all(struct run *run, const struct subschema *s, const struct spot *spot, struct marks *marks)
 {
-	int r = s->types ? check_type(run, s, spot) : 0;
+	int r = check_any_value(run, s, spot);
 
-	if (!r && s->constant)
-		r = check_const(run, s, spot);
-	if (!r && s->choices)
-		r = check_enum(run, s, spot);
 	if (r)
 		return r;
 	switch (spot->value->kind) {
@@ -626,8 +407,8 @@ static int check(struct run *run, const struct subschema *s, const struct spot *
 	int r;
 
 	if (s->always)
-		return s->always == ALWAYS_VALID ? 0 : violation(run, spot, "is not allowed: the schema for it is false");
-	r = spend(run, 1);
+		return s->always == ALWAYS_VALID ? 0 : run_violation(run, spot, "is not allowed: the schema for it is false");
+	r = run_spend(run, 1);
 	if (r)
 		return r;
 	if (run->depth == depth_max) {
@@ -646,7 +427,7 @@ static int check(struct run *run, const struct subschema *s, const struct spot *
 			mark_all(marks);
 		marks_release(&own);
 	} else {
-		r = check_all(run, s, spot, has_children(spot->value) ? marks : NULL);
+		r = check_all(run, s, spot, json_node_has_children(spot->value) ? marks : NULL);
 	}
 	run->depth--;
 	return r;

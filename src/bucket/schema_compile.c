@@ -97,13 +97,12 @@ int compile_subschema(struct compiler *c, const struct json_node *node, const st
 	return r;
 }
 
-int compile_identifier(struct compiler *c, struct subschema *s, struct slice anchor, const struct place *place)
+int compile_identifier(struct compiler *c, struct subschema *s, struct slice anchor)
 {
 	struct identifier id = {.schema = s};
 	struct buf uri = {0};
 	int r;
 
-	(void)place;
 	if (c->resolving)
 		return 0;
 	r = buf_add_slice(&uri, s->resource->base);
@@ -133,10 +132,16 @@ static int sort_identifiers(struct compiler *c)
 
 	if (count)
 		qsort(ids, count, sizeof(*ids), identifier_order);
-	for (size_t i = 1; i < count; i++)
-		if (slice_equal(ids[i - 1].uri, ids[i].uri) && ids[i - 1].schema != ids[i].schema)
-			return compile_refuse(c, ids[i].schema->place, "another schema has the same $id or $anchor, %s",
-					      schema_show_string(ids[i].uri).text);
+	for (size_t i = 1; i < count; i++) {
+		struct slice uri = ids[i].uri;
+
+		if (!slice_equal(ids[i - 1].uri, uri) || ids[i - 1].schema == ids[i].schema)
+			continue;
+		if (slice_starts_with(uri, slice_str(base_of_all)))
+			uri = slice_of((const char *)uri.at + sizeof(base_of_all) - 1, uri.len - (sizeof(base_of_all) - 1));
+		return compile_refuse(c, ids[i].schema->place, "another schema has the same $id or $anchor, %s",
+				      schema_show_string(uri).text);
+	}
 	return 0;
 }
 

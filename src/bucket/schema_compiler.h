@@ -26,7 +26,7 @@ int compile_keyword(struct compiler *c, struct subschema *s, const struct json_m
 int compile_identity(struct compiler *c, struct subschema *s, const struct json_node *node, struct resource *resource);
 /* Under the older drafts a $ref is all that counts. */
 int compile_siblings(struct compiler *c, const struct subschema *s);
-int compile_identifier(struct compiler *c, struct subschema *s, struct slice anchor, const struct place *place);
+int compile_identifier(struct compiler *c, struct subschema *s, struct slice anchor);
 
 const struct place *compile_place(struct compiler *c, const struct place *up, struct slice token);
 /* BUCKET_INVALID, with the place in front. */

@@ -356,7 +356,7 @@ static int read_anchor(const struct site *at)
 {
 	if (at->value->kind != JSON_KIND_STRING || !is_anchor(at->value->text))
 		return wrong(at, "a name (letters, digits, - _ .)");
-	return compile_identifier(at->c, at->s, at->value->text, at->place);
+	return compile_identifier(at->c, at->s, at->value->text);
 }
 
 static int read_dialect(struct compiler *c, const struct place *up, const struct json_node *value, enum dialect *out)
@@ -424,7 +424,7 @@ static int read_id(struct compiler *c, struct subschema *s, const struct json_no
 	}
 	buf_release(&base);
 	s->resource = own;
-	return r ? r : compile_identifier(c, s, slice_str(""), place);
+	return r ? r : compile_identifier(c, s, slice_str(""));
 }
 
 int compile_identity(struct compiler *c, struct subschema *s, const struct json_node *node, struct resource *resource)
