@@ -242,6 +242,7 @@ static void test_unevaluated(void **state)
 	      {"{\"$ref\":\"#/$defs/x\",\"$defs\":{\"x\":{\"properties\":{\"a\":true}}}," NO_MORE "}", "{\"a\":1}", NULL},
 	      {"{\"allOf\":[{\"properties\":{\"a\":true}},{" NO_MORE "}]}", "{\"a\":1}", "/a"},
 	      {"{\"allOf\":[{\"properties\":{\"a\":true}},{" NO_MORE "}]," NO_MORE "}", "{\"a\":1}", "/a"},
+	      {"{\"allOf\":[{\"properties\":{\"a\":true}," NO_MORE "}]," NO_MORE "}", "{\"a\":1}", NULL},
 	      {"{\"allOf\":[{\"unevaluatedProperties\":true}]," NO_MORE "}", "{\"a\":1}", NULL},
 	      {"{\"allOf\":[{" NO_MORE "}],\"properties\":{\"a\":true}}", "{\"a\":1}", "/a"},
 	      {"{\"properties\":{\"a\":{\"$ref\":\"#\"}}," NO_MORE "}", "{\"a\":{\"a\":{\"b\":1}}}", "/a/a/b: 1"},
@@ -406,7 +407,7 @@ static void test_hostile_patterns(void **state)
 		buf_add_string(&value, "!\"]");
 		hostile(&schema, &value, "too many steps");
 		buf_add_format(&schema, "{\"items\":{\"not\":{\"pattern\":\"%s\"}}}", patterns[i]);
-		buf_add_string(&value, "[1");
+		buf_add_string(&value, "[\"q\"");
 		repeat(&value, ",\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"", 10000);
 		buf_add_string(&value, ",\"aa\"]");
 		alarm(30);
@@ -419,6 +420,16 @@ static void test_hostile_patterns(void **state)
 		buf_clear(&schema);
 		buf_clear(&value);
 	}
+	/* None of them is too much, all of them are. */
+	buf_add_string(&schema, "{\"items\":{\"not\":{\"pattern\":\"a*[bc]\"}}}");
+	buf_add_string(&value, "[\"q\"");
+	for (int i = 0; i < 200; i++) {
+		buf_add_string(&value, ",\"");
+		repeat(&value, "a", 5000);
+		buf_add_string(&value, "\"");
+	}
+	buf_add_string(&value, "]");
+	hostile(&schema, &value, "too many steps");
 	/* And what is long but harmless is judged. */
 	buf_add_string(&schema, "{\"pattern\":\"^[A-Za-z0-9+/]*={0,2}$\"}");
 	buf_add_byte(&value, '"');
