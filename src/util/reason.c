@@ -3,13 +3,27 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* UTF-8 that was cut off within a character. */
+static void drop_partial_character(char *text, size_t len)
+{
+	size_t start = len;
+
+	while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
+		start--;
+	if (start > 0 && (unsigned char)text[start - 1] >= 0xc0)
+		text[start - 1] = 0;
+}
+
 void reason_set(struct reason *why, const char *format, ...)
 {
 	va_list args;
+	int len;
 
 	if (!why)
 		return;
 	va_start(args, format);
-	vsnprintf(why->text, sizeof(why->text), format, args);
+	len = vsnprintf(why->text, sizeof(why->text), format, args);
 	va_end(args);
+	if (len >= (int)sizeof(why->text))
+		drop_partial_character(why->text, sizeof(why->text) - 1);
 }

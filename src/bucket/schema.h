@@ -1,0 +1,24 @@
+/* JSON Schema, draft 2020-12: what a document has to look like. Pure.
+ *
+ * The core, applicator, unevaluated and validation vocabularies; `format` and the content keywords are annotations.
+ * Nothing is ever fetched: a reference leads to somewhere in the same text, or the schema is refused. So is $dynamicRef,
+ * and what older drafts write otherwise. A $schema of an older draft is fine where its keywords mean the same.
+ *
+ * Numbers are exact decimals of any size. Judging takes a bounded number of steps and a bounded depth; what needs more is
+ * refused, with that as the reason. */
+#pragma once
+
+#include "util/reason.h"
+#include "util/slice.h"
+
+struct schema;
+
+/* `text` is a JSON value, an object or a boolean. 0; BUCKET_INVALID with a reason that names the place in the schema,
+ * "schema: /properties/port/type: …"; -ENOMEM. */
+int schema_compile(struct schema **out, struct slice text, struct reason *why);
+void schema_free(struct schema *s);
+
+/* Judges a JSON text, a value of any type. 0; BUCKET_INVALID with the first violation in `why`, "schema: /port: 70000 is
+ * more than maximum 65535"; -ENOMEM. Values that any schema says are writeOnly are *** there, and objects and arrays are
+ * never shown. Any number of threads may use one schema at once. */
+int schema_check(const struct schema *s, struct slice text, struct reason *why);
