@@ -456,6 +456,8 @@ static int read_value(struct slice text, struct buf *out, struct reason *why)
 	int r;
 
 	json_reader_init(&reader, JSON_VALUE, &sink, 0);
+	/* It will stand inside an object. */
+	reader.depth_max--;
 	r = json_reader_feed(&reader, text.at, text.len, why);
 	if (!r)
 		r = json_reader_finish(&reader, why);

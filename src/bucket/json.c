@@ -36,6 +36,7 @@ void json_reader_init(struct json_reader *r, enum json_mode mode, const struct j
 	r->sink = *sink;
 	r->mode = mode;
 	r->text_max = text_max;
+	r->depth_max = json_depth_max;
 	json_reader_reset(r);
 }
 
@@ -101,9 +102,8 @@ static bool in_array(const struct json_reader *r)
 
 static int push(struct json_reader *r, bool array, struct reason *why)
 {
-	/* A value will stand inside an object. */
-	if (r->depth + (r->mode == JSON_VALUE) == json_depth_max) {
-		reason_set(why, "line %lu, column %lu: nested more than %d deep", r->line, r->column, json_depth_max);
+	if (r->depth >= r->depth_max) {
+		reason_set(why, "line %lu, column %lu: nested more than %u deep", r->line, r->column, r->depth_max);
 		return BUCKET_INVALID;
 	}
 	r->depth++;

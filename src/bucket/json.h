@@ -12,7 +12,7 @@ enum { json_depth_max = 512 };
 
 enum json_mode {
 	JSON_OBJECTS, /* any number of objects, one after another; a leading byte-order mark is dropped */
-	JSON_VALUE,   /* one value of any type, to become a member: one level less may nest */
+	JSON_VALUE,   /* one value of any type */
 };
 
 struct json_sink {
@@ -34,7 +34,7 @@ struct json_reader {
 	unsigned char low, high;  /* … and the range of the next one */
 	unsigned char hex;        /* digits of \u to come */
 	const char *literal;      /* the rest of true, false, null */
-	unsigned depth;
+	unsigned depth, depth_max; /* json_depth_max, unless the caller lowers it after init */
 	unsigned char array[json_depth_max / 8 + 1]; /* a bit a level: array or object */
 	unsigned long line, column;
 	unsigned char mark;       /* bytes of a byte-order mark seen */
