@@ -7,6 +7,8 @@
 
 #include "bucket/data.h"
 #include "bucket/document.h"
+#include "bucket/refusal.h"
+#include "bucket/schema.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
@@ -19,6 +21,7 @@ static void bucket_free(struct fs *fs, struct bucket *b)
 	if (!b)
 		return;
 	data_forget_text(fs, b);
+	schema_free(b->schema);
 	acl_release(&b->acl);
 	table_release(&b->making);
 	pthread_mutex_destroy(&b->lock);
@@ -455,25 +458,33 @@ bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who,
 	return may;
 }
 
-static int denied(const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
+static int denied(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
 {
 	log_limited(who->uid, LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
 		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
 		    privilege_name[privilege], action);
+	struct reason why;
+	char path[name_max + 1];
+
+	snprintf(path, sizeof(path), "%.*s", b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/");
+	reason_set(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
+	fs_refused(fs, 0, who, path, "EACCES", &why);
 	return BUCKET_DENIED;
 }
 
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action)
 {
-	return bucket_may(fs, b, who, privilege) ? 0 : denied(b, who, privilege, action);
+	if (!bucket_may(fs, b, who, privilege))
+		return denied(fs, b, who, privilege, action);
+	return privilege != PRIVILEGE_READ && b->number && !b->head.enabled ? BUCKET_READ_ONLY : 0;
 }
 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
 {
 	if (bucket_may(fs, b, who, PRIVILEGE_READ) || bucket_may(fs, b, who, PRIVILEGE_EDIT))
 		return 0;
-	return denied(b, who, PRIVILEGE_READ, action);
+	return denied(fs, b, who, PRIVILEGE_READ, action);
 }
 
 bool bucket_is_private(struct fs *fs, const struct bucket *b)
@@ -664,6 +675,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = table_init(&fs->files);
 	if (!r)
+		r = refusals_new(&fs->refusals);
+	if (!r)
 		r = load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -690,9 +703,21 @@ void fs_close(struct fs *fs)
 	bucket_free(fs, fs->root);
 	table_release(&fs->buckets);
 	table_release(&fs->files);
+	refusals_free(fs->refusals);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);
+}
+
+void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+		const struct reason *why)
+{
+	struct refusal refusal = {fs_now(fs), bucket, who->uid, who->pid, "", "", error, *why};
+
+	if (who->command)
+		who->command(who, refusal.command);
+	snprintf(refusal.path, sizeof(refusal.path), "%s", path);
+	refusals_add(fs->refusals, &refusal);
 }
 
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)

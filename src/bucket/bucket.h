@@ -20,6 +20,8 @@ struct bucket {
 	bool dead;            /* removed; handles may still be open */
 	uint64_t revision;
 	struct head head;
+	struct schema *schema; /* compiled, if … */
+	bool schema_known;     /* … it was asked for (control_schema) */
 	unsigned data_handles; /* how many have data.json open; atomic */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
@@ -54,7 +56,8 @@ int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32
 
 /* Whether the caller has the privilege there. Owner, mount owner and uid 0 are admins, admins may do everything. */
 bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege);
-/* The same as a verdict, 0 or BUCKET_DENIED; a denial is logged with `action`. */
+/* The same as a verdict, 0 or BUCKET_DENIED; a denial is logged with `action`. BUCKET_READ_ONLY for who would change a
+ * bucket that is disabled. */
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action);
 /* 0 for readers and editors: who may pass through. */

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include "bucket/attribute.h"
+#include "bucket/control.h"
+#include "bucket/schema.h"
 
 /* ---- the rendered document ---- */
 
@@ -157,11 +159,16 @@ struct plan {
 	struct store_batch batch;
 	struct buf old, scratch, record;
 	bool changed;
+	const struct schema *schema; /* NULL: none */
+	struct document touched;     /* only with a schema: what is put, and with an empty value what is deleted */
 };
 
-static void plan_init(struct plan *p, struct fs *fs, struct bucket *b)
+static int plan_init(struct plan *p, struct fs *fs, struct bucket *b)
 {
 	*p = (struct plan){.fs = fs, .b = b, .head = b->head};
+	if (b->dead)
+		return BUCKET_GONE;
+	return control_schema(fs, b, &p->schema);
 }
 
 static void plan_release(struct plan *p)
@@ -170,6 +177,12 @@ static void plan_release(struct plan *p)
 	buf_release(&p->old);
 	buf_release(&p->scratch);
 	buf_release(&p->record);
+	document_release(&p->touched);
+}
+
+static int plan_note(struct plan *p, struct slice key, struct slice text, struct slice value)
+{
+	return p->schema ? document_add(&p->touched, key, text, value) : 0;
 }
 
 /* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
@@ -205,7 +218,7 @@ static int plan_put(struct plan *p, const struct member_view *m)
 	p->head.data_size += document_size_member(m->text.len, m->value.len);
 	p->head.data_keys++;
 	p->changed = true;
-	return 0;
+	return plan_note(p, m->key, m->text, m->value);
 }
 
 static int plan_delete(struct plan *p, struct slice key)
@@ -219,7 +232,7 @@ static int plan_delete(struct plan *p, struct slice key)
 	p->head.data_size -= document_size_member(old.text.len, old.value.len);
 	p->head.data_keys--;
 	p->changed = true;
-	return 0;
+	return plan_note(p, key, slice_of(NULL, 0), slice_of(NULL, 0));
 }
 
 static int plan_check_size(const struct plan *p, struct reason *why)
@@ -234,21 +247,88 @@ static int plan_check_size(const struct plan *p, struct reason *why)
 	return BUCKET_TOO_LARGE;
 }
 
+static int add_member(struct buf *out, bool *first, struct slice text, struct slice value)
+{
+	int r = document_render_member(out, *first, text, value);
+
+	*first = false;
+	return r;
+}
+
+/* The document as it would be: what the store has, with what is touched in its place. */
+static int plan_render(struct plan *p, struct buf *out)
+{
+	struct slice none = slice_of(NULL, 0), key, record;
+	struct store_cursor *cursor;
+	struct member_view stored, touched;
+	bool first = true;
+	size_t i = 0;
+	int r = document_sort(&p->touched), end;
+
+	if (!r)
+		r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
+	if (r)
+		return r;
+	r = document_render_begin(out);
+	end = store_cursor_next(cursor, &key, &record);
+	while (!r && (end == 0 || i < p->touched.count)) {
+		int order;
+
+		if (end == 0 && !document_decode(key, record, &p->scratch, &stored))
+			r = -EIO;
+		if (i < p->touched.count)
+			touched = document_member(&p->touched, i);
+		order = end ? 1 : i == p->touched.count ? -1 : slice_compare(stored.key, touched.key);
+		if (!r && order < 0)
+			r = add_member(out, &first, stored.text, stored.value);
+		else if (!r && touched.value.len)
+			r = add_member(out, &first, touched.text, touched.value);
+		i += order >= 0;
+		if (!r && order <= 0)
+			end = store_cursor_next(cursor, &key, &record);
+	}
+	store_cursor_close(cursor);
+	if (!r && end != STORE_END)
+		r = end;
+	return r ? r : document_render_end(out, first);
+}
+
+/* A schema judges what a merge would result in. */
+static int plan_judge(struct plan *p, struct reason *why)
+{
+	struct buf text = {0};
+	int r;
+
+	if (!p->schema || !p->changed)
+		return 0;
+	r = plan_render(p, &text);
+	if (!r)
+		r = schema_check(p->schema, buf_slice(&text), why);
+	buf_release(&text);
+	return r;
+}
+
 /* A merge that changes nothing is no commit, and changes neither revision nor time. */
 static int plan_commit(struct plan *p, struct reason *why)
 {
 	int r = plan_check_size(p, why);
 
+	if (!r)
+		r = plan_judge(p, why);
 	if (r)
 		return r;
-	if (p->b->dead)
-		return BUCKET_GONE;
+	if (!p->b->head.enabled) {
+		reason_set(why, "the bucket is disabled");
+		return BUCKET_READ_ONLY;
+	}
 	if (!p->changed && p->head.data_present == p->b->head.data_present)
 		return 0;
 	p->head.data_modified = fs_now(p->fs);
 	r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
-	if (!r)
+	if (!r) {
 		data_forget_text(p->fs, p->b);
+		__atomic_add_fetch(&p->fs->merges, 1, __ATOMIC_RELAXED);
+	}
 	return r;
 }
 
@@ -270,9 +350,10 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	int r;
 
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
-	r = plan_merge(&plan, patch);
+	if (!r)
+		r = plan_merge(&plan, patch);
 	if (!r)
 		r = plan_commit(&plan, why);
 	pthread_mutex_unlock(&b->lock);
@@ -289,25 +370,24 @@ static int check_merge(struct fs *fs, struct bucket *b, const struct document *p
 	int r;
 
 	*headroom = UINT64_MAX;
-	if (!max)
-		return 0;
 	for (size_t i = 0; i < patch->count; i++) {
 		struct member_view m = document_member(patch, i);
 
 		most += document_size_member(m.text.len, m.value.len);
 	}
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	/* Far from the limit there is no need to look at what the keys have now. */
-	if (plan.head.data_size + most <= max) {
-		*headroom = max - plan.head.data_size - most;
-		r = 0;
-	} else {
+	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
+		*headroom = max ? max - plan.head.data_size - most : UINT64_MAX;
+	} else if (!r) {
 		r = plan_merge(&plan, patch);
 		*headroom = 0;
 	}
 	if (!r)
 		r = plan_check_size(&plan, why);
+	if (!r)
+		r = plan_judge(&plan, why);
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
 	return r;
@@ -340,10 +420,10 @@ int data_edit(struct fs *fs, struct bucket *b, const struct document *base, cons
 {
 	struct plan plan;
 	size_t i = 0, j = 0;
-	int r = 0;
+	int r;
 
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
 	while (!r && (i < base->count || j < now->count)) {
 		struct member_view x, y;
@@ -375,6 +455,24 @@ int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
 	return r ? r : data_merge(fs, b, &nothing, NULL);
 }
 
+/* What it holds now is what previous.json will hold. */
+static int plan_keep_previous(struct plan *p)
+{
+	struct slice none = slice_of(NULL, 0);
+	struct key_buf key = control_previous_key();
+	struct store_cursor *cursor;
+	struct buf text = {0};
+	int r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
+
+	if (r)
+		return r;
+	r = render(cursor, &text);
+	store_cursor_close(cursor);
+	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
+	buf_release(&text);
+	return r;
+}
+
 int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 {
 	struct slice all = slice_of(NULL, 0), key, record;
@@ -385,9 +483,11 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 	if (r)
 		return r;
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
-	if (b->dead || !b->head.data_present)
+	r = plan_init(&plan, fs, b);
+	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
+	if (!r && b->head.data_keys)
+		r = plan_keep_previous(&plan);
 	if (!r && b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
 	while (cursor && !r && !(r = store_cursor_next(cursor, &key, &record)))
@@ -485,9 +585,9 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	if (!r) {
 		m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
 		pthread_mutex_lock(&b->lock);
-		plan_init(&plan, fs, b);
+		r = plan_init(&plan, fs, b);
 		plan.head.data_present = true;
-		if (create || replace) {
+		if (!r && (create || replace)) {
 			r = plan_look(&plan, key, &old);
 			if (r == 0 && create)
 				r = BUCKET_EXISTS;
@@ -506,7 +606,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	return r;
 }
 
-int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key)
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why)
 {
 	struct plan plan;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a key");
@@ -514,10 +614,11 @@ int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, s
 	if (r)
 		return r;
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
-	r = plan_delete(&plan, key);
+	r = plan_init(&plan, fs, b);
 	if (!r)
-		r = plan.changed ? plan_commit(&plan, NULL) : BUCKET_NO_ATTRIBUTE;
+		r = plan_delete(&plan, key);
+	if (!r)
+		r = plan.changed ? plan_commit(&plan, why) : BUCKET_NO_ATTRIBUTE;
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
 	return r;
@@ -810,11 +911,9 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 {
 	int r;
 
-	if (h->poisoned) {
-		if (why)
-			*why = h->poison;
+	/* The write has told why. */
+	if (h->poisoned)
 		return h->poisoned;
-	}
 	if (h->pending.count) {
 		r = document_sort(&h->pending);
 		if (!r)

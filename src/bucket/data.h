@@ -40,7 +40,7 @@ int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_
 int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct buf *value);
 int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice value,
 		 bool create, bool replace, struct reason *why);
-int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key);
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why);
 
 /* ---- handles ---- */
 

@@ -197,6 +197,11 @@ uint64_t key_child_node_of(struct slice key)
 	return key.len == 11 ? bytes_get_be40((const unsigned char *)key.at + 6) : 0;
 }
 
+uint64_t key_child_parent_of(struct slice key)
+{
+	return key.len == 11 ? bytes_get_be40((const unsigned char *)key.at + 1) : 0;
+}
+
 struct key_buf key_name(uint64_t parent, struct slice name)
 {
 	return key_of_node('D', parent, name);

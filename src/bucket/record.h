@@ -15,6 +15,16 @@ enum {
 	NODE_DATA = 2,   /* data.json */
 	NODE_FILES = 3,  /* files/ */
 	NODE_DATA_BLIND = 4, /* data.json as those see it who may edit and not read */
+	NODE_CONTROL = 5,    /* .bucketfs/, and what is in it: */
+	NODE_INFO = 6,
+	NODE_META = 7,
+	NODE_SCHEMA = 8,
+	NODE_ERRORS = 9,
+	NODE_PREVIOUS = 10,
+	NODE_CONTROL_LAST = NODE_PREVIOUS,
+	NODE_ROOT_VERSION = 6, /* in the root's .bucketfs/; errors as above */
+	NODE_ROOT_CONFIG = 7,
+	NODE_ROOT_METRICS = 8,
 	NODE_FIRST = 16, /* the first of the user's */
 };
 
@@ -87,6 +97,7 @@ struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; orde
 struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
 struct key_buf key_parent(uint64_t node);                     /* -> parent; only where that is not NODE_FILES */
 uint64_t key_child_node_of(struct slice key);
+uint64_t key_child_parent_of(struct slice key);
 struct key_buf key_making(uint64_t node);                     /* -> state, parent: see version.h */
 uint64_t key_making_node_of(struct slice key);
 /* STORE_BODY of a bucket */

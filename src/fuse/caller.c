@@ -75,11 +75,23 @@ static bool in_group(const struct caller *who, gid_t gid)
 	return found;
 }
 
+static void command(const struct caller *who, char name[16])
+{
+	char text[256];
+	const char *at;
+
+	name[0] = 0;
+	if (!who->pid || !read_proc(who->pid, "status", text, sizeof(text)) || strncmp(text, "Name:", 5) != 0)
+		return;
+	at = text + 5 + strspn(text + 5, " \t");
+	snprintf(name, 16, "%.*s", (int)strcspn(at, "\n"), at);
+}
+
 struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group};
+	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group, command};
 }
 
 bool caller_same_process(pid_t thread, pid_t other)

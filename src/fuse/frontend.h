@@ -30,8 +30,9 @@ struct frontend {
 /* What fi->fh points at. */
 struct handle {
 	struct handle *previous, *next; /* frontend->lock */
-	struct data_handle *data;       /* one of the two */
+	struct data_handle *data;       /* one of the three */
 	struct file_open *file;
+	struct control_handle *control;
 };
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
@@ -41,6 +42,7 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* Takes over what is given, also on failure. */
 int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. */
 void handle_close(struct frontend *fe, struct handle *h, bool abandon);
 /* At the end: commits what was acknowledged and names what is still open. */
@@ -55,7 +57,10 @@ struct call {
 	struct bucket *b;
 	uint64_t node;
 	const char *name; /* of the operation */
+	const char *leaf; /* the name it was given, or NULL */
 	struct reason why;
+	int64_t began; /* for the metrics */
+	bool counted;
 };
 
 /* Finds the bucket. False: it has been replied to. */
@@ -85,6 +90,10 @@ static inline bool call_is_data(const struct call *c)
 {
 	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
 }
+static inline bool call_in_control(const struct call *c)
+{
+	return c->node >= NODE_CONTROL && c->node <= NODE_CONTROL_LAST;
+}
 static inline bool call_in_bucket(const struct call *c)
 {
 	return c->b->number != 0 && c->node == NODE_BUCKET;
@@ -97,6 +106,7 @@ static inline bool call_in_tree(const struct call *c)
 /* ---- reply.c: the one place that knows errno values ---- */
 
 int reply_errno(int result);
+const char *reply_errno_name(int result);
 struct stat reply_stat(const struct attr *attr);
 struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical);
 

@@ -167,7 +167,11 @@ static int open_fs(struct mount *m, struct reason *why)
 		.mount_uid = getuid(),
 		.squash_root = m->options->squash_root,
 	};
-	int r = fs_open(&m->fe.fs, m->store, &options);
+	int r;
+
+	if (gethostname(options.server, sizeof(options.server) - 1))
+		options.server[0] = 0;
+	r = fs_open(&m->fe.fs, m->store, &options);
 
 	if (r)
 		reason_set(why, "store %s: %s: it may be damaged; restore it from a backup", m->options->store, strerror(-r));

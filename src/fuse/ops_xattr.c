@@ -227,7 +227,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 	if (a.kind == ATTRIBUTE_USER)
 		r = attribute_remove(c.fs, c.b, &c.who, owner_node(&c), a.rest);
 	else if (a.kind == ATTRIBUTE_KEY)
-		r = data_key_remove(c.fs, c.b, &c.who, a.rest);
+		r = data_key_remove(c.fs, c.b, &c.who, a.rest, &c.why);
 	else
 		r = a.kind == ATTRIBUTE_FOREIGN ? BUCKET_UNSUPPORTED :
 		    a.kind == ATTRIBUTE_OURS    ? BUCKET_NO_ATTRIBUTE :

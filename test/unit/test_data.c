@@ -354,8 +354,8 @@ static void test_keys(void **state)
 	assert_int_equal(set(f, "a", "1}{\"x\":2", false, false), BUCKET_INVALID);
 	assert_int_equal(set(f, "a", "[1", false, false), BUCKET_INVALID);
 	assert_int_equal(set(f, "\xff", "1", false, false), BUCKET_INVALID);
-	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), 0);
-	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a"), NULL), 0);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a"), NULL), BUCKET_NO_ATTRIBUTE);
 	assert_text(f, "{\n  \"b\": 9007199254740993\n}\n");
 }
 
