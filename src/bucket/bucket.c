@@ -23,6 +23,7 @@ static void bucket_free(struct fs *fs, struct bucket *b)
 	data_forget_text(fs, b);
 	schema_free(b->schema);
 	acl_release(&b->acl);
+	own_limits_release(&b->own_limits);
 	table_release(&b->making);
 	pthread_mutex_destroy(&b->lock);
 	free((void *)b->name.at);
@@ -114,6 +115,16 @@ static void head_init(struct head *h, const struct origin *o)
 	};
 }
 
+/* The mount's limits with a bucket's own in their place. */
+static bool apply_limits(const struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
+{
+	*out = fs->options.limits;
+	for (int i = 0; i < limits_own_count; i++)
+		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), own->text[i], why))
+			return false;
+	return true;
+}
+
 static int load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));
@@ -150,9 +161,11 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 				b->head.next_node = 1;
 			r = 0;
 		} else if (!r) {
-			r = head_decode(&b->head, &b->acl, buf_slice(&head));
+			r = head_decode(&b->head, &b->acl, &b->own_limits, buf_slice(&head));
 		}
 	}
+	if (!r && !apply_limits(fs, &b->own_limits, &b->limits, NULL))
+		r = -EIO;
 	if (!r && b->head.making)
 		r = version_recover(fs, b);
 	if (r == -EIO)
@@ -238,7 +251,7 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 		return BUCKET_GONE;
 	head->modified = fs_now(fs);
 	pthread_rwlock_rdlock(&fs->acl_lock);
-	r = head_encode(head, &b->acl, &record);
+	r = head_encode(head, &b->acl, &b->own_limits, &record);
 	pthread_rwlock_unlock(&fs->acl_lock);
 	if (!r)
 		r = store_commit(fs->store, b->number, b->revision, buf_slice(&record), batch, &revision);
@@ -607,6 +620,67 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 		 text ? (const char *)text->at : "inherited");
 	fs_audit(who, "acl", b->name, detail);
 	return 0;
+}
+
+/* ---- limits ---- */
+
+int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see a limit");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	r = b->own_limits.text[which] ? buf_add_string(out, b->own_limits.text[which]) : BUCKET_NO_ATTRIBUTE;
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **text, struct reason *why)
+{
+	struct store_batch nothing = {0};
+	struct head head = b->head;
+	struct own_limits own = b->own_limits;
+	struct limits limits;
+	char *old = own.text[which];
+	int r = 0;
+
+	if (!*text && !old)
+		return BUCKET_NO_ATTRIBUTE;
+	own.text[which] = *text;
+	if (!apply_limits(fs, &own, &limits, why))
+		return BUCKET_INVALID;
+	b->own_limits = own;
+	r = bucket_commit(fs, b, &head, &nothing);
+	if (r) {
+		b->own_limits.text[which] = old;
+		return r;
+	}
+	b->limits = limits;
+	*text = old;
+	return 0;
+}
+
+int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
+		     struct reason *why)
+{
+	char *copy = NULL, detail[256];
+	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change a limit");
+
+	if (!r && text) {
+		copy = strndup(text->at ? text->at : "", text->len);
+		r = copy ? 0 : -ENOMEM;
+	}
+	if (r)
+		return r;
+	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? copy : "inherited");
+	pthread_mutex_lock(&b->lock);
+	r = limit_set_locked(fs, b, which, &copy, why);
+	pthread_mutex_unlock(&b->lock);
+	free(copy);
+	if (!r)
+		fs_audit(who, "limit", b->name, detail);
+	return r;
 }
 
 /* ---- attributes ---- */

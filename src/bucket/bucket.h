@@ -20,6 +20,8 @@ struct bucket {
 	bool dead;            /* removed; handles may still be open */
 	uint64_t revision;
 	struct head head;
+	struct own_limits own_limits;
+	struct limits limits; /* what counts here: its own, else the mount's */
 	struct schema *schema; /* compiled, if … */
 	bool schema_known;     /* … it was asked for (control_schema) */
 	unsigned data_handles; /* how many have data.json open; atomic */
@@ -76,6 +78,12 @@ int bucket_acl_get(struct fs *fs, struct bucket *b, const struct caller *who, en
  * not read any more who could; the frontend then empties the kernel's caches. */
 int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
 		   const struct slice *text, bool *narrowed, struct reason *why);
+
+/* One of the bucket's own limits (limits_own_name) as text. BUCKET_NO_ATTRIBUTE: it has none, the mount's counts. */
+int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out);
+/* Sets it, or with NULL takes it away. Needs admin. BUCKET_INVALID. What is over a new limit stays. */
+int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
+		     struct reason *why);
 
 /* The bucket's own folder, as this caller sees it: to who may not read it shows its number and nothing else. */
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);

@@ -237,7 +237,7 @@ static int plan_delete(struct plan *p, struct slice key)
 
 static int plan_check_size(const struct plan *p, struct reason *why)
 {
-	uint64_t max = p->fs->options.limits.max_data_size;
+	uint64_t max = p->b->limits.max_data_size;
 
 	/* A document over a limit that was lowered may still shrink. */
 	if (!max || p->head.data_size <= max || p->head.data_size <= p->b->head.data_size)
@@ -365,7 +365,7 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		       struct reason *why)
 {
-	uint64_t max = fs->options.limits.max_data_size, most = 0;
+	uint64_t max = b->limits.max_data_size, most = 0;
 	struct plan plan;
 	int r;
 
@@ -655,9 +655,9 @@ struct data_handle {
 };
 
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
-static uint64_t buffer_max(const struct fs *fs)
+static uint64_t buffer_max(const struct bucket *b)
 {
-	uint64_t max = fs->options.limits.max_data_size;
+	uint64_t max = __atomic_load_n(&b->limits.max_data_size, __ATOMIC_RELAXED);
 
 	return max && max < (1u << 29) ? 2 * max + 65536 : 1u << 30;
 }
@@ -736,7 +736,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
 	pthread_mutex_init(&h->lock, NULL);
 	sink.context = h;
-	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(fs));
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(b));
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
@@ -812,7 +812,7 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 	}
 	reason_set(&h->poison, "%s", "");
 	if (h->readable) {
-		if (h->buffer.len + bytes.len > buffer_max(h->fs))
+		if (h->buffer.len + bytes.len > buffer_max(h->b))
 			r = BUCKET_TOO_LARGE;
 		else
 			r = buf_add_slice(&h->buffer, bytes);
@@ -821,8 +821,8 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
 	if (!r)
 		r = patch_check(h);
-	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->fs)) {
-		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->b)) {
+		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->b));
 		r = BUCKET_TOO_LARGE;
 	}
 	if (r) {
@@ -857,8 +857,8 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 		return r;
 	if (append)
 		at = h->buffer.len;
-	if (at > buffer_max(h->fs) || bytes.len > buffer_max(h->fs) - at) {
-		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+	if (at > buffer_max(h->b) || bytes.len > buffer_max(h->b) - at) {
+		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->b));
 		return BUCKET_TOO_LARGE;
 	}
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
@@ -895,7 +895,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 			reason_set(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
-	} else if (len > buffer_max(h->fs)) {
+	} else if (len > buffer_max(h->b)) {
 		r = BUCKET_TOO_LARGE;
 	} else {
 		r = edit_begin(h);

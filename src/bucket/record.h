@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bucket/acl.h"
+#include "bucket/limits.h"
 #include "bucket/name.h"
 #include "util/buf.h"
 
@@ -48,9 +49,15 @@ struct head {
 	uint32_t making; /* files in the store that are not published yet: how many key_making there are */
 };
 
-int head_encode(const struct head *h, const struct acl *acl, struct buf *out);
+/* A bucket's own limits as they were written; NULL: as the mount has it. */
+struct own_limits {
+	char *text[limits_own_count];
+};
+void own_limits_release(struct own_limits *own);
+
+int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out);
 /* -EIO for a damaged one. */
-int head_decode(struct head *h, struct acl *acl, struct slice record);
+int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record);
 
 enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
 enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };

@@ -220,6 +220,41 @@ def test_metrics_and_config():
         assert values['bucketfs_bytes_total{direction="written"}'] == 3 + 8
 
 
+def test_limits_of_a_bucket():
+    with Mount('max_data_size=1000,reserve=0%') as m:
+        b, other = bucket(m), bucket(m, 'other')
+        limit = lambda name, value: os.setxattr(b, 'user.bucketfs.' + name, value)
+        fails(errno.ENODATA, os.getxattr, b, 'user.bucketfs.max_files')
+        limit('max_data_size', b'2k')
+        assert os.getxattr(b, 'user.bucketfs.max_data_size') == b'2k'
+        write(b + '/data.json', json.dumps({'a': 'x' * 1500}))
+        fails(errno.EFBIG, write, other + '/data.json', json.dumps({'a': 'x' * 1500}))
+        limit('max_files', b'2')
+        limit('max_file_size', b'10')
+        limit('max_total_size', b'15')
+        limit('accepted_file_types', b'.txt,.csv')
+        write(b + '/files/a.txt', 'x' * 10)
+        fails(errno.EFBIG, write, b + '/files/b.txt', 'x' * 11)
+        os.unlink(b + '/files/.b.txt.partial')
+        fails(errno.EDQUOT, write, b + '/files/b.txt', 'x' * 6)
+        os.unlink(b + '/files/.b.txt.partial')
+        write(b + '/files/a.txt', 'y' * 9)  # what it replaces makes room
+        fails(errno.EPERM, write, b + '/files/c.pdf', 'x')
+        write(b + '/files/b.txt', 'x' * 5)
+        fails(errno.EDQUOT, write, b + '/files/c.txt', '')
+        for bad in (b'', b'x', b'-1', b'1MB'):
+            fails(errno.EINVAL, limit, 'max_files', bad)
+        fails(errno.EINVAL, limit, 'max_nonsense', b'1')
+        fails(errno.EACCES, OTHER, limit, 'max_files', b'1')
+        assert os.listxattr(b) == []
+        m.restart()
+        fails(errno.EDQUOT, write, b + '/files/c.txt', '')
+        os.removexattr(b, 'user.bucketfs.max_files')
+        fails(errno.ENODATA, os.removexattr, b, 'user.bucketfs.max_files')
+        write(b + '/files/c.txt', '')
+        assert 'audit: limit' in m.log_text()
+
+
 def test_private_bucket():
     with Mount() as m:
         b = bucket(m)

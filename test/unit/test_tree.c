@@ -328,7 +328,7 @@ static void test_limits(void **state)
 {
 	struct fixture *f = *state;
 	struct file_open *h;
-	struct limits *l = &f->fs->options.limits;
+	struct limits *l = &f->b->limits;
 	bool canonical;
 
 	l->max_files = 2;
