@@ -9,6 +9,7 @@
 #include "bucket/document.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
+#include "bucket/scratch.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
@@ -391,6 +392,7 @@ int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
 		pthread_mutex_unlock(&b->lock);
 	}
 	if (!r) {
+		scratch_drop_all(b);
 		fs_audit(who, "delete", name, NULL);
 		/* The bucket is gone whether or not its last records are; what fails here is made up for at the next start. */
 		if (erase(fs, b->number))
@@ -771,8 +773,13 @@ void fs_close(struct fs *fs)
 		return;
 	version_drop_redirects(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
+		struct bucket *b = container_of(node, struct bucket, by_number);
+
+		b->refs++;
+		scratch_drop_all(b);
+		b->refs--;
 		table_remove(&fs->buckets, node);
-		bucket_free(fs, container_of(node, struct bucket, by_number));
+		bucket_free(fs, b);
 	}
 	bucket_free(fs, fs->root);
 	table_release(&fs->buckets);

@@ -25,6 +25,8 @@ struct bucket {
 	struct schema *schema; /* compiled, if … */
 	bool schema_known;     /* … it was asked for (control_schema) */
 	unsigned data_handles; /* how many have data.json open; atomic */
+	struct scratch *scratch; /* scratch.h */
+	uint64_t scratch_count;  /* made so far */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */

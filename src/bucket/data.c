@@ -18,7 +18,7 @@ void data_text_put(struct text *text)
 	}
 }
 
-static struct text *text_get(struct text *text)
+struct text *data_text_share(struct text *text)
 {
 	__atomic_add_fetch(&text->refs, 1, __ATOMIC_RELAXED);
 	return text;
@@ -62,7 +62,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 
 	pthread_mutex_lock(&b->lock);
 	if (b->text) {
-		*out = text_get(b->text);
+		*out = data_text_share(b->text);
 		pthread_mutex_unlock(&b->lock);
 		return 0;
 	}
@@ -94,7 +94,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	pthread_mutex_lock(&b->lock);
 	if (!b->text && b->revision == revision && !b->dead &&
 	    __atomic_load_n(&fs->text_bytes, __ATOMIC_RELAXED) + text->bytes.len <= data_text_budget) {
-		b->text = text_get(text);
+		b->text = data_text_share(text);
 		__atomic_add_fetch(&fs->text_bytes, text->bytes.len, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&b->lock);
@@ -393,6 +393,24 @@ static int check_merge(struct fs *fs, struct bucket *b, const struct document *p
 	return r;
 }
 
+/* What it holds now is what previous.json will hold. */
+static int plan_keep_previous(struct plan *p)
+{
+	struct slice none = slice_of(NULL, 0);
+	struct key_buf key = control_previous_key();
+	struct store_cursor *cursor;
+	struct buf text = {0};
+	int r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
+
+	if (r)
+		return r;
+	r = render(cursor, &text);
+	store_cursor_close(cursor);
+	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
+	buf_release(&text);
+	return r;
+}
+
 /* One key of an edit: `base` and `now` are what it was and shall be, NULL where it is absent. */
 static int plan_edit(struct plan *p, const struct member_view *base, const struct member_view *now, struct reason *why)
 {
@@ -415,8 +433,8 @@ static int plan_edit(struct plan *p, const struct member_view *base, const struc
 	return now ? plan_put(p, now) : plan_delete(p, base->key);
 }
 
-int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-	      struct reason *why)
+static int edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now, bool whole,
+		struct reason *why)
 {
 	struct plan plan;
 	size_t i = 0, j = 0;
@@ -438,11 +456,25 @@ int data_edit(struct fs *fs, struct bucket *b, const struct document *base, cons
 		i += order <= 0;
 		j += order >= 0;
 	}
+	if (!r && whole && plan.changed && b->head.data_keys)
+		r = plan_keep_previous(&plan);
 	if (!r)
 		r = plan_commit(&plan, why);
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
 	return r;
+}
+
+int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+	      struct reason *why)
+{
+	return edit(fs, b, base, now, false, why);
+}
+
+int data_replace(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+		 struct reason *why)
+{
+	return edit(fs, b, base, now, true, why);
 }
 
 /* ---- the file as a whole ---- */
@@ -453,24 +485,6 @@ int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create data.json");
 
 	return r ? r : data_merge(fs, b, &nothing, NULL);
-}
-
-/* What it holds now is what previous.json will hold. */
-static int plan_keep_previous(struct plan *p)
-{
-	struct slice none = slice_of(NULL, 0);
-	struct key_buf key = control_previous_key();
-	struct store_cursor *cursor;
-	struct buf text = {0};
-	int r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
-
-	if (r)
-		return r;
-	r = render(cursor, &text);
-	store_cursor_close(cursor);
-	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
-	buf_release(&text);
-	return r;
 }
 
 int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
@@ -655,7 +669,7 @@ struct data_handle {
 };
 
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
-static uint64_t buffer_max(const struct bucket *b)
+uint64_t data_buffer_max(const struct bucket *b)
 {
 	uint64_t max = __atomic_load_n(&b->limits.max_data_size, __ATOMIC_RELAXED);
 
@@ -736,7 +750,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
 	pthread_mutex_init(&h->lock, NULL);
 	sink.context = h;
-	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(b));
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
@@ -746,6 +760,24 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	else
 		*out = h;
 	return r;
+}
+
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+		   struct data_handle **out)
+{
+	struct data_handle *h;
+	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h);
+
+	if (r) {
+		data_text_put(base);
+		return r;
+	}
+	h->kind = HANDLE_EDIT;
+	data_text_put(h->base);
+	h->base = base;
+	h->own_buffer = empty;
+	*out = h;
+	return 0;
 }
 
 pid_t data_opener(const struct data_handle *h)
@@ -775,7 +807,7 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
 
 	pthread_mutex_lock(&h->lock);
 	from = h->kind == HANDLE_PATCH || h->own_buffer ? buf_slice(&h->buffer) : buf_slice(&h->base->bytes);
-	if (h->kind == HANDLE_PATCH && !h->readable)
+	if (h->kind != HANDLE_READ && !h->readable)
 		r = BUCKET_WRONG_HANDLE;
 	else if (at < from.len)
 		r = buf_add(out, (const char *)from.at + at, len < from.len - at ? len : from.len - (size_t)at);
@@ -812,7 +844,7 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 	}
 	reason_set(&h->poison, "%s", "");
 	if (h->readable) {
-		if (h->buffer.len + bytes.len > buffer_max(h->b))
+		if (h->buffer.len + bytes.len > data_buffer_max(h->b))
 			r = BUCKET_TOO_LARGE;
 		else
 			r = buf_add_slice(&h->buffer, bytes);
@@ -821,8 +853,8 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
 	if (!r)
 		r = patch_check(h);
-	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->b)) {
-		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->b));
+	if (!r && document_size(&h->pending) + document_size(&h->partial) > data_buffer_max(h->b)) {
+		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
 		r = BUCKET_TOO_LARGE;
 	}
 	if (r) {
@@ -857,8 +889,8 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 		return r;
 	if (append)
 		at = h->buffer.len;
-	if (at > buffer_max(h->b) || bytes.len > buffer_max(h->b) - at) {
-		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->b));
+	if (at > data_buffer_max(h->b) || bytes.len > data_buffer_max(h->b) - at) {
+		reason_set(why, "the text has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
 		return BUCKET_TOO_LARGE;
 	}
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
@@ -895,7 +927,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 			reason_set(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
-	} else if (len > buffer_max(h->b)) {
+	} else if (len > data_buffer_max(h->b)) {
 		r = BUCKET_TOO_LARGE;
 	} else {
 		r = edit_begin(h);

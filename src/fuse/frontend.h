@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bucket/data.h"
+#include "bucket/scratch.h"
 #include "bucket/file.h"
 #include "bucket/tree.h"
 #include "fuse/lowlevel.h"
@@ -30,9 +31,10 @@ struct frontend {
 /* What fi->fh points at. */
 struct handle {
 	struct handle *previous, *next; /* frontend->lock */
-	struct data_handle *data;       /* one of the three */
+	struct data_handle *data;       /* one of the four */
 	struct file_open *file;
 	struct control_handle *control;
+	struct scratch *scratch;
 };
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
@@ -42,6 +44,7 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* Takes over what is given, also on failure. */
 int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi);
 int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. */
 void handle_close(struct frontend *fe, struct handle *h, bool abandon);
@@ -100,7 +103,7 @@ static inline bool call_in_bucket(const struct call *c)
 }
 static inline bool call_in_tree(const struct call *c)
 {
-	return c->b->number != 0 && (c->node == NODE_FILES || c->node >= NODE_FIRST);
+	return c->b->number != 0 && (c->node == NODE_FILES || (c->node >= NODE_FIRST && !scratch_is(c->node)));
 }
 
 /* ---- reply.c: the one place that knows errno values ---- */

@@ -68,11 +68,29 @@ void handle_close(struct frontend *fe, struct handle *h, bool abandon)
 	unlink_handle(fe, h);
 	if (h->control)
 		control_file_close(h->control);
+	else if (h->scratch)
+		scratch_put(h->scratch);
 	else if (h->file)
 		file_close(h->file, abandon);
 	else
 		close_data(fe, h->data);
 	free(h);
+}
+
+int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		scratch_put(scratch);
+		return -ENOMEM;
+	}
+	h->scratch = scratch;
+	link_handle(fe, h);
+	fi->fh = (uintptr_t)h;
+	fi->direct_io = 1;
+	fi->noflush = 1;
+	return 0;
 }
 
 int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi)
@@ -94,7 +112,7 @@ static void name_open(const struct handle *h)
 {
 	const struct bucket *b;
 
-	if (h->control)
+	if (h->control || h->scratch)
 		return;
 	b = h->file ? h->file->file->b : data_bucket(h->data);
 	if (h->file)

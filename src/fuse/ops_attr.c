@@ -50,6 +50,15 @@ static int set_data(struct call *c, const struct stat *st, int set, struct handl
 	return r;
 }
 
+/* Modes, owners and times are accepted: whoever saves this way puts on what data.json shows. */
+static int set_scratch(struct call *c, const struct stat *st, int set, struct handle *h)
+{
+	if (!(set & FUSE_SET_ATTR_SIZE))
+		return 0;
+	return h && h->scratch ? scratch_truncate(h->scratch, (uint64_t)st->st_size) :
+				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size);
+}
+
 static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h)
 {
 	int64_t present = fs_now(c->fs);
@@ -87,6 +96,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 		return;
 	if (h && h->control)
 		r = set & FUSE_SET_ATTR_SIZE ? control_file_truncate(h->control, (uint64_t)st->st_size) : 0;
+	else if (scratch_is(c.node))
+		r = set_scratch(&c, st, set, h);
 	else if (call_in_control(&c))
 		r = call_is_root(&c) ? BUCKET_NOT_PERMITTED : control_check_write(c.fs, c.b, &c.who, c.node);
 	else if (call_is_data(&c))

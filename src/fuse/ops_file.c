@@ -37,9 +37,35 @@ static unsigned tree_flags(int flags)
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 {
 	struct data_handle *data;
-	int r = data_open(c->fs, c->b, &c->who, flags, &data);
+	struct text *base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
+	int r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
+		       data_open(c->fs, c->b, &c->who, flags, &data);
 
 	return r ? r : handle_new(c->fe, data, NULL, fi);
+}
+
+static int open_scratch(struct call *c, struct fuse_file_info *fi)
+{
+	struct scratch *scratch;
+	int r = scratch_open(c->fs, c->b, &c->who, c->node, fi->flags & O_TRUNC, &scratch);
+
+	return r ? r : handle_new_scratch(c->fe, scratch, fi);
+}
+
+static int create_scratch(struct call *c, const char *name, struct fuse_file_info *fi, struct attr *attr)
+{
+	struct scratch *scratch;
+	int r = scratch_create(c->fs, c->b, &c->who, slice_str(name), fi->flags & O_EXCL,
+			       (fi->flags & O_ACCMODE) == O_RDWR, &scratch, &c->why);
+
+	if (r)
+		return r;
+	r = scratch_attr(c->fs, c->b, scratch_node(scratch), attr);
+	if (r) {
+		scratch_put(scratch);
+		return r;
+	}
+	return handle_new_scratch(c->fe, scratch, fi);
 }
 
 static int open_tree(struct call *c, struct fuse_file_info *fi)
@@ -68,6 +94,8 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
 		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi->flags), fi);
+	} else if (scratch_is(c.node)) {
+		r = open_scratch(&c, fi);
 	} else {
 		r = call_in_tree(&c) ? open_tree(&c, fi) : BUCKET_IS_FOLDER;
 	}
@@ -83,17 +111,23 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
 {
+	struct data_handle *data = NULL;
 	unsigned created = 0;
+	bool took = false;
 	int r = data_attr(c->fs, c->b, &c->who, attr);
 
 	if (!r && fi->flags & O_EXCL)
 		return BUCKET_EXISTS;
 	if (r == BUCKET_ABSENT) {
-		r = data_create(c->fs, c->b, &c->who);
+		r = scratch_recreate(c->fs, c->b, &c->who, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		if (!took)
+			r = data_create(c->fs, c->b, &c->who);
 		created = DATA_CREATED;
 	}
 	c->node = NODE_DATA;
-	if (!r)
+	if (!r && took)
+		r = handle_new(c->fe, data, NULL, fi);
+	else if (!r)
 		r = open_data(c, data_flags(fi->flags) | created, fi);
 	return r ? r : data_attr(c->fs, c->b, &c->who, attr);
 }
@@ -143,9 +177,10 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		r = create_data(&c, fi, &attr);
 	else if (call_in_bucket(&c) && slice_equal(slice_str(name), slice_str("files")))
 		r = BUCKET_IS_FOLDER;
+	else if (call_in_bucket(&c))
+		r = create_scratch(&c, name, fi, &attr);
 	else
-		reason_set(&c.why, call_is_root(&c) ? "the root of the mount holds buckets only: make one with mkdir" :
-						      "a bucket holds data.json and files/ and nothing else: put files into files/");
+		reason_set(&c.why, "the root of the mount holds buckets only: make one with mkdir");
 	if (r) {
 		call_end(&c, r);
 		return;
@@ -220,6 +255,8 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 	(void)inode;
 	if (h->control)
 		control_file_read(req, h->control, (uint64_t)at, size);
+	else if (h->scratch)
+		reply_bytes(req, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
 	else if (h->file)
 		read_file(req, h->file->file, (uint64_t)at, size);
 	else
@@ -250,6 +287,8 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 
 	if (h->control)
 		r = control_file_write(h->control, (uint64_t)at, append, slice_of(bytes, size), &why);
+	else if (h->scratch)
+		r = scratch_write(h->scratch, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else if (h->file)
 		r = file_write(h->file, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else
@@ -273,7 +312,7 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct call c;
 
-	if (h->file && !h->file->writes && !h->file->file->unlisted) {
+	if (h->scratch || (h->file && !h->file->writes && !h->file->file->unlisted)) {
 		fuse_reply_err(req, 0);
 		return;
 	}

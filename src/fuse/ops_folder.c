@@ -79,6 +79,15 @@ static int list_root(struct listing *l, off_t at)
 	return r ? r : bucket_list(l->c->fs, at > cookie_bucket ? (uint32_t)(at - cookie_bucket) : 0, add_bucket, l);
 }
 
+/* Under the bucket's lock: what the kernel wants to know of it, it asks for itself. */
+static int add_scratch(void *context, struct slice name, uint64_t node)
+{
+	struct listing *l = context;
+	struct attr attr = {.inode = inode_of(l->c->b->number, node), .mode = S_IFREG | 0600, .private = true};
+
+	return add(l, name, &attr, (off_t)node);
+}
+
 static int list_bucket(struct listing *l, off_t at)
 {
 	struct attr attr;
@@ -93,7 +102,7 @@ static int list_bucket(struct listing *l, off_t at)
 		if (!r)
 			r = add(l, slice_str("files"), &attr, cookie_files);
 	}
-	return r;
+	return r ? r : scratch_list(l->c->fs, l->c->b, &l->c->who, (uint64_t)at, add_scratch, l);
 }
 
 static int add_node(void *context, const struct node *node, const struct attr *attr)

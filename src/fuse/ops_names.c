@@ -44,7 +44,9 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 			return r;
 		if (slice_equal(name, data_name))
 			return data_attr(c->fs, c->b, &c->who, attr);
-		return slice_equal(name, files_name) ? tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr) : BUCKET_ABSENT;
+		if (slice_equal(name, files_name))
+			return tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr);
+		return scratch_lookup(c->fs, c->b, &c->who, name, attr);
 	}
 	return tree_lookup(c->fs, c->b, &c->who, c->node, name, patient, attr, canonical);
 }
@@ -253,8 +255,10 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		r = remove_tree(&c, slice_str(name), false);
 	else if (call_in_bucket(&c) && is(name, data_name))
 		r = data_remove(c.fs, c.b, &c.who);
+	else if (call_in_bucket(&c) && !is(name, files_name))
+		r = scratch_unlink(c.fs, c.b, &c.who, slice_str(name));
 	else
-		r = call_is_root(&c) || is(name, files_name) ? BUCKET_IS_FOLDER : BUCKET_ABSENT;
+		r = BUCKET_IS_FOLDER;
 	call_end(&c, r);
 }
 
@@ -320,6 +324,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		r = BUCKET_CROSSES;
 	} else if (call_in_tree(&c) && to != NODE_BUCKET) {
 		r = rename_within(&c, name, to, new_name, flags & no_replace);
+	} else if (call_in_bucket(&c) && to == NODE_BUCKET && !is(new_name, files_name)) {
+		r = scratch_rename(c.fs, c.b, &c.who, slice_str(name), slice_str(new_name), flags & no_replace, &c.why);
 	} else if (to == NODE_BUCKET && !is(new_name, data_name)) {
 		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put files into files/");
 		r = BUCKET_NOT_PERMITTED;

@@ -214,6 +214,10 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 	if (!call_begin(&c, req, inode, "setxattr"))
 		return;
 	a = parse(&c, name);
+	if (scratch_is(c.node)) {
+		call_end(&c, BUCKET_UNSUPPORTED);
+		return;
+	}
 	if (a.kind != ATTRIBUTE_ACL) {
 		call_end(&c, set(&c, &a, slice_of(value, size), flags));
 		return;
