@@ -9,6 +9,7 @@
 #include "bucket/document.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
+#include "bucket/scoped.h"
 #include "bucket/scratch.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
@@ -228,7 +229,7 @@ int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
 	struct buf number = {0};
 	int r;
 
-	if (!name_is_bucket_id(name))
+	if (!name_is_bucket_id(name) && !scoped_is_id(name))
 		return BUCKET_ABSENT;
 	key = key_bucket_name(name);
 	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &number);
@@ -323,6 +324,46 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 	return bucket_get(fs, number, out);
 }
 
+int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
+		const struct acl_list *edit, struct bucket **out)
+{
+	struct store_batch nothing = {0};
+	struct acl acl = {0};
+	struct bucket *b = NULL;
+	struct head head;
+	uint32_t number = 0;
+	int r = read ? acl_list_copy(&acl.list[PRIVILEGE_READ], read) : 0;
+
+	if (!r && edit)
+		r = acl_list_copy(&acl.list[PRIVILEGE_EDIT], edit);
+	if (!r) {
+		pthread_mutex_lock(&fs->root->lock);
+		r = create_locked(fs, owner, name, &number);
+		pthread_mutex_unlock(&fs->root->lock);
+	}
+	if (!r)
+		r = bucket_get(fs, number, &b);
+	if (!r) {
+		pthread_mutex_lock(&b->lock);
+		head = b->head;
+		acl_list_release(&acl.list[PRIVILEGE_CREATE]);
+		pthread_rwlock_wrlock(&fs->acl_lock);
+		struct acl old = b->acl;
+		b->acl = acl;
+		acl = old;
+		pthread_rwlock_unlock(&fs->acl_lock);
+		r = bucket_commit(fs, b, &head, &nothing);
+		pthread_mutex_unlock(&b->lock);
+		fs_audit(owner, "create", name, NULL);
+	}
+	acl_release(&acl);
+	if (r)
+		bucket_put(fs, b);
+	else
+		*out = b;
+	return r;
+}
+
 /* The records of a bucket that has no name any more. */
 static int erase(struct fs *fs, uint32_t number)
 {
@@ -378,14 +419,15 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	return r;
 }
 
-int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
+static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
 {
 	struct bucket *b;
 	int r = bucket_lookup(fs, name, &b);
 
 	if (r)
 		return r;
-	r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
+	if (!may)
+		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
 	if (!r) {
 		pthread_mutex_lock(&b->lock);
 		r = remove_locked(fs, b);
@@ -400,6 +442,16 @@ int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
 	}
 	bucket_put(fs, b);
 	return r;
+}
+
+int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
+{
+	return remove_bucket(fs, who, name, false);
+}
+
+int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name)
+{
+	return remove_bucket(fs, who, name, true);
 }
 
 int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32_t number, struct slice name),

@@ -48,6 +48,10 @@ void bucket_put(struct fs *fs, struct bucket *b);
 /* mkdir, which needs the create privilege. BUCKET_INVALID for a name that is no id, BUCKET_NAME_TOO_LONG,
  * BUCKET_EXISTS, BUCKET_DENIED. */
 int bucket_create(struct fs *fs, const struct caller *who, struct slice name, struct bucket **out);
+/* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
+int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
+		const struct acl_list *edit, struct bucket **out);
+int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
 /* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
 

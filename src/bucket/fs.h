@@ -22,6 +22,7 @@ struct fs_options {
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
 	bool squash_root; /* uid 0 is like anyone */
 	char server[256]; /* this host's name */
+	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
 	void *context;

@@ -26,6 +26,8 @@ enum {
 	NODE_ROOT_VERSION = 6, /* in the root's .bucketfs/; errors as above */
 	NODE_ROOT_CONFIG = 7,
 	NODE_ROOT_METRICS = 8,
+	NODE_ROOT_DEVICE = 12, /* in the root: @device */
+	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
 

@@ -166,6 +166,8 @@ int call_attr(struct call *c, struct attr *attr)
 		return bucket_attr(c->fs, c->b, &c->who, attr);
 	if (call_is_data(c))
 		return data_attr_open(c->fs, c->b, &c->who, attr);
+	if (call_is_link(c))
+		return link_attr(c, attr);
 	if (scratch_is(c->node))
 		return scratch_attr(c->fs, c->b, c->node, attr);
 	if (call_in_control(c))

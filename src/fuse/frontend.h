@@ -23,6 +23,9 @@ struct frontend {
 	struct patience *patience;
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
+	const char *job_env;    /* which environment variables name a job, comma-separated; NULL: BUCKETFS_JOB */
+	const char *job_schema; /* a folder of schemas for new @job buckets, or NULL */
+	const char *device_acl; /* the first lists of @device, or NULL */
 
 	pthread_mutex_t lock;
 	struct handle *handles;
@@ -89,6 +92,10 @@ static inline bool call_is_root(const struct call *c)
 {
 	return c->b->number == 0;
 }
+static inline bool call_is_link(const struct call *c)
+{
+	return call_is_root(c) && (c->node == NODE_ROOT_DEVICE || c->node == NODE_ROOT_JOB);
+}
 static inline bool call_is_data(const struct call *c)
 {
 	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
@@ -119,6 +126,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
 void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name);
+void op_readlink(fuse_req_t req, fuse_ino_t inode);
 void op_link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char *name);
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -151,6 +159,10 @@ void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size
 void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char *value, size_t size, int flags);
 void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name);
 void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size);
+
+/* ops_link.c: the node of @device or @job; 0: neither. */
+uint64_t link_node(const char *name);
+int link_attr(struct call *c, struct attr *attr);
 
 /* All of the above. */
 extern const struct fuse_lowlevel_ops frontend_ops;

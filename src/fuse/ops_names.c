@@ -24,6 +24,10 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 	int r;
 
 	*canonical = true;
+	if (call_is_root(c) && c->node == NODE_BUCKET && name.len && *(const char *)name.at == '@') {
+		c->node = link_node(name.at);
+		return c->node ? link_attr(c, attr) : BUCKET_ABSENT;
+	}
 	if (call_is_root(c) && c->node == NODE_BUCKET && !slice_equal(name, control_folder)) {
 		r = bucket_lookup(c->fs, name, &b);
 		if (r)
