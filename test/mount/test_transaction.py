@@ -49,6 +49,7 @@ def test_commit():
         held.close()
         sh('mv .bucketfs/tx/t1 .bucketfs/commit', b)
         assert reader.read() == 'old'
+        reader.close()
         want = ({'old': 1, 'new': 2}, ['folder', 'folder/in', 'folder/sub', 'folder/sub/x', 'kept', 'large', 'open', 'replaced'])
         assert state(b) == want, state(b)
         assert read(b + '/files/replaced') == 'new' and read(b + '/files/large', 'rb') == bytes(100000)
