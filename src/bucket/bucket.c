@@ -11,6 +11,7 @@
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
 #include "bucket/scratch.h"
+#include "bucket/transaction.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
@@ -388,7 +389,7 @@ static int erase(struct fs *fs, uint32_t number)
 }
 
 /* Its name goes, and its number is noted as one whose records are to be erased. */
-static int end_locked(struct fs *fs, struct bucket *b)
+int bucket_end_locked(struct fs *fs, struct bucket *b)
 {
 	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);
 	struct key_buf erased = key_bucket_erased(b->number);
@@ -426,7 +427,7 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	r = tree_drop_unlisted(fs, b, NODE_FILES);
 	if (r)
 		return r;
-	return b->head.files ? BUCKET_NOT_EMPTY : end_locked(fs, b);
+	return b->head.files ? BUCKET_NOT_EMPTY : bucket_end_locked(fs, b);
 }
 
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
@@ -445,6 +446,9 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	}
 	if (!r) {
 		scratch_drop_all(b);
+		if (transaction_purge(fs, b->number))
+			log_warning("what was in transactions of %.*s will be removed at the next start", (int)name.len,
+				    (const char *)name.at);
 		fs_audit(who, "delete", name, NULL);
 		/* The bucket is gone whether or not its last records are; what fails here is made up for at the next start. */
 		if (erase(fs, b->number))
@@ -459,8 +463,35 @@ int bucket_discard(struct fs *fs, struct bucket *b)
 	int r;
 
 	pthread_mutex_lock(&b->lock);
-	r = b->dead ? 0 : end_locked(fs, b);
+	r = b->dead ? 0 : bucket_end_locked(fs, b);
 	pthread_mutex_unlock(&b->lock);
+	if (!r)
+		scratch_drop_all(b);
+	return r ? r : erase(fs, b->number);
+}
+
+static int drop_content(void *context, const struct node *node)
+{
+	if (node->place == PLACE_CONTENT)
+		store_batch_drop(context, node->content);
+	return 0;
+}
+
+int bucket_purge(struct fs *fs, struct bucket *b)
+{
+	struct store_batch batch = {0};
+	struct head head;
+	int r;
+
+	pthread_mutex_lock(&b->lock);
+	head = b->head;
+	r = b->dead ? 0 : tree_each(fs, b, drop_content, &batch);
+	if (!r && !b->dead)
+		r = bucket_commit(fs, b, &head, &batch);
+	if (!r && !b->dead)
+		r = bucket_end_locked(fs, b);
+	pthread_mutex_unlock(&b->lock);
+	store_batch_release(&batch);
 	if (!r)
 		scratch_drop_all(b);
 	return r ? r : erase(fs, b->number);

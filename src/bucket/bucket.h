@@ -28,6 +28,7 @@ struct bucket {
 	struct scratch *scratch; /* scratch.h */
 	uint64_t scratch_count;  /* made so far */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
+	int64_t published;     /* when a file was published last; atomic */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
 	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
@@ -53,6 +54,10 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 /* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
 int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
 		const struct acl_list *edit, struct bucket **out);
+/* Takes the bucket's name away and makes it dead; with b->lock held. Its records are erased by bucket_discard. */
+int bucket_end_locked(struct fs *fs, struct bucket *b);
+/* Ends a bucket with all that is in it. */
+int bucket_purge(struct fs *fs, struct bucket *b);
 /* Ends a bucket whose contents have another owner now: its records go, no content does. */
 int bucket_discard(struct fs *fs, struct bucket *b);
 int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);

@@ -80,6 +80,11 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	};
 	r = b->dead ? BUCKET_GONE : 0;
 	pthread_mutex_unlock(&b->lock);
+	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
+		attr->modified = attr->changed = attr->accessed = 0;
+		if (node == NODE_SCHEMA || node == NODE_PREVIOUS)
+			r = bucket_check(fs, b, who, PRIVILEGE_READ, "look into the control folder");
+	}
 	if (!r && (node == NODE_SCHEMA || node == NODE_PREVIOUS))
 		r = stored(fs, b, node == NODE_SCHEMA ? 'S' : 'Q', &text);
 	attr->size = text.len;
@@ -197,6 +202,7 @@ static void meta_release(struct meta *m)
 	buf_release(&m->title);
 	buf_release(&m->icon);
 	buf_release(&m->notes);
+	*m = (struct meta){.enabled = true};
 }
 
 static int set_field(struct meta *m, struct slice key, const struct json_node *value, struct reason *why)
@@ -303,22 +309,39 @@ static int write_meta(struct fs *fs, struct bucket *b, const struct caller *who,
 	struct key_buf key = key_of('M');
 	struct store_batch batch = {0};
 	struct buf text = {0};
-	struct meta m;
+	struct meta m = {.enabled = true};
 	struct head head;
-	int r = read_meta(fs, b, &m);
+	bool again;
+	int r;
 
-	if (!r)
-		r = patch_meta(&m, patch, why);
-	if (!r)
-		r = show_meta(&m, &text);
-	if (!r) {
+	/* Anew if somebody else has changed the bucket meanwhile. */
+	do {
+		uint64_t revision;
+
+		again = false;
+		buf_clear(&text);
+		store_batch_clear(&batch);
+		meta_release(&m);
+		pthread_mutex_lock(&b->lock);
+		revision = b->revision;
+		pthread_mutex_unlock(&b->lock);
+		r = read_meta(fs, b, &m);
+		if (!r)
+			r = patch_meta(&m, patch, why);
+		if (!r)
+			r = show_meta(&m, &text);
+		if (r)
+			break;
 		store_batch_put(&batch, STORE_META, key_slice(&key), buf_slice(&text));
 		pthread_mutex_lock(&b->lock);
-		head = b->head;
-		head.enabled = m.enabled;
-		r = bucket_commit(fs, b, &head, &batch);
+		again = b->revision != revision;
+		if (!again) {
+			head = b->head;
+			head.enabled = m.enabled;
+			r = bucket_commit(fs, b, &head, &batch);
+		}
 		pthread_mutex_unlock(&b->lock);
-	}
+	} while (again);
 	if (!r)
 		fs_audit(who, "metadata", b->name, m.enabled ? NULL : "disabled");
 	store_batch_release(&batch);
@@ -402,8 +425,10 @@ int control_judge(struct fs *fs, struct bucket *b, uint64_t node, struct slice t
 int control_write(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice text,
 		  struct reason *why)
 {
-	int r;
+	int r = control_check_write(fs, b, who, node);
 
+	if (r)
+		return r;
 	if (node == NODE_META)
 		return write_meta(fs, b, who, text, why);
 	r = json_text_state(text, why);

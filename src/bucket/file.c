@@ -698,8 +698,17 @@ static int commit_locked(struct file *f)
 {
 	struct store_batch batch = {0};
 	struct head head = f->b->head;
-	bool is_new = f->pending && !f->version;
-	int r = file_add_content(f, &batch);
+	bool is_new, taken = false;
+	int r = f->pending && !f->version ? tree_name_is_taken(f, &taken) : 0;
+
+	/* Somebody else's came first under its name: this one will replace it. */
+	if (taken) {
+		f->version = true;
+		f->b->new_files--;
+	}
+	is_new = f->pending && !f->version;
+	if (!r)
+		r = file_add_content(f, &batch);
 
 	if (!r)
 		r = tree_put_record(&f->node, &batch);
@@ -730,8 +739,8 @@ int file_commit(struct file *f)
 	if (!f->dirty)
 		return 0;
 	pthread_mutex_lock(&f->b->lock);
-	if (!f->unlinked && !f->b->dead)
-		r = commit_locked(f);
+	if (!f->unlinked)
+		r = f->b->dead ? BUCKET_GONE : commit_locked(f);
 	pthread_mutex_unlock(&f->b->lock);
 	return r;
 }

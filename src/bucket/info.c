@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "bucket/document.h"
-#include "bucket/file.h"
+#include "bucket/tree.h"
 #include "bucket/moment.h"
 
 /* A snapshot's records: both cursors were opened under the bucket's lock. */
@@ -12,6 +12,7 @@ struct snapshot {
 	struct head head;
 	uint64_t revision;
 	struct store_cursor *data, *nodes;
+	struct buf unlisted;
 };
 
 static int take(struct fs *fs, struct bucket *b, struct snapshot *s)
@@ -26,6 +27,8 @@ static int take(struct fs *fs, struct bucket *b, struct snapshot *s)
 	r = b->dead ? BUCKET_GONE : store_cursor_open(fs->store, b->number, STORE_DOC, none, none, &s->data);
 	if (!r)
 		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("C"), none, &s->nodes);
+	if (!r)
+		r = tree_unlisted(b, &s->unlisted);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
@@ -211,17 +214,6 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 	return r ? r : buf_add_string(out, "\n    }");
 }
 
-/* Whether it was published when the snapshot was taken; one that is being made is in the records for its safety only. */
-static bool is_listed(struct fs *fs, struct bucket *b, uint64_t number)
-{
-	struct file *f = file_find(fs, inode_of(b->number, number));
-	bool listed = !f || !__atomic_load_n(&f->unlisted, __ATOMIC_RELAXED);
-
-	if (f)
-		file_put(f);
-	return listed;
-}
-
 static int add_files(struct fs *fs, struct bucket *b, struct snapshot *s, struct buf *out)
 {
 	struct entries e = {0};
@@ -233,7 +225,7 @@ static int add_files(struct fs *fs, struct bucket *b, struct snapshot *s, struct
 	if (!r)
 		r = buf_add_string(out, ",\n  \"files\": [");
 	for (size_t i = 0; !r && i < e.count; i++) {
-		if (e.all[i].node.kind != NODE_FILE || !is_listed(fs, b, e.all[i].node.number))
+		if (e.all[i].node.kind != NODE_FILE || tree_is_unlisted(&s->unlisted, e.all[i].node.number))
 			continue;
 		r = add_file(fs, b, &e, &e.all[i], first, out);
 		first = false;
@@ -254,6 +246,7 @@ int info_text(struct fs *fs, struct bucket *b, struct buf *out)
 		r = add_data(&s, out);
 	if (!r)
 		r = add_files(fs, b, &s, out);
+	buf_release(&s.unlisted);
 	store_cursor_close(s.data);
 	store_cursor_close(s.nodes);
 	return r;

@@ -6,6 +6,7 @@
 
 #include "bucket/data.h"
 #include "bucket/tree.h"
+#include "bucket/version.h"
 #include "util/bytes.h"
 
 enum { transaction_name_max = 100 };
@@ -65,6 +66,10 @@ int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who,
 
 	if (r)
 		return r;
+	if (transaction_is_id(b->name)) {
+		reason_set(why, "there are no transactions in a transaction");
+		return BUCKET_NOT_PERMITTED;
+	}
 	if (!is_name(name)) {
 		reason_set(why, "a transaction's name is made of letters, digits, _, - and ., up to %d", transaction_name_max);
 		return BUCKET_INVALID;
@@ -112,12 +117,28 @@ static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *contex
 	return r == STORE_END ? 0 : r;
 }
 
-int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who,
+struct own_listing {
+	struct slice prefix;
+	int (*each)(void *context, struct slice name, uint32_t number);
+	void *context;
+};
+
+static int own_one(void *context, uint32_t number, struct slice id)
+{
+	struct own_listing *l = context;
+
+	if (!slice_starts_with(id, l->prefix))
+		return 0;
+	return l->each(l->context, slice_of((const char *)id.at + l->prefix.len, id.len - l->prefix.len), number);
+}
+
+int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, uint32_t after,
 		     int (*each)(void *context, struct slice name, uint32_t number), void *context)
 {
 	char text[256];
+	struct own_listing l = {prefix_of(text, sizeof(text), b, who->uid), each, context};
 
-	return list_ids(fs, prefix_of(text, sizeof(text), b, who->uid), each, context);
+	return bucket_list(fs, after, own_one, &l);
 }
 
 /* ---- publishing ---- */
@@ -137,8 +158,8 @@ struct publication {
 	struct moved *all;
 	size_t count, cap;
 	struct buf names;
-	struct file **replaced;
-	size_t replaced_count;
+	struct file **replaced, **demoted;
+	size_t replaced_count, demoted_count;
 };
 
 static int collect_one(struct publication *p, const struct node *node, uint64_t parent)
@@ -234,7 +255,19 @@ static int meet(struct publication *p, struct moved *m, uint64_t parent, struct 
 	struct file *open = NULL;
 	int r = tree_find_name(p->fs, p->b, parent, name, &found);
 
-	if (r == BUCKET_ABSENT || (!r && found.pending)) {
+	if (!r && (found.pending || ((open = file_peek(p->fs, inode_of(p->b->number, found.node.number))) && open->unlisted))) {
+		/* It will replace this one when it is closed; unless this is a folder, which it cannot. */
+		if (m->node.kind == NODE_FOLDER) {
+			r = BUCKET_BUSY;
+		} else if (!found.pending) {
+			version_demote(open, &p->head, &p->batch);
+			p->demoted[p->demoted_count++] = open;
+		}
+		tree_found_release(&found);
+		return r;
+	}
+	open = NULL;
+	if (r == BUCKET_ABSENT) {
 		r = 0;
 	} else if (!r && m->node.kind == NODE_FOLDER) {
 		m->number = found.node.number;
@@ -339,25 +372,69 @@ static int check_limits(const struct publication *p, struct reason *why)
 	return 0;
 }
 
+static int writes_in(void *context, struct table_node *node)
+{
+	const struct bucket *t = context;
+	const struct file *f = container_of(node, struct file, by_inode);
+
+	return f->b == t && !f->unlinked && (f->writers || f->unlisted);
+}
+
+static bool has_writers(struct fs *fs, struct bucket *t)
+{
+	bool has;
+
+	pthread_mutex_lock(&fs->lock);
+	has = table_each(&fs->files, writes_in, t);
+	pthread_mutex_unlock(&fs->lock);
+	return has;
+}
+
+/* What its data.json holds, with its lock held. */
+static int read_patch(struct fs *fs, struct bucket *t, struct document *patch)
+{
+	struct slice none = slice_of(NULL, 0), key, record;
+	struct store_cursor *cursor;
+	struct buf scratch = {0};
+	int r = store_cursor_open(fs->store, t->number, STORE_DOC, none, none, &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &record))) {
+		struct member_view m;
+
+		r = document_decode(key, record, &scratch, &m) ? document_add(patch, m.key, m.text, m.value) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	buf_release(&scratch);
+	return r == STORE_END ? document_sort(patch) : r;
+}
+
 /* With both buckets' locks held. */
-static int publish(struct publication *p, const struct document *patch, struct reason *why)
+static int publish(struct publication *p, struct document *patch, struct reason *why)
 {
 	struct key_buf mark = key_transaction(p->t->number);
 	int r;
 
 	if (p->t->dead || p->b->dead)
 		return BUCKET_GONE;
-	if (p->t->making.count) {
+	if (has_writers(p->fs, p->t)) {
 		reason_set(why, "a file in the transaction is still open for writing");
 		return BUCKET_BUSY;
 	}
 	p->head = p->b->head;
+	r = read_patch(p->fs, p->t, patch);
+	if (r)
+		return r;
 	r = patch->count ? data_merge_into(p->fs, p->b, patch, &p->head, &p->batch, why) : 0;
 	if (!r)
 		r = collect(p);
 	if (!r) {
 		p->replaced = calloc(p->count + 1, sizeof(*p->replaced));
-		r = p->replaced ? move_all(p, why) : -ENOMEM;
+		p->demoted = calloc(p->count + 1, sizeof(*p->demoted));
+		r = p->replaced && p->demoted ? move_all(p, why) : -ENOMEM;
 	}
 	if (!r)
 		r = check_limits(p, why);
@@ -370,7 +447,11 @@ static int publish(struct publication *p, const struct document *patch, struct r
 		return r;
 	for (size_t i = 0; i < p->replaced_count; i++)
 		file_unlinked(p->replaced[i]);
+	for (size_t i = 0; i < p->demoted_count; i++)
+		version_demoted(p->demoted[i]);
 	data_forget_text(p->fs, p->b);
+	/* From here on nobody writes there any more. If its name cannot be taken away now, the next start does. */
+	bucket_end_locked(p->fs, p->t);
 	return 0;
 }
 
@@ -393,18 +474,6 @@ static int end(struct fs *fs, struct bucket *b, struct bucket *t)
 	return r;
 }
 
-static int read_patch(struct fs *fs, struct bucket *t, struct document *patch)
-{
-	struct text *text;
-	int r = data_text(fs, t, &text);
-
-	if (r)
-		return r;
-	r = document_parse(buf_slice(&text->bytes), 0, patch, NULL);
-	data_text_put(text);
-	return r;
-}
-
 int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why)
 {
 	struct publication p = {.fs = fs, .b = b};
@@ -415,7 +484,6 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		r = transaction_lookup(fs, b, who, name, &p.t);
 	if (r)
 		return r;
-	r = read_patch(fs, p.t, &patch);
 	if (!r) {
 		pthread_mutex_lock(&b->lock);
 		pthread_mutex_lock(&p.t->lock);
@@ -433,8 +501,32 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 	buf_release(&p.names);
 	free(p.all);
 	free(p.replaced);
+	free(p.demoted);
 	bucket_put(fs, p.t);
 	return r;
+}
+
+/* With everything in it. */
+static int purge_one(void *context, struct slice rest, uint32_t number)
+{
+	struct fs *fs = context;
+	struct bucket *t;
+	int r = bucket_get(fs, number, &t);
+
+	(void)rest;
+	if (r)
+		return r == BUCKET_GONE ? 0 : r;
+	r = bucket_purge(fs, t);
+	bucket_put(fs, t);
+	return r;
+}
+
+int transaction_purge(struct fs *fs, uint32_t number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "tx.%u.", number);
+	return list_ids(fs, slice_str(text), purge_one, fs);
 }
 
 static int recover_one(void *context, struct slice rest, uint32_t number)
@@ -445,8 +537,10 @@ static int recover_one(void *context, struct slice rest, uint32_t number)
 	struct buf value = {0};
 	int r = bucket_get(fs, (uint32_t)strtoul((const char *)rest.at, NULL, 10), &b);
 
+	if (r == BUCKET_GONE)
+		return purge_one(context, rest, number);
 	if (r)
-		return r == BUCKET_GONE ? 0 : r;
+		return r;
 	r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
 	buf_release(&value);
 	if (!r) {

@@ -19,10 +19,12 @@ int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who
 		       struct bucket **out);
 /* rmdir, when it is empty. */
 int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
-/* The caller's own, until `each` returns nonzero, which is returned. */
-int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who,
+/* The caller's own with a number greater than `after`, in that order, until `each` returns nonzero, which is returned. */
+int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, uint32_t after,
 		     int (*each)(void *context, struct slice name, uint32_t number), void *context);
 /* Publishes. BUCKET_BUSY while a file in it is open for writing; limits and schema are those of the bucket. */
 int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why);
+/* All those of a bucket that is removed. */
+int transaction_purge(struct fs *fs, uint32_t number);
 /* After a crash: those that were published are ended. */
 int transaction_recover(struct fs *fs);

@@ -81,6 +81,17 @@ int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slic
 	return r == BUCKET_GONE ? -EIO : r;
 }
 
+int tree_name_is_taken(struct file *f, bool *taken)
+{
+	struct key_buf key = key_name(f->node.parent, f->node.name);
+	struct buf number = {0};
+	int r = store_get(f->fs->store, f->b->number, STORE_NODE, key_slice(&key), &number);
+
+	*taken = r == 0;
+	buf_release(&number);
+	return r == STORE_ABSENT ? 0 : r;
+}
+
 /* A folder that things may be put into. */
 static int check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
 {
@@ -605,6 +616,9 @@ int tree_drop_unlisted(struct fs *fs, struct bucket *b, uint64_t parent)
 	bool has;
 	int r = has_children(fs, b, parent, &has);
 
+	/* Closed, and about to be published: that counts. */
+	if (!r && !has && version_is_just_closed(fs, b, parent))
+		return BUCKET_NOT_EMPTY;
 	while (!r && !has) {
 		struct any_in any = {parent, NULL};
 
@@ -680,6 +694,7 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	char normal[name_max];
 	struct slice name = slice_of(normal, 0);
 	struct found found = {0};
+	struct file *making;
 	bool has = false;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, folder ? "delete a folder" : "delete a file");
 
@@ -702,6 +717,9 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = version_drop(found.pending);
 	else if (!r)
 		r = unlink_locked(fs, b, &found.node);
+	/* And what was to replace it: who deletes a name has deleted it. */
+	while (!r && !folder && b->making.count && (making = find_making(b, parent, name)))
+		r = version_drop(making);
 	pthread_mutex_unlock(&b->lock);
 	tree_found_release(&found);
 	return r;
@@ -789,7 +807,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	int r = 0;
 
 	tree_delete_name(&from->node, &batch);
-	if (to && !to->pending && to->node.number != from->node.number)
+	if (to && to->node.number != from->node.number)
 		r = tree_delete_node(fs, b, &to->node, &head, &batch, replaced);
 	if (!r)
 		r = tree_put_record(moved, &batch);
@@ -804,8 +822,6 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	if (to && to->pending)
-		file_unlinked(to->pending);
 	if (*replaced)
 		file_unlinked(*replaced);
 	open = file_peek(fs, inode_of(b->number, moved->number));
@@ -849,6 +865,11 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 		r = m->no_replace ? BUCKET_EXISTS : check_replace(fs, b, &from.node, &to.node);
 		if (!r && to.node.kind == NODE_FOLDER)
 			r = tree_drop_unlisted(fs, b, to.node.number);
+		/* One in the making may be in the store already, without a name there. */
+		if (!r && to.pending) {
+			r = version_drop(to.pending);
+			exists = false;
+		}
 	}
 	if (!r && from.node.kind == NODE_FOLDER)
 		r = check_not_inside(fs, b, from.node.number, m->new_parent);
@@ -1012,20 +1033,54 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 /* ---- listing ---- */
 
+static int add_unlisted(void *context, struct table_node *node)
+{
+	const struct file *f = container_of(node, struct file, by_name);
+
+	return f->pending ? 0 : buf_add(context, &f->node.number, sizeof(f->node.number));
+}
+
+int tree_unlisted(struct bucket *b, struct buf *numbers)
+{
+	return b->making.count ? table_each(&b->making, add_unlisted, numbers) : 0;
+}
+
+bool tree_is_unlisted(const struct buf *numbers, uint64_t number)
+{
+	for (size_t at = 0; at < numbers->len; at += sizeof(number))
+		if (memcmp(numbers->data + at, &number, sizeof(number)) == 0)
+			return true;
+	return false;
+}
+
 int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context)
 {
 	struct key_buf key = key_child(parent, after + 1);
 	struct store_cursor *cursor;
 	struct slice k, record;
+	struct buf unlisted = {0};
+	bool fleeting, making;
+	int64_t now;
 	int r;
 
 	if (patient && version_is_closing(fs, b, parent))
 		return BUCKET_WAIT;
-	__atomic_store_n(&b->listed, fs_now(fs), __ATOMIC_RELAXED);
-	r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
-	if (r)
+	now = fs_now(fs);
+	__atomic_store_n(&b->listed, now, __ATOMIC_RELAXED);
+	/* What is not published is judged as of the same moment as the records. */
+	pthread_mutex_lock(&b->lock);
+	making = b->making.count;
+	r = tree_unlisted(b, &unlisted);
+	if (!r)
+		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
+	pthread_mutex_unlock(&b->lock);
+	if (r) {
+		buf_release(&unlisted);
 		return r;
+	}
+	/* While files are being replaced, an entry may be old when it arrives: nothing to keep. */
+	fleeting = making || now - __atomic_load_n(&b->published, __ATOMIC_RELAXED) < 1000000000;
 	while (!(r = store_cursor_next(cursor, &k, &record))) {
 		struct node node = {.number = key_child_node_of(k), .parent = parent};
 		struct file *f = NULL;
@@ -1035,24 +1090,23 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 			r = -EIO;
 			break;
 		}
+		if (tree_is_unlisted(&unlisted, node.number))
+			continue;
 		if (__atomic_load_n(&fs->files.count, __ATOMIC_RELAXED))
 			f = file_find(fs, inode_of(b->number, node.number));
-		if (f && __atomic_load_n(&f->unlisted, __ATOMIC_RELAXED)) {
-			file_put(f);
-			continue;
-		}
 		if (f) {
 			fill_open(fs, b, f, &attr);
 			file_put(f);
 		} else {
 			fill(fs, b, &node, &attr);
 		}
-		attr.private |= version_beside(b, parent, node.name);
+		attr.private |= fleeting;
 		r = each(context, &node, &attr);
 		if (r)
 			break;
 	}
 	store_cursor_close(cursor);
+	buf_release(&unlisted);
 	return r == STORE_END ? 0 : r;
 }
 

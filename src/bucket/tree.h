@@ -62,6 +62,9 @@ int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
  * that is returned. Files that are not published are not listed. BUCKET_WAIT only if `patient`. */
 int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context);
+/* The numbers of what is in the store and not published; with b->lock held. */
+int tree_unlisted(struct bucket *b, struct buf *numbers);
+bool tree_is_unlisted(const struct buf *numbers, uint64_t number);
 /* Every node of the bucket, in no particular order. */
 int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context);
 
@@ -78,6 +81,8 @@ void tree_found_release(struct found *f);
 int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out);
 /* By name in its normalised form. BUCKET_ABSENT. */
 int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out);
+/* Whether something in the store has the name of a file that is not there yet. */
+int tree_name_is_taken(struct file *f, bool *taken);
 int tree_put_record(const struct node *n, struct store_batch *batch);
 void tree_put_name(const struct node *n, struct store_batch *batch);
 void tree_delete_name(const struct node *n, struct store_batch *batch);

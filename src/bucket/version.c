@@ -96,17 +96,15 @@ void version_drop_redirects(struct fs *fs)
 
 /* ---- finding ---- */
 
-/* The first version (or file in the making) of a name but one. With b->lock held. */
-static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but,
-				 bool unwritten)
+/* The first version of a name but one. With b->lock held. */
+static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but)
 {
 	uint64_t hash = slice_hash(name, parent);
 
 	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
-		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name) &&
-		    !(unwritten && __atomic_load_n(&f->written, __ATOMIC_RELAXED)))
+		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name))
 			return f;
 	}
 	return NULL;
@@ -132,13 +130,19 @@ static int closing_in(void *context, struct table_node *node)
 	return f->node.parent == c->parent && is_closing(c->fs, f);
 }
 
-bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
+bool version_is_just_closed(struct fs *fs, struct bucket *b, uint64_t parent)
 {
 	struct closing c = {fs, parent};
+
+	return b->making.count && table_each(&b->making, closing_in, &c);
+}
+
+bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
+{
 	bool closing;
 
 	pthread_mutex_lock(&b->lock);
-	closing = b->making.count && table_each(&b->making, closing_in, &c);
+	closing = version_is_just_closed(fs, b, parent);
 	pthread_mutex_unlock(&b->lock);
 	return closing;
 }
@@ -150,7 +154,7 @@ bool version_beside(struct bucket *b, uint64_t parent, struct slice name)
 	if (!__atomic_load_n(&b->making.count, __ATOMIC_RELAXED))
 		return false;
 	pthread_mutex_lock(&b->lock);
-	beside = find_version(b, parent, name, NULL, false) != NULL;
+	beside = find_version(b, parent, name, NULL) != NULL;
 	pthread_mutex_unlock(&b->lock);
 	return beside;
 }
@@ -172,7 +176,7 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		   struct slice given, bool patient, bool *several, struct file **f)
 {
 	bool canonical = slice_equal(name, given);
-	struct file *version = find_version(b, parent, name, NULL, false);
+	struct file *version = find_version(b, parent, name, NULL);
 
 	if (!version)
 		return 0;
@@ -246,7 +250,6 @@ static int make_version(struct file *f, const struct caller *who, struct file **
 /* What an open that replaces the content gets: NULL for `f` itself. */
 static int begin_version(struct file *f, const struct caller *who, unsigned *flags, struct file **out)
 {
-	struct file *version;
 	struct node node;
 	bool written;
 
@@ -258,15 +261,10 @@ static int begin_version(struct file *f, const struct caller *who, unsigned *fla
 		*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
 	}
+	/* Nobody has begun to write that one: two who open a new lock must meet. */
 	if (f->unlisted && !written)
 		return 0;
-	/* Nobody has begun to write that one: two who open a lock must meet. */
-	pthread_mutex_lock(&f->b->lock);
-	version = f->unlinked ? NULL : find_version(f->b, f->node.parent, f->node.name, f, true);
-	if (version)
-		*out = file_find(f->fs, version->inode);
-	pthread_mutex_unlock(&f->b->lock);
-	return *out ? 0 : make_version(f, who, out);
+	return make_version(f, who, out);
 }
 
 static struct file *version_to_append(struct file *f)
@@ -275,7 +273,7 @@ static struct file *version_to_append(struct file *f)
 
 	pthread_mutex_lock(&f->b->lock);
 	if (!f->unlisted && f->b->making.count && !f->unlinked)
-		version = find_version(f->b, f->node.parent, f->node.name, f, false);
+		version = find_version(f->b, f->node.parent, f->node.name, f);
 	if (version)
 		version = file_find(f->fs, version->inode);
 	pthread_mutex_unlock(&f->b->lock);
@@ -298,6 +296,22 @@ static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 	return r;
 }
 
+/* Who was redirected has come. Meanwhile it may have been published, and then it is replaced like any other. */
+static int join(struct file *f, unsigned *flags, struct reason *why)
+{
+	struct node node;
+
+	if (__atomic_load_n(&f->unlinked, __ATOMIC_RELAXED))
+		return BUCKET_GONE;
+	if (__atomic_load_n(&f->unlisted, __ATOMIC_RELAXED) || !(*flags & TREE_TRUNCATE))
+		return 0;
+	file_node(f, &node);
+	if (node.size)
+		return replace_here(f, flags, why);
+	*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
+	return 0;
+}
+
 static bool only_writes(unsigned flags)
 {
 	return flags & TREE_WRITE && !(flags & TREE_READ);
@@ -317,7 +331,7 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	failed = redirect && redirect->from == f->inode;
 	if (arrived) {
 		free_redirects(redirect);
-		return 0;
+		return join(f, flags, why);
 	}
 	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
 	if (failed || who->pid == 0) {
@@ -499,10 +513,26 @@ int version_swap(struct file *f)
 
 /* ---- ending ---- */
 
-/* What has the final name goes. */
-static int replace_holder(struct file *f, struct slice name, bool whole, struct head *head, struct store_batch *batch,
-			  struct file **replaced)
+void version_demote(struct file *f, struct head *head, struct store_batch *batch)
 {
+	head->making += !f->marked;
+	put_mark(f, batch, __atomic_load_n(&f->candidate, __ATOMIC_RELAXED) ? STATE_CANDIDATE : STATE_WRITING);
+	head->files--;
+	head->file_bytes -= f->stored.size;
+}
+
+void version_demoted(struct file *f)
+{
+	f->version = f->marked = true;
+	f->counted += (int64_t)f->stored.size;
+	f->b->pending_bytes += (int64_t)f->stored.size;
+}
+
+/* What has the final name goes. One that is being made only loses the name: it will take it back when it is closed. */
+static int replace_holder(struct file *f, struct slice name, bool whole, struct head *head, struct store_batch *batch,
+			  struct file **replaced, struct file **demoted)
+{
+	struct file *open;
 	struct found found = {0};
 	int r = tree_find_name(f->fs, f->b, f->node.parent, name, &found);
 
@@ -513,6 +543,10 @@ static int replace_holder(struct file *f, struct slice name, bool whole, struct 
 	}
 	if (!r && found.node.kind == NODE_FOLDER) {
 		r = BUCKET_IS_FOLDER;
+	} else if (!r && found.node.number != f->node.number &&
+		   (open = file_peek(f->fs, inode_of(f->b->number, found.node.number))) && open->unlisted) {
+		version_demote(open, head, batch);
+		*demoted = open;
 	} else if (!r && found.node.number != f->node.number) {
 		if (whole && f->version && found.node.has_attributes) {
 			r = copy_attributes(f->fs, f->b, found.node.number, f->node.number, batch);
@@ -532,7 +566,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	struct head head = f->b->head;
 	struct node final = f->node;
 	bool in_head = !f->version && !f->pending;
-	struct file *replaced = NULL;
+	struct file *replaced = NULL, *demoted = NULL;
 	uint64_t parent = f->node.parent;
 	char old_name[name_max];
 	struct slice old = slice_of(old_name, f->node.name.len);
@@ -546,7 +580,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		store_batch_delete(&batch, STORE_NODE, key_slice(&key));
 	}
 	if (!r)
-		r = replace_holder(f, name, whole, &head, &batch, &replaced);
+		r = replace_holder(f, name, whole, &head, &batch, &replaced, &demoted);
 	final = f->node;
 	final.name = name;
 	if (!whole)
@@ -567,6 +601,9 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		return r;
 	if (replaced)
 		file_unlinked(replaced);
+	if (demoted)
+		version_demoted(demoted);
+	__atomic_store_n(&f->b->published, fs_now(f->fs), __ATOMIC_RELAXED);
 	/* A listing that was made before the version was begun may reach the kernel after all this. */
 	if (f->version && __atomic_load_n(&f->b->listed, __ATOMIC_RELAXED) > f->begun - listing_lifetime)
 		f->spelled = true;
@@ -659,11 +696,14 @@ static int settle_locked(struct file *f, bool abandon)
 
 	if (!f->unlisted || f->unlinked || f->b->dead)
 		return 0;
-	if (whole)
-		return publish_locked(f);
-	if (f->written)
-		return make_partial(f);
-	return version_drop(f);
+	if (whole) {
+		int r = publish_locked(f);
+
+		/* A folder has the name by now. */
+		if (r <= 0)
+			return r;
+	}
+	return f->written ? make_partial(f) : version_drop(f);
 }
 
 int version_settle(struct file *f, bool abandon)
@@ -698,6 +738,20 @@ int version_publish(struct file *f)
 
 /* ---- after a crash ---- */
 
+static int forget_mark(struct fs *fs, struct bucket *b, uint64_t number)
+{
+	struct key_buf key = key_making(number);
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	int r;
+
+	head.making--;
+	store_batch_delete(&batch, STORE_NODE, key_slice(&key));
+	r = bucket_commit(fs, b, &head, &batch);
+	store_batch_release(&batch);
+	return r;
+}
+
 /* A file object that is as it was before the crash, for settling it. */
 static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigned state, uint64_t parent)
 {
@@ -721,6 +775,12 @@ static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigne
 		f->dirty = false;
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 		r = has && has != BUCKET_ABSENT ? has : settle_locked(f, true);
+		/* Whatever is wrong with one file, the bucket must open: it stays in the store, without a name. */
+		if (r) {
+			log_error("bucket %.*s: a file could not be settled: error %d", (int)b->name.len,
+				  (const char *)b->name.at, r);
+			r = forget_mark(fs, b, number);
+		}
 		log_warning("bucket %.*s: a file that was being written is settled after a crash", (int)b->name.len,
 			    (const char *)b->name.at);
 		file_put(f);

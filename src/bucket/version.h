@@ -33,6 +33,12 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 bool version_beside(struct bucket *b, uint64_t parent, struct slice name);
 /* Whether a file in this folder has been flushed a moment ago and not been released yet. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent);
+/* The same with b->lock held. */
+bool version_is_just_closed(struct fs *fs, struct bucket *b, uint64_t parent);
+/* A new file that is in the store and being made loses its name to another: from then on it is a version. With b->lock
+ * held; the second after the commit. */
+void version_demote(struct file *f, struct head *head, struct store_batch *batch);
+void version_demoted(struct file *f);
 /* How long those who look wait for the release; nanoseconds. */
 enum { version_wait = 10000000 };
 

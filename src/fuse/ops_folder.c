@@ -18,7 +18,6 @@ struct listing {
 	char *buffer;
 	size_t size, used;
 	bool plus, patient;
-	off_t from;
 };
 
 static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
@@ -131,8 +130,6 @@ static int add_transaction(void *context, struct slice name, uint32_t number)
 	struct listing *l = context;
 	struct attr attr = {.inode = inode_of(number, NODE_BUCKET), .mode = S_IFDIR | 0700, .private = true, .fleeting = true};
 
-	if ((off_t)number + cookie_bucket <= l->from)
-		return 0;
 	return add(l, name, &attr, (off_t)number + cookie_bucket);
 }
 
@@ -140,8 +137,8 @@ static int list_tx(struct listing *l, off_t at)
 {
 	int r = add_dots(l, at, inode_of(l->c->b->number, NODE_CONTROL));
 
-	l->from = at;
-	return r ? r : transaction_list(l->c->fs, l->c->b, &l->c->who, add_transaction, l);
+	return r ? r : transaction_list(l->c->fs, l->c->b, &l->c->who, at > cookie_bucket ? (uint32_t)(at - cookie_bucket) : 0,
+					add_transaction, l);
 }
 
 static int list_control(struct listing *l, off_t at)
@@ -175,7 +172,7 @@ struct list_again {
 static bool try_list(const struct list_again *a, bool patient)
 {
 	struct call c;
-	struct listing l = {&c, NULL, a->size, 0, a->plus, patient, 0};
+	struct listing l = {&c, NULL, a->size, 0, a->plus, patient};
 	int r;
 
 	if (!call_begin(&c, a->req, a->inode, "readdir"))
