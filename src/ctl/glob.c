@@ -40,8 +40,10 @@ static int cut(char *text, char **parts)
 			depth--;
 		else if (end || (*c == '/' && depth == 0)) {
 			*c = 0;
-			/* `a//b` and `./a` are `a/b` and `a`, but nothing is below `a/` as a file. */
-			if ((c > from && strcmp(from, ".") != 0) || (end && c == from))
+			/* `a//b` and `./a` are `a/b` and `a`, but no file is `a/` or `a/.`. */
+			if (strcmp(from, ".") == 0)
+				*from = 0;
+			if (*from || end)
 				parts[count++] = from;
 			from = c + 1;
 		}
@@ -129,11 +131,11 @@ static bool match_part(const struct glob *g, const char *pattern, const char *na
 
 	if (*name == '.' && !means_dot(pattern))
 		return false;
-	r = fnmatch(pattern, name, FNM_EXTMATCH);
+	r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
 	if (r != 0 && r != FNM_NOMATCH && g->bytes) {
 		locale_t was = uselocale(g->bytes);
 
-		r = fnmatch(pattern, name, FNM_EXTMATCH);
+		r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
 		uselocale(was);
 	}
 	return r == 0;
