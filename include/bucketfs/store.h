@@ -43,6 +43,11 @@ struct store_usage {
 	uint64_t free_nodes;
 };
 
+struct store_statistics {
+	uint64_t memory_bytes; /* caches and buffers */
+	uint64_t record_bytes; /* of records on the disk */
+};
+
 /* A batch collects changes for one commit. Adding cannot fail visibly: running out of memory is remembered in `error`
  * and the commit returns it. All zero is an empty batch. */
 struct store_batch {
@@ -86,6 +91,7 @@ struct store_ops {
 	int (*erase)(struct store *s, uint32_t bucket);
 	int (*sync)(struct store *s);
 	int (*usage)(struct store *s, struct store_usage *usage);
+	int (*statistics)(struct store *s, struct store_statistics *statistics);
 
 	int (*cursor_open)(struct store *s, uint32_t bucket, enum store_space space, struct slice prefix,
 			   struct slice from, struct store_cursor **out);
@@ -161,6 +167,11 @@ static inline int store_sync(struct store *s)
 static inline int store_usage(struct store *s, struct store_usage *usage)
 {
 	return s->ops->usage(s, usage);
+}
+
+static inline int store_statistics(struct store *s, struct store_statistics *statistics)
+{
+	return s->ops->statistics(s, statistics);
 }
 
 /* An ordered scan over the keys of a space that begin with `prefix`, from the first that is not less than `from` (a

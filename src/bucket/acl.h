@@ -43,6 +43,8 @@ struct caller {
 	pid_t pid; /* a thread's id; 0: outside our process namespace */
 	/* Whether `gid` is among the supplementary groups; asked only when nothing else has decided. NULL: none. */
 	bool (*in_group)(const struct caller *who, gid_t gid);
+	/* The name of their program, empty if it cannot be told. NULL: it cannot. */
+	void (*command)(const struct caller *who, char name[16]);
 };
 
 void acl_list_release(struct acl_list *list);

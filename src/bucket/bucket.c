@@ -7,6 +7,10 @@
 
 #include "bucket/data.h"
 #include "bucket/document.h"
+#include "bucket/refusal.h"
+#include "bucket/schema.h"
+#include "bucket/scoped.h"
+#include "bucket/scratch.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
@@ -19,7 +23,9 @@ static void bucket_free(struct fs *fs, struct bucket *b)
 	if (!b)
 		return;
 	data_forget_text(fs, b);
+	schema_free(b->schema);
 	acl_release(&b->acl);
+	own_limits_release(&b->own_limits);
 	table_release(&b->making);
 	pthread_mutex_destroy(&b->lock);
 	free((void *)b->name.at);
@@ -111,6 +117,16 @@ static void head_init(struct head *h, const struct origin *o)
 	};
 }
 
+/* The mount's limits with a bucket's own in their place. */
+static bool apply_limits(const struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
+{
+	*out = fs->options.limits;
+	for (int i = 0; i < limits_own_count; i++)
+		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), own->text[i], why))
+			return false;
+	return true;
+}
+
 static int load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));
@@ -147,9 +163,11 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 				b->head.next_node = 1;
 			r = 0;
 		} else if (!r) {
-			r = head_decode(&b->head, &b->acl, buf_slice(&head));
+			r = head_decode(&b->head, &b->acl, &b->own_limits, buf_slice(&head));
 		}
 	}
+	if (!r && !apply_limits(fs, &b->own_limits, &b->limits, NULL))
+		r = -EIO;
 	if (!r && b->head.making)
 		r = version_recover(fs, b);
 	if (r == -EIO)
@@ -211,7 +229,7 @@ int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
 	struct buf number = {0};
 	int r;
 
-	if (!name_is_bucket_id(name))
+	if (!name_is_bucket_id(name) && !scoped_is_id(name))
 		return BUCKET_ABSENT;
 	key = key_bucket_name(name);
 	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &number);
@@ -235,7 +253,7 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 		return BUCKET_GONE;
 	head->modified = fs_now(fs);
 	pthread_rwlock_rdlock(&fs->acl_lock);
-	r = head_encode(head, &b->acl, &record);
+	r = head_encode(head, &b->acl, &b->own_limits, &record);
 	pthread_rwlock_unlock(&fs->acl_lock);
 	if (!r)
 		r = store_commit(fs->store, b->number, b->revision, buf_slice(&record), batch, &revision);
@@ -306,6 +324,46 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 	return bucket_get(fs, number, out);
 }
 
+int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
+		const struct acl_list *edit, struct bucket **out)
+{
+	struct store_batch nothing = {0};
+	struct acl acl = {0};
+	struct bucket *b = NULL;
+	struct head head;
+	uint32_t number = 0;
+	int r = read ? acl_list_copy(&acl.list[PRIVILEGE_READ], read) : 0;
+
+	if (!r && edit)
+		r = acl_list_copy(&acl.list[PRIVILEGE_EDIT], edit);
+	if (!r) {
+		pthread_mutex_lock(&fs->root->lock);
+		r = create_locked(fs, owner, name, &number);
+		pthread_mutex_unlock(&fs->root->lock);
+	}
+	if (!r)
+		r = bucket_get(fs, number, &b);
+	if (!r) {
+		pthread_mutex_lock(&b->lock);
+		head = b->head;
+		acl_list_release(&acl.list[PRIVILEGE_CREATE]);
+		pthread_rwlock_wrlock(&fs->acl_lock);
+		struct acl old = b->acl;
+		b->acl = acl;
+		acl = old;
+		pthread_rwlock_unlock(&fs->acl_lock);
+		r = bucket_commit(fs, b, &head, &nothing);
+		pthread_mutex_unlock(&b->lock);
+		fs_audit(owner, "create", name, NULL);
+	}
+	acl_release(&acl);
+	if (r)
+		bucket_put(fs, b);
+	else
+		*out = b;
+	return r;
+}
+
 /* The records of a bucket that has no name any more. */
 static int erase(struct fs *fs, uint32_t number)
 {
@@ -361,20 +419,22 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	return r;
 }
 
-int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
+static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
 {
 	struct bucket *b;
 	int r = bucket_lookup(fs, name, &b);
 
 	if (r)
 		return r;
-	r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
+	if (!may)
+		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
 	if (!r) {
 		pthread_mutex_lock(&b->lock);
 		r = remove_locked(fs, b);
 		pthread_mutex_unlock(&b->lock);
 	}
 	if (!r) {
+		scratch_drop_all(b);
 		fs_audit(who, "delete", name, NULL);
 		/* The bucket is gone whether or not its last records are; what fails here is made up for at the next start. */
 		if (erase(fs, b->number))
@@ -382,6 +442,16 @@ int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
 	}
 	bucket_put(fs, b);
 	return r;
+}
+
+int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)
+{
+	return remove_bucket(fs, who, name, false);
+}
+
+int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name)
+{
+	return remove_bucket(fs, who, name, true);
 }
 
 int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32_t number, struct slice name),
@@ -455,25 +525,33 @@ bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who,
 	return may;
 }
 
-static int denied(const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
+static int denied(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
 {
 	log_limited(who->uid, LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
 		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
 		    privilege_name[privilege], action);
+	struct reason why;
+	char path[name_max + 1];
+
+	snprintf(path, sizeof(path), "%.*s", b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/");
+	reason_set(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
+	fs_refused(fs, 0, who, path, "EACCES", &why);
 	return BUCKET_DENIED;
 }
 
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action)
 {
-	return bucket_may(fs, b, who, privilege) ? 0 : denied(b, who, privilege, action);
+	if (!bucket_may(fs, b, who, privilege))
+		return denied(fs, b, who, privilege, action);
+	return privilege != PRIVILEGE_READ && b->number && !b->head.enabled ? BUCKET_READ_ONLY : 0;
 }
 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
 {
 	if (bucket_may(fs, b, who, PRIVILEGE_READ) || bucket_may(fs, b, who, PRIVILEGE_EDIT))
 		return 0;
-	return denied(b, who, PRIVILEGE_READ, action);
+	return denied(fs, b, who, PRIVILEGE_READ, action);
 }
 
 bool bucket_is_private(struct fs *fs, const struct bucket *b)
@@ -598,6 +676,67 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 	return 0;
 }
 
+/* ---- limits ---- */
+
+int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see a limit");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	r = b->own_limits.text[which] ? buf_add_string(out, b->own_limits.text[which]) : BUCKET_NO_ATTRIBUTE;
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **text, struct reason *why)
+{
+	struct store_batch nothing = {0};
+	struct head head = b->head;
+	struct own_limits own = b->own_limits;
+	struct limits limits;
+	char *old = own.text[which];
+	int r = 0;
+
+	if (!*text && !old)
+		return BUCKET_NO_ATTRIBUTE;
+	own.text[which] = *text;
+	if (!apply_limits(fs, &own, &limits, why))
+		return BUCKET_INVALID;
+	b->own_limits = own;
+	r = bucket_commit(fs, b, &head, &nothing);
+	if (r) {
+		b->own_limits.text[which] = old;
+		return r;
+	}
+	b->limits = limits;
+	*text = old;
+	return 0;
+}
+
+int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
+		     struct reason *why)
+{
+	char *copy = NULL, detail[256];
+	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change a limit");
+
+	if (!r && text) {
+		copy = strndup(text->at ? text->at : "", text->len);
+		r = copy ? 0 : -ENOMEM;
+	}
+	if (r)
+		return r;
+	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? copy : "inherited");
+	pthread_mutex_lock(&b->lock);
+	r = limit_set_locked(fs, b, which, &copy, why);
+	pthread_mutex_unlock(&b->lock);
+	free(copy);
+	if (!r)
+		fs_audit(who, "limit", b->name, detail);
+	return r;
+}
+
 /* ---- attributes ---- */
 
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
@@ -664,6 +803,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = table_init(&fs->files);
 	if (!r)
+		r = refusals_new(&fs->refusals);
+	if (!r)
 		r = load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -684,15 +825,32 @@ void fs_close(struct fs *fs)
 		return;
 	version_drop_redirects(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
+		struct bucket *b = container_of(node, struct bucket, by_number);
+
+		b->refs++;
+		scratch_drop_all(b);
+		b->refs--;
 		table_remove(&fs->buckets, node);
-		bucket_free(fs, container_of(node, struct bucket, by_number));
+		bucket_free(fs, b);
 	}
 	bucket_free(fs, fs->root);
 	table_release(&fs->buckets);
 	table_release(&fs->files);
+	refusals_free(fs->refusals);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);
+}
+
+void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+		const struct reason *why)
+{
+	struct refusal refusal = {fs_now(fs), bucket, who->uid, who->pid, "", "", error, *why};
+
+	if (who->command)
+		who->command(who, refusal.command);
+	snprintf(refusal.path, sizeof(refusal.path), "%s", path);
+	refusals_add(fs->refusals, &refusal);
 }
 
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)

@@ -20,7 +20,13 @@ struct bucket {
 	bool dead;            /* removed; handles may still be open */
 	uint64_t revision;
 	struct head head;
+	struct own_limits own_limits;
+	struct limits limits; /* what counts here: its own, else the mount's */
+	struct schema *schema; /* compiled, if … */
+	bool schema_known;     /* … it was asked for (control_schema) */
 	unsigned data_handles; /* how many have data.json open; atomic */
+	struct scratch *scratch; /* scratch.h */
+	uint64_t scratch_count;  /* made so far */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
@@ -42,6 +48,10 @@ void bucket_put(struct fs *fs, struct bucket *b);
 /* mkdir, which needs the create privilege. BUCKET_INVALID for a name that is no id, BUCKET_NAME_TOO_LONG,
  * BUCKET_EXISTS, BUCKET_DENIED. */
 int bucket_create(struct fs *fs, const struct caller *who, struct slice name, struct bucket **out);
+/* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
+int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
+		const struct acl_list *edit, struct bucket **out);
+int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
 /* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
 
@@ -54,7 +64,8 @@ int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32
 
 /* Whether the caller has the privilege there. Owner, mount owner and uid 0 are admins, admins may do everything. */
 bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege);
-/* The same as a verdict, 0 or BUCKET_DENIED; a denial is logged with `action`. */
+/* The same as a verdict, 0 or BUCKET_DENIED; a denial is logged with `action`. BUCKET_READ_ONLY for who would change a
+ * bucket that is disabled. */
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action);
 /* 0 for readers and editors: who may pass through. */
@@ -73,6 +84,12 @@ int bucket_acl_get(struct fs *fs, struct bucket *b, const struct caller *who, en
  * not read any more who could; the frontend then empties the kernel's caches. */
 int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
 		   const struct slice *text, bool *narrowed, struct reason *why);
+
+/* One of the bucket's own limits (limits_own_name) as text. BUCKET_NO_ATTRIBUTE: it has none, the mount's counts. */
+int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out);
+/* Sets it, or with NULL takes it away. Needs admin. BUCKET_INVALID. What is over a new limit stays. */
+int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
+		     struct reason *why);
 
 /* The bucket's own folder, as this caller sees it: to who may not read it shows its number and nothing else. */
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include "bucket/attribute.h"
+#include "bucket/control.h"
+#include "bucket/schema.h"
 
 /* ---- the rendered document ---- */
 
@@ -16,7 +18,7 @@ void data_text_put(struct text *text)
 	}
 }
 
-static struct text *text_get(struct text *text)
+struct text *data_text_share(struct text *text)
 {
 	__atomic_add_fetch(&text->refs, 1, __ATOMIC_RELAXED);
 	return text;
@@ -60,7 +62,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 
 	pthread_mutex_lock(&b->lock);
 	if (b->text) {
-		*out = text_get(b->text);
+		*out = data_text_share(b->text);
 		pthread_mutex_unlock(&b->lock);
 		return 0;
 	}
@@ -92,7 +94,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	pthread_mutex_lock(&b->lock);
 	if (!b->text && b->revision == revision && !b->dead &&
 	    __atomic_load_n(&fs->text_bytes, __ATOMIC_RELAXED) + text->bytes.len <= data_text_budget) {
-		b->text = text_get(text);
+		b->text = data_text_share(text);
 		__atomic_add_fetch(&fs->text_bytes, text->bytes.len, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&b->lock);
@@ -157,11 +159,16 @@ struct plan {
 	struct store_batch batch;
 	struct buf old, scratch, record;
 	bool changed;
+	const struct schema *schema; /* NULL: none */
+	struct document touched;     /* only with a schema: what is put, and with an empty value what is deleted */
 };
 
-static void plan_init(struct plan *p, struct fs *fs, struct bucket *b)
+static int plan_init(struct plan *p, struct fs *fs, struct bucket *b)
 {
 	*p = (struct plan){.fs = fs, .b = b, .head = b->head};
+	if (b->dead)
+		return BUCKET_GONE;
+	return control_schema(fs, b, &p->schema);
 }
 
 static void plan_release(struct plan *p)
@@ -170,6 +177,12 @@ static void plan_release(struct plan *p)
 	buf_release(&p->old);
 	buf_release(&p->scratch);
 	buf_release(&p->record);
+	document_release(&p->touched);
+}
+
+static int plan_note(struct plan *p, struct slice key, struct slice text, struct slice value)
+{
+	return p->schema ? document_add(&p->touched, key, text, value) : 0;
 }
 
 /* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
@@ -205,7 +218,7 @@ static int plan_put(struct plan *p, const struct member_view *m)
 	p->head.data_size += document_size_member(m->text.len, m->value.len);
 	p->head.data_keys++;
 	p->changed = true;
-	return 0;
+	return plan_note(p, m->key, m->text, m->value);
 }
 
 static int plan_delete(struct plan *p, struct slice key)
@@ -219,12 +232,12 @@ static int plan_delete(struct plan *p, struct slice key)
 	p->head.data_size -= document_size_member(old.text.len, old.value.len);
 	p->head.data_keys--;
 	p->changed = true;
-	return 0;
+	return plan_note(p, key, slice_of(NULL, 0), slice_of(NULL, 0));
 }
 
 static int plan_check_size(const struct plan *p, struct reason *why)
 {
-	uint64_t max = p->fs->options.limits.max_data_size;
+	uint64_t max = p->b->limits.max_data_size;
 
 	/* A document over a limit that was lowered may still shrink. */
 	if (!max || p->head.data_size <= max || p->head.data_size <= p->b->head.data_size)
@@ -234,21 +247,88 @@ static int plan_check_size(const struct plan *p, struct reason *why)
 	return BUCKET_TOO_LARGE;
 }
 
+static int add_member(struct buf *out, bool *first, struct slice text, struct slice value)
+{
+	int r = document_render_member(out, *first, text, value);
+
+	*first = false;
+	return r;
+}
+
+/* The document as it would be: what the store has, with what is touched in its place. */
+static int plan_render(struct plan *p, struct buf *out)
+{
+	struct slice none = slice_of(NULL, 0), key, record;
+	struct store_cursor *cursor;
+	struct member_view stored, touched;
+	bool first = true;
+	size_t i = 0;
+	int r = document_sort(&p->touched), end;
+
+	if (!r)
+		r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
+	if (r)
+		return r;
+	r = document_render_begin(out);
+	end = store_cursor_next(cursor, &key, &record);
+	while (!r && (end == 0 || i < p->touched.count)) {
+		int order;
+
+		if (end == 0 && !document_decode(key, record, &p->scratch, &stored))
+			r = -EIO;
+		if (i < p->touched.count)
+			touched = document_member(&p->touched, i);
+		order = end ? 1 : i == p->touched.count ? -1 : slice_compare(stored.key, touched.key);
+		if (!r && order < 0)
+			r = add_member(out, &first, stored.text, stored.value);
+		else if (!r && touched.value.len)
+			r = add_member(out, &first, touched.text, touched.value);
+		i += order >= 0;
+		if (!r && order <= 0)
+			end = store_cursor_next(cursor, &key, &record);
+	}
+	store_cursor_close(cursor);
+	if (!r && end != STORE_END)
+		r = end;
+	return r ? r : document_render_end(out, first);
+}
+
+/* A schema judges what a merge would result in. */
+static int plan_judge(struct plan *p, struct reason *why)
+{
+	struct buf text = {0};
+	int r;
+
+	if (!p->schema || !p->changed)
+		return 0;
+	r = plan_render(p, &text);
+	if (!r)
+		r = schema_check(p->schema, buf_slice(&text), why);
+	buf_release(&text);
+	return r;
+}
+
 /* A merge that changes nothing is no commit, and changes neither revision nor time. */
 static int plan_commit(struct plan *p, struct reason *why)
 {
 	int r = plan_check_size(p, why);
 
+	if (!r)
+		r = plan_judge(p, why);
 	if (r)
 		return r;
-	if (p->b->dead)
-		return BUCKET_GONE;
+	if (!p->b->head.enabled) {
+		reason_set(why, "the bucket is disabled");
+		return BUCKET_READ_ONLY;
+	}
 	if (!p->changed && p->head.data_present == p->b->head.data_present)
 		return 0;
 	p->head.data_modified = fs_now(p->fs);
 	r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
-	if (!r)
+	if (!r) {
 		data_forget_text(p->fs, p->b);
+		__atomic_add_fetch(&p->fs->merges, 1, __ATOMIC_RELAXED);
+	}
 	return r;
 }
 
@@ -270,9 +350,10 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	int r;
 
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
-	r = plan_merge(&plan, patch);
+	if (!r)
+		r = plan_merge(&plan, patch);
 	if (!r)
 		r = plan_commit(&plan, why);
 	pthread_mutex_unlock(&b->lock);
@@ -284,32 +365,49 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		       struct reason *why)
 {
-	uint64_t max = fs->options.limits.max_data_size, most = 0;
+	uint64_t max = b->limits.max_data_size, most = 0;
 	struct plan plan;
 	int r;
 
 	*headroom = UINT64_MAX;
-	if (!max)
-		return 0;
 	for (size_t i = 0; i < patch->count; i++) {
 		struct member_view m = document_member(patch, i);
 
 		most += document_size_member(m.text.len, m.value.len);
 	}
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	/* Far from the limit there is no need to look at what the keys have now. */
-	if (plan.head.data_size + most <= max) {
-		*headroom = max - plan.head.data_size - most;
-		r = 0;
-	} else {
+	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
+		*headroom = max ? max - plan.head.data_size - most : UINT64_MAX;
+	} else if (!r) {
 		r = plan_merge(&plan, patch);
 		*headroom = 0;
 	}
 	if (!r)
 		r = plan_check_size(&plan, why);
+	if (!r)
+		r = plan_judge(&plan, why);
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
+	return r;
+}
+
+/* What it holds now is what previous.json will hold. */
+static int plan_keep_previous(struct plan *p)
+{
+	struct slice none = slice_of(NULL, 0);
+	struct key_buf key = control_previous_key();
+	struct store_cursor *cursor;
+	struct buf text = {0};
+	int r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
+
+	if (r)
+		return r;
+	r = render(cursor, &text);
+	store_cursor_close(cursor);
+	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
+	buf_release(&text);
 	return r;
 }
 
@@ -335,15 +433,15 @@ static int plan_edit(struct plan *p, const struct member_view *base, const struc
 	return now ? plan_put(p, now) : plan_delete(p, base->key);
 }
 
-int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-	      struct reason *why)
+static int edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now, bool whole,
+		struct reason *why)
 {
 	struct plan plan;
 	size_t i = 0, j = 0;
-	int r = 0;
+	int r;
 
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
+	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
 	while (!r && (i < base->count || j < now->count)) {
 		struct member_view x, y;
@@ -358,11 +456,25 @@ int data_edit(struct fs *fs, struct bucket *b, const struct document *base, cons
 		i += order <= 0;
 		j += order >= 0;
 	}
+	if (!r && whole && plan.changed && b->head.data_keys)
+		r = plan_keep_previous(&plan);
 	if (!r)
 		r = plan_commit(&plan, why);
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
 	return r;
+}
+
+int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+	      struct reason *why)
+{
+	return edit(fs, b, base, now, false, why);
+}
+
+int data_replace(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+		 struct reason *why)
+{
+	return edit(fs, b, base, now, true, why);
 }
 
 /* ---- the file as a whole ---- */
@@ -385,9 +497,11 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 	if (r)
 		return r;
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
-	if (b->dead || !b->head.data_present)
+	r = plan_init(&plan, fs, b);
+	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
+	if (!r && b->head.data_keys)
+		r = plan_keep_previous(&plan);
 	if (!r && b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
 	while (cursor && !r && !(r = store_cursor_next(cursor, &key, &record)))
@@ -485,9 +599,9 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	if (!r) {
 		m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
 		pthread_mutex_lock(&b->lock);
-		plan_init(&plan, fs, b);
+		r = plan_init(&plan, fs, b);
 		plan.head.data_present = true;
-		if (create || replace) {
+		if (!r && (create || replace)) {
 			r = plan_look(&plan, key, &old);
 			if (r == 0 && create)
 				r = BUCKET_EXISTS;
@@ -506,7 +620,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	return r;
 }
 
-int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key)
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why)
 {
 	struct plan plan;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a key");
@@ -514,10 +628,11 @@ int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, s
 	if (r)
 		return r;
 	pthread_mutex_lock(&b->lock);
-	plan_init(&plan, fs, b);
-	r = plan_delete(&plan, key);
+	r = plan_init(&plan, fs, b);
 	if (!r)
-		r = plan.changed ? plan_commit(&plan, NULL) : BUCKET_NO_ATTRIBUTE;
+		r = plan_delete(&plan, key);
+	if (!r)
+		r = plan.changed ? plan_commit(&plan, why) : BUCKET_NO_ATTRIBUTE;
 	pthread_mutex_unlock(&b->lock);
 	plan_release(&plan);
 	return r;
@@ -554,9 +669,9 @@ struct data_handle {
 };
 
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
-static uint64_t buffer_max(const struct fs *fs)
+uint64_t data_buffer_max(const struct bucket *b)
 {
-	uint64_t max = fs->options.limits.max_data_size;
+	uint64_t max = __atomic_load_n(&b->limits.max_data_size, __ATOMIC_RELAXED);
 
 	return max && max < (1u << 29) ? 2 * max + 65536 : 1u << 30;
 }
@@ -635,7 +750,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
 	pthread_mutex_init(&h->lock, NULL);
 	sink.context = h;
-	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)buffer_max(fs));
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
@@ -645,6 +760,24 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	else
 		*out = h;
 	return r;
+}
+
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+		   struct data_handle **out)
+{
+	struct data_handle *h;
+	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h);
+
+	if (r) {
+		data_text_put(base);
+		return r;
+	}
+	h->kind = HANDLE_EDIT;
+	data_text_put(h->base);
+	h->base = base;
+	h->own_buffer = empty;
+	*out = h;
+	return 0;
 }
 
 pid_t data_opener(const struct data_handle *h)
@@ -674,7 +807,7 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
 
 	pthread_mutex_lock(&h->lock);
 	from = h->kind == HANDLE_PATCH || h->own_buffer ? buf_slice(&h->buffer) : buf_slice(&h->base->bytes);
-	if (h->kind == HANDLE_PATCH && !h->readable)
+	if (h->kind != HANDLE_READ && !h->readable)
 		r = BUCKET_WRONG_HANDLE;
 	else if (at < from.len)
 		r = buf_add(out, (const char *)from.at + at, len < from.len - at ? len : from.len - (size_t)at);
@@ -711,7 +844,7 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 	}
 	reason_set(&h->poison, "%s", "");
 	if (h->readable) {
-		if (h->buffer.len + bytes.len > buffer_max(h->fs))
+		if (h->buffer.len + bytes.len > data_buffer_max(h->b))
 			r = BUCKET_TOO_LARGE;
 		else
 			r = buf_add_slice(&h->buffer, bytes);
@@ -720,8 +853,8 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
 	if (!r)
 		r = patch_check(h);
-	if (!r && document_size(&h->pending) + document_size(&h->partial) > buffer_max(h->fs)) {
-		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+	if (!r && document_size(&h->pending) + document_size(&h->partial) > data_buffer_max(h->b)) {
+		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
 		r = BUCKET_TOO_LARGE;
 	}
 	if (r) {
@@ -756,8 +889,8 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 		return r;
 	if (append)
 		at = h->buffer.len;
-	if (at > buffer_max(h->fs) || bytes.len > buffer_max(h->fs) - at) {
-		reason_set(why, "the text has more than %llu bytes", (unsigned long long)buffer_max(h->fs));
+	if (at > data_buffer_max(h->b) || bytes.len > data_buffer_max(h->b) - at) {
+		reason_set(why, "the text has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
 		return BUCKET_TOO_LARGE;
 	}
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
@@ -794,7 +927,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 			reason_set(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
-	} else if (len > buffer_max(h->fs)) {
+	} else if (len > data_buffer_max(h->b)) {
 		r = BUCKET_TOO_LARGE;
 	} else {
 		r = edit_begin(h);
@@ -810,11 +943,9 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 {
 	int r;
 
-	if (h->poisoned) {
-		if (why)
-			*why = h->poison;
+	/* The write has told why. */
+	if (h->poisoned)
 		return h->poisoned;
-	}
 	if (h->pending.count) {
 		r = document_sort(&h->pending);
 		if (!r)

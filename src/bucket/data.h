@@ -18,7 +18,12 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
+/* NULL is fine. */
 void data_text_put(struct text *text);
+/* One more reference. */
+struct text *data_text_share(struct text *text);
+/* How much text a handle may hold; bytes. */
+uint64_t data_buffer_max(const struct bucket *b);
 /* Drops the rendered document that the bucket keeps. With b->lock held. */
 void data_forget_text(struct fs *fs, struct bucket *b);
 
@@ -28,6 +33,9 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
  * these keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
 	      struct reason *why);
+/* The same as one who replaces the whole document: what it held is kept as previous.json. */
+int data_replace(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
+		 struct reason *why);
 /* creat on a removed data.json. */
 int data_create(struct fs *fs, struct bucket *b, const struct caller *who);
 /* rm data.json: no keys, and no file until the next write. BUCKET_ABSENT, BUCKET_DENIED. */
@@ -40,7 +48,7 @@ int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_
 int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct buf *value);
 int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice value,
 		 bool create, bool replace, struct reason *why);
-int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key);
+int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why);
 
 /* ---- handles ---- */
 
@@ -55,6 +63,10 @@ enum data_open_flag {
 
 /* Keeps a reference on the bucket. BUCKET_DENIED, BUCKET_ABSENT. */
 int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out);
+/* An edit of `base` (taken over, also on failure) that begins as that or with `empty` as an empty text; privileges as for
+ * data_open. */
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+		   struct data_handle **out);
 /* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */
 int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
 /* All of it or nothing. BUCKET_INVALID for text that cannot become a patch any more: after that the handle merges

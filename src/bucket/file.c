@@ -286,7 +286,7 @@ static int load(struct file *f)
 /* The file's size is about to become `size`: checks the limits and counts it. Undone by calling it with the old one. */
 static int account(struct file *f, uint64_t size, struct reason *why)
 {
-	const struct limits *l = &f->fs->options.limits;
+	const struct limits *l = &f->b->limits;
 	int64_t growth = (int64_t)(size - f->node.size);
 	int r = 0;
 

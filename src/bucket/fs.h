@@ -21,6 +21,8 @@ struct fs_options {
 	struct clock clock;
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
 	bool squash_root; /* uid 0 is like anyone */
+	char server[256]; /* this host's name */
+	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
 	void *context;
@@ -38,8 +40,10 @@ struct fs {
 	struct bucket *idle_first, *idle_last;
 	size_t idle_count;
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
+	uint64_t merges;       /* that changed a document; atomic */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
+	struct refusals *refusals; /* with a lock of its own */
 	struct redirect *redirects; /* version.c */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
@@ -57,6 +61,10 @@ static inline int64_t fs_now(const struct fs *fs)
 
 /* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. */
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
+
+/* For `errors`: what was refused, to whom, where and why. `bucket` 0: by privilege, or outside any bucket. */
+void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+		const struct reason *why);
 
 /* A line in the log about something worth an audit: who did what, where. */
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail);

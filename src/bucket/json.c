@@ -467,6 +467,26 @@ int json_reader_finish(struct json_reader *r, struct reason *why)
 	return BUCKET_INCOMPLETE;
 }
 
+static int ignore(void *context, struct slice key_text, struct slice value)
+{
+	(void)context, (void)key_text, (void)value;
+	return 0;
+}
+
+int json_text_state(struct slice text, struct reason *why)
+{
+	struct json_sink sink = {ignore, NULL, NULL};
+	struct json_reader reader;
+	int r;
+
+	json_reader_init(&reader, JSON_VALUE, &sink, 0);
+	r = json_reader_feed(&reader, text.at, text.len, why);
+	if (!r)
+		r = json_reader_finish(&reader, why);
+	json_reader_release(&reader);
+	return r;
+}
+
 /* ---- strings ---- */
 
 static unsigned hex4(const unsigned char *at)

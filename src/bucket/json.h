@@ -55,6 +55,9 @@ int json_reader_finish(struct json_reader *r, struct reason *why);
 /* Between two objects, with nothing half-read. */
 bool json_reader_idle(const struct json_reader *r);
 
+/* How far a text is on its way to one value: 0, BUCKET_INCOMPLETE, or BUCKET_INVALID. */
+int json_text_state(struct slice text, struct reason *why);
+
 /* The bytes that a JSON string (with its quotes, known to be valid) stands for. A lone surrogate becomes its three
  * bytes in generalised UTF-8, so that different keys stay different. */
 int json_unquote(struct slice text, struct buf *out);

@@ -13,6 +13,9 @@ const struct limits limits_default = {
 	.reserve_permille = 50,
 };
 
+const char *const limits_own_name[limits_own_count] = {"max_data_size", "max_file_size", "max_files", "max_total_size",
+							"accepted_file_types"};
+
 static int parse_size(const char *text, uint64_t *out)
 {
 	static const char suffixes[] = "kmgt";

@@ -13,6 +13,10 @@ struct limits {
 	unsigned reserve_permille;      /* of the disk: below this much free, files get no more space */
 };
 
+/* Those that a bucket may have of its own, by name; all but the reserve. */
+enum { limits_own_count = 5 };
+extern const char *const limits_own_name[limits_own_count];
+
 /* The defaults of the mount options. */
 extern const struct limits limits_default;
 

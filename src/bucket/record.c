@@ -1,13 +1,16 @@
 #include "bucket/record.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "util/bytes.h"
 
 /* Every record begins with its version; a reader refuses one that it does not know. */
 enum { record_version = 1 };
+/* Sections of a head: 1 and up are the privileges, this and up the limits. */
+enum { tag_limit = 16 };
 
-int head_encode(const struct head *h, const struct acl *acl, struct buf *out)
+int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out)
 {
 	int r = buf_reserve(out, 96);
 
@@ -38,15 +41,42 @@ int head_encode(const struct head *h, const struct acl *acl, struct buf *out)
 		if (!r)
 			r = acl_list_encode(&acl->list[i], out);
 	}
+	for (int i = 0; !r && i < limits_own_count; i++) {
+		if (!own->text[i])
+			continue;
+		r = buf_add_byte(out, (unsigned char)(tag_limit + i));
+		if (!r)
+			r = bytes_add_32(out, (uint32_t)strlen(own->text[i]));
+		if (!r)
+			r = buf_add_string(out, own->text[i]);
+	}
 	return r;
 }
 
-int head_decode(struct head *h, struct acl *acl, struct slice record)
+void own_limits_release(struct own_limits *own)
+{
+	for (int i = 0; i < limits_own_count; i++)
+		free(own->text[i]);
+	*own = (struct own_limits){{NULL}};
+}
+
+static int decode_section(struct acl *acl, struct own_limits *own, unsigned tag, struct slice section)
+{
+	if (tag >= 1 && tag <= PRIVILEGE_COUNT)
+		return acl_list_decode(&acl->list[tag - 1], section);
+	if (tag < tag_limit || tag >= tag_limit + limits_own_count || own->text[tag - tag_limit])
+		return -EIO;
+	own->text[tag - tag_limit] = strndup(section.at, section.len);
+	return own->text[tag - tag_limit] ? 0 : -ENOMEM;
+}
+
+int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record)
 {
 	struct bytes_reader r = bytes_reader_of(record);
 	uint8_t flags;
 
 	*acl = (struct acl){0};
+	*own = (struct own_limits){{NULL}};
 	if (bytes_read_8(&r) != record_version)
 		return -EIO;
 	flags = bytes_read_8(&r);
@@ -67,15 +97,18 @@ int head_decode(struct head *h, struct acl *acl, struct slice record)
 	while (!r.bad && r.left) {
 		unsigned tag = bytes_read_8(&r);
 		struct slice section = bytes_read(&r, bytes_read_32(&r));
-		int failed = tag < 1 || tag > PRIVILEGE_COUNT ? -EIO : acl_list_decode(&acl->list[tag - 1], section);
+		int failed = decode_section(acl, own, tag, section);
 
 		if (failed) {
 			acl_release(acl);
+			own_limits_release(own);
 			return failed;
 		}
 	}
-	if (r.bad)
+	if (r.bad) {
 		acl_release(acl);
+		own_limits_release(own);
+	}
 	return r.bad ? -EIO : 0;
 }
 
@@ -195,6 +228,11 @@ struct key_buf key_child(uint64_t parent, uint64_t node)
 uint64_t key_child_node_of(struct slice key)
 {
 	return key.len == 11 ? bytes_get_be40((const unsigned char *)key.at + 6) : 0;
+}
+
+uint64_t key_child_parent_of(struct slice key)
+{
+	return key.len == 11 ? bytes_get_be40((const unsigned char *)key.at + 1) : 0;
 }
 
 struct key_buf key_name(uint64_t parent, struct slice name)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bucket/acl.h"
+#include "bucket/limits.h"
 #include "bucket/name.h"
 #include "util/buf.h"
 
@@ -15,6 +16,18 @@ enum {
 	NODE_DATA = 2,   /* data.json */
 	NODE_FILES = 3,  /* files/ */
 	NODE_DATA_BLIND = 4, /* data.json as those see it who may edit and not read */
+	NODE_CONTROL = 5,    /* .bucketfs/, and what is in it: */
+	NODE_INFO = 6,
+	NODE_META = 7,
+	NODE_SCHEMA = 8,
+	NODE_ERRORS = 9,
+	NODE_PREVIOUS = 10,
+	NODE_CONTROL_LAST = NODE_PREVIOUS,
+	NODE_ROOT_VERSION = 6, /* in the root's .bucketfs/; errors as above */
+	NODE_ROOT_CONFIG = 7,
+	NODE_ROOT_METRICS = 8,
+	NODE_ROOT_DEVICE = 12, /* in the root: @device */
+	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
 
@@ -38,9 +51,15 @@ struct head {
 	uint32_t making; /* files in the store that are not published yet: how many key_making there are */
 };
 
-int head_encode(const struct head *h, const struct acl *acl, struct buf *out);
+/* A bucket's own limits as they were written; NULL: as the mount has it. */
+struct own_limits {
+	char *text[limits_own_count];
+};
+void own_limits_release(struct own_limits *own);
+
+int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out);
 /* -EIO for a damaged one. */
-int head_decode(struct head *h, struct acl *acl, struct slice record);
+int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record);
 
 enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
 enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
@@ -87,6 +106,7 @@ struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; orde
 struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
 struct key_buf key_parent(uint64_t node);                     /* -> parent; only where that is not NODE_FILES */
 uint64_t key_child_node_of(struct slice key);
+uint64_t key_child_parent_of(struct slice key);
 struct key_buf key_making(uint64_t node);                     /* -> state, parent: see version.h */
 uint64_t key_making_node_of(struct slice key);
 /* STORE_BODY of a bucket */

@@ -333,9 +333,9 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 }
 
 /* Whether one more file or folder of this name may be. With b->lock held. */
-static int check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why)
+static int check_room(struct bucket *b, struct slice name, bool folder, struct reason *why)
 {
-	const struct limits *l = &fs->options.limits;
+	const struct limits *l = &b->limits;
 
 	if (!folder && !name_has_type(name, l->accepted_file_types)) {
 		reason_set(why, "accepted_file_types is %.100s, which %.*s is not", l->accepted_file_types, (int)name.len,
@@ -394,7 +394,7 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		if (flags & TREE_EXCLUSIVE)
 			r = BUCKET_EXISTS;
 	} else if (r == BUCKET_ABSENT) {
-		r = check_room(fs, b, name, false, why);
+		r = check_room(b, name, false, why);
 		if (!r) {
 			struct node node = new_node(fs, b, who, NODE_FILE, parent, name, given);
 
@@ -582,7 +582,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == BUCKET_ABSENT)
-		r = check_room(fs, b, name, true, why);
+		r = check_room(b, name, true, why);
 	else if (r == 0)
 		r = BUCKET_EXISTS;
 	if (!r) {
@@ -797,8 +797,8 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 	}
 	if (!r && from.node.kind == NODE_FOLDER)
 		r = check_not_inside(fs, b, from.node.number, m->new_parent);
-	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, fs->options.limits.accepted_file_types)) {
-		reason_set(why, "accepted_file_types is %.100s", fs->options.limits.accepted_file_types);
+	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, b->limits.accepted_file_types)) {
+		reason_set(why, "accepted_file_types is %.100s", b->limits.accepted_file_types);
 		r = BUCKET_NOT_PERMITTED;
 	}
 	if (!r) {

@@ -1,8 +1,12 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "bucket/control.h"
 #include "fuse/caller.h"
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
+#include "fuse/metrics.h"
 #include "util/log.h"
 
 /* A removed bucket lives on in the files that are still open. */
@@ -21,7 +25,7 @@ static int begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *n
 {
 	int r;
 
-	*c = (struct call){.req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
+	*c = (struct call){.began = metrics_now(), .req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
 	c->fs = c->fe->fs;
 	c->who = caller_of(req);
 	r = bucket_get(c->fs, (uint32_t)(inode >> inode_node_bits), &c->b);
@@ -51,16 +55,45 @@ bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const
 	return false;
 }
 
+static void count(const struct call *c, int result)
+{
+	metrics_count(c->name, result, c->began);
+}
+
 void call_release(struct call *c)
 {
+	if (!c->counted)
+		count(c, 0);
 	bucket_put(c->fs, c->b);
 	c->b = NULL;
 }
 
+/* Where it was, as well as it is known. */
+static void path_of(const struct call *c, char *path, size_t size)
+{
+	int name_len = (int)c->b->name.len;
+	const char *name = c->b->name.at, *leaf = c->leaf ? c->leaf : "", *slash = c->leaf ? "/" : "";
+
+	if (call_is_root(c))
+		snprintf(path, size, "%s", c->leaf ? c->leaf : "/");
+	else if (call_is_data(c))
+		snprintf(path, size, "%.*s/data.json", name_len, name);
+	else if (call_in_tree(c))
+		snprintf(path, size, "%.*s/files%s%s", name_len, name, slash, leaf);
+	else if (control_is(c->node))
+		snprintf(path, size, "%.*s/.bucketfs/%s", name_len, name, control_name(c->node));
+	else
+		snprintf(path, size, "%.*s%s%s", name_len, name, slash, leaf);
+}
+
 void call_refused(const struct call *c, int result)
 {
+	char path[320];
+
 	if (!c->why.text[0])
 		return;
+	path_of(c, path, sizeof(path));
+	fs_refused(c->fs, c->b->number, &c->who, path, reply_errno_name(result), &c->why);
 	log_limited(c->who.uid, LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%.*s errno=%d: %s", c->name, c->who.uid, c->who.pid,
 		    c->b->number ? (int)c->b->name.len : 1, c->b->number ? (const char *)c->b->name.at : "/",
 		    reply_errno(result), c->why.text);
@@ -70,6 +103,8 @@ void call_end(struct call *c, int result)
 {
 	if (result)
 		call_refused(c, result);
+	count(c, result);
+	c->counted = true;
 	fuse_reply_err(c->req, reply_errno(result));
 	call_release(c);
 }
@@ -131,5 +166,11 @@ int call_attr(struct call *c, struct attr *attr)
 		return bucket_attr(c->fs, c->b, &c->who, attr);
 	if (call_is_data(c))
 		return data_attr_open(c->fs, c->b, &c->who, attr);
+	if (call_is_link(c))
+		return link_attr(c, attr);
+	if (scratch_is(c->node))
+		return scratch_attr(c->fs, c->b, c->node, attr);
+	if (call_in_control(c))
+		return control_file_attr(c, attr);
 	return call_in_tree(c) ? tree_attr(c->fs, c->b, &c->who, c->node, attr) : BUCKET_GONE;
 }

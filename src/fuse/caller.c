@@ -1,5 +1,7 @@
 #include "fuse/caller.h"
 
+#include "bucket/verdict.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,11 +77,23 @@ static bool in_group(const struct caller *who, gid_t gid)
 	return found;
 }
 
+static void command(const struct caller *who, char name[16])
+{
+	char text[256];
+	const char *at;
+
+	name[0] = 0;
+	if (!who->pid || !read_proc(who->pid, "status", text, sizeof(text)) || strncmp(text, "Name:", 5) != 0)
+		return;
+	at = text + 5 + strspn(text + 5, " \t");
+	snprintf(name, 16, "%.*s", (int)strcspn(at, "\n"), at);
+}
+
 struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group};
+	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group, command};
 }
 
 bool caller_same_process(pid_t thread, pid_t other)
@@ -109,4 +123,40 @@ bool caller_is_killed(pid_t thread)
 	text[strcspn(text, "\n")] = 0;
 	last = strrchr(text, ' ');
 	return last && (atoi(last + 1) & 0x7f) != 0;
+}
+
+static const char *find_variable(const char *text, size_t len, const char *name, size_t name_len)
+{
+	for (size_t at = 0; at < len; at += strlen(text + at) + 1)
+		if (strncmp(text + at, name, name_len) == 0 && text[at + name_len] == '=' && text[at + name_len + 1])
+			return text + at + name_len + 1;
+	return NULL;
+}
+
+int caller_environment(pid_t thread, const char *variables, char **value)
+{
+	enum { environment_max = 1 << 21 };
+	char *text = thread ? malloc(environment_max) : NULL, path[64];
+	const char *found = NULL;
+	size_t len = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/environ", thread);
+	fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	while (fd >= 0 && len < environment_max - 1 && (n = read(fd, text + len, environment_max - 1 - len)) > 0)
+		len += (size_t)n;
+	if (fd >= 0)
+		close(fd);
+	if (text)
+		text[len] = 0;
+	for (const char *name = variables ? variables : "BUCKETFS_JOB"; len && *name && !found;) {
+		size_t name_len = strcspn(name, ",:");
+
+		found = find_variable(text, len, name, name_len);
+		name += name_len + (name[name_len] != 0);
+	}
+	*value = found ? strdup(found) : NULL;
+	free(text);
+	return *value ? 0 : BUCKET_ABSENT;
 }

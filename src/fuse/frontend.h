@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bucket/data.h"
+#include "bucket/scratch.h"
 #include "bucket/file.h"
 #include "bucket/tree.h"
 #include "fuse/lowlevel.h"
@@ -22,6 +23,9 @@ struct frontend {
 	struct patience *patience;
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
+	const char *job_env;    /* which environment variables name a job, comma-separated; NULL: BUCKETFS_JOB */
+	const char *job_schema; /* a folder of schemas for new @job buckets, or NULL */
+	const char *device_acl; /* the first lists of @device, or NULL */
 
 	pthread_mutex_t lock;
 	struct handle *handles;
@@ -30,8 +34,10 @@ struct frontend {
 /* What fi->fh points at. */
 struct handle {
 	struct handle *previous, *next; /* frontend->lock */
-	struct data_handle *data;       /* one of the two */
+	struct data_handle *data;       /* one of the four */
 	struct file_open *file;
+	struct control_handle *control;
+	struct scratch *scratch;
 };
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
@@ -41,6 +47,8 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* Takes over what is given, also on failure. */
 int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi);
+int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. */
 void handle_close(struct frontend *fe, struct handle *h, bool abandon);
 /* At the end: commits what was acknowledged and names what is still open. */
@@ -55,7 +63,10 @@ struct call {
 	struct bucket *b;
 	uint64_t node;
 	const char *name; /* of the operation */
+	const char *leaf; /* the name it was given, or NULL */
 	struct reason why;
+	int64_t began; /* for the metrics */
+	bool counted;
 };
 
 /* Finds the bucket. False: it has been replied to. */
@@ -81,9 +92,17 @@ static inline bool call_is_root(const struct call *c)
 {
 	return c->b->number == 0;
 }
+static inline bool call_is_link(const struct call *c)
+{
+	return call_is_root(c) && (c->node == NODE_ROOT_DEVICE || c->node == NODE_ROOT_JOB);
+}
 static inline bool call_is_data(const struct call *c)
 {
 	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
+}
+static inline bool call_in_control(const struct call *c)
+{
+	return c->node >= NODE_CONTROL && c->node <= NODE_CONTROL_LAST;
 }
 static inline bool call_in_bucket(const struct call *c)
 {
@@ -91,12 +110,13 @@ static inline bool call_in_bucket(const struct call *c)
 }
 static inline bool call_in_tree(const struct call *c)
 {
-	return c->b->number != 0 && (c->node == NODE_FILES || c->node >= NODE_FIRST);
+	return c->b->number != 0 && (c->node == NODE_FILES || (c->node >= NODE_FIRST && !scratch_is(c->node)));
 }
 
 /* ---- reply.c: the one place that knows errno values ---- */
 
 int reply_errno(int result);
+const char *reply_errno_name(int result);
 struct stat reply_stat(const struct attr *attr);
 struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical);
 
@@ -106,6 +126,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
 void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name);
+void op_readlink(fuse_req_t req, fuse_ino_t inode);
 void op_link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char *name);
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -138,6 +159,10 @@ void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size
 void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char *value, size_t size, int flags);
 void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name);
 void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size);
+
+/* ops_link.c: the node of @device or @job; 0: neither. */
+uint64_t link_node(const char *name);
+int link_attr(struct call *c, struct attr *attr);
 
 /* All of the above. */
 extern const struct fuse_lowlevel_ops frontend_ops;

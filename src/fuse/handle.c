@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "util/log.h"
 
@@ -65,17 +66,55 @@ static void close_data(struct frontend *fe, struct data_handle *data)
 void handle_close(struct frontend *fe, struct handle *h, bool abandon)
 {
 	unlink_handle(fe, h);
-	if (h->file)
+	if (h->control)
+		control_file_close(h->control);
+	else if (h->scratch)
+		scratch_put(h->scratch);
+	else if (h->file)
 		file_close(h->file, abandon);
 	else
 		close_data(fe, h->data);
 	free(h);
 }
 
+int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		scratch_put(scratch);
+		return -ENOMEM;
+	}
+	h->scratch = scratch;
+	link_handle(fe, h);
+	fi->fh = (uintptr_t)h;
+	fi->direct_io = 1;
+	fi->noflush = 1;
+	return 0;
+}
+
+int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		control_file_close(control);
+		return -ENOMEM;
+	}
+	h->control = control;
+	link_handle(fe, h);
+	fi->fh = (uintptr_t)h;
+	fi->direct_io = 1;
+	return 0;
+}
+
 static void name_open(const struct handle *h)
 {
-	const struct bucket *b = h->file ? h->file->file->b : data_bucket(h->data);
+	const struct bucket *b;
 
+	if (h->control || h->scratch)
+		return;
+	b = h->file ? h->file->file->b : data_bucket(h->data);
 	if (h->file)
 		log_warning("still open at the end: %.*s/files: %.*s", (int)b->name.len, (const char *)b->name.at,
 			    (int)h->file->file->node.name.len, h->file->file->name);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bucket/scoped.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
 #include "fuse/names.h"
@@ -105,7 +106,12 @@ static int session_options(struct options *o, bool *io_uring)
 	if (!r && o->debug)
 		r = fuse_opt_add_arg(&o->args, "-d");
 #if HAVE_FUSE_URING
+#ifdef FUSE_RING_LOCK
 	*io_uring = o->io_uring != URING_OFF && uring_enabled();
+#else
+	/* A reply from another thread can be lost (scripts/setup says why). */
+	*io_uring = o->io_uring == URING_ON && uring_enabled();
+#endif
 	if (!r && *io_uring)
 		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "io_uring");
 #endif
@@ -167,7 +173,15 @@ static int open_fs(struct mount *m, struct reason *why)
 		.mount_uid = getuid(),
 		.squash_root = m->options->squash_root,
 	};
-	int r = fs_open(&m->fe.fs, m->store, &options);
+	int r;
+
+	if (gethostname(options.server, sizeof(options.server) - 1))
+		options.server[0] = 0;
+	r = fs_open(&m->fe.fs, m->store, &options);
+	if (!r)
+		r = scoped_device_name(m->fe.fs, m->options->device, m->fe.fs->options.device);
+	if (!r)
+		r = scoped_prune(m->fe.fs);
 
 	if (r)
 		reason_set(why, "store %s: %s: it may be damaged; restore it from a backup", m->options->store, strerror(-r));
@@ -183,6 +197,12 @@ static int make_session(struct mount *m, struct reason *why)
 
 	ops.init = op_init;
 	fe->sync_on_close = m->options->sync;
+	fe->job_env = m->options->job_env;
+	fe->job_schema = m->options->job_schema;
+	fe->device_acl = m->options->device_acl;
+	for (char *c = m->options->device_acl; c && *c; c++)
+		if (*c == '+')
+			*c = ',';
 	pthread_mutex_init(&fe->lock, NULL);
 	if (r)
 		return r;

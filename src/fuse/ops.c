@@ -4,6 +4,7 @@ const struct fuse_lowlevel_ops frontend_ops = {
 	.lookup = op_lookup,
 	.mkdir = op_mkdir,
 	.mknod = op_mknod,
+	.readlink = op_readlink,
 	.symlink = op_symlink,
 	.link = op_link,
 	.unlink = op_unlink,

@@ -4,6 +4,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "bucket/control.h"
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
 
 void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
@@ -48,6 +50,15 @@ static int set_data(struct call *c, const struct stat *st, int set, struct handl
 	return r;
 }
 
+/* Modes, owners and times are accepted: whoever saves this way puts on what data.json shows. */
+static int set_scratch(struct call *c, const struct stat *st, int set, struct handle *h)
+{
+	if (!(set & FUSE_SET_ATTR_SIZE))
+		return 0;
+	return h && h->scratch ? scratch_truncate(h->scratch, (uint64_t)st->st_size) :
+				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size);
+}
+
 static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h)
 {
 	int64_t present = fs_now(c->fs);
@@ -83,7 +94,13 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 
 	if (!call_begin(&c, req, inode, "setattr"))
 		return;
-	if (call_is_data(&c))
+	if (h && h->control)
+		r = set & FUSE_SET_ATTR_SIZE ? control_file_truncate(h->control, (uint64_t)st->st_size) : 0;
+	else if (scratch_is(c.node))
+		r = set_scratch(&c, st, set, h);
+	else if (call_in_control(&c))
+		r = call_is_root(&c) ? BUCKET_NOT_PERMITTED : control_check_write(c.fs, c.b, &c.who, c.node);
+	else if (call_is_data(&c))
 		r = set_data(&c, st, set, h);
 	else if (call_in_tree(&c))
 		r = set_tree(&c, st, set, h);
@@ -114,6 +131,8 @@ static int check_access(struct call *c, int mask)
 		r = bucket_check(c->fs, c->b, &c->who, writing, "write");
 	if (!r && !call_is_root(c))
 		r = bucket_check_enter(c->fs, c->b, &c->who, "look inside");
+	if (!r && mask & W_OK && call_in_control(c) && c->node != NODE_CONTROL)
+		r = call_is_root(c) ? BUCKET_DENIED : control_check_write(c->fs, c->b, &c->who, c->node);
 	if (!r && mask & X_OK && c->node != NODE_BUCKET) {
 		r = call_attr(c, &attr);
 		if (!r && S_ISREG(attr.mode) && !(attr.mode & 0111))

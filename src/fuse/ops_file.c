@@ -5,8 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bucket/control.h"
 #include "fuse/caller.h"
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
+#include "fuse/metrics.h"
 #include "fuse/notify.h"
 #include "fuse/patience.h"
 #include "fuse/sync.h"
@@ -34,9 +37,35 @@ static unsigned tree_flags(int flags)
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 {
 	struct data_handle *data;
-	int r = data_open(c->fs, c->b, &c->who, flags, &data);
+	struct text *base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
+	int r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
+		       data_open(c->fs, c->b, &c->who, flags, &data);
 
 	return r ? r : handle_new(c->fe, data, NULL, fi);
+}
+
+static int open_scratch(struct call *c, struct fuse_file_info *fi)
+{
+	struct scratch *scratch;
+	int r = scratch_open(c->fs, c->b, &c->who, c->node, fi->flags & O_TRUNC, &scratch);
+
+	return r ? r : handle_new_scratch(c->fe, scratch, fi);
+}
+
+static int create_scratch(struct call *c, const char *name, struct fuse_file_info *fi, struct attr *attr)
+{
+	struct scratch *scratch;
+	int r = scratch_create(c->fs, c->b, &c->who, slice_str(name), fi->flags & O_EXCL,
+			       (fi->flags & O_ACCMODE) == O_RDWR, &scratch, &c->why);
+
+	if (r)
+		return r;
+	r = scratch_attr(c->fs, c->b, scratch_node(scratch), attr);
+	if (r) {
+		scratch_put(scratch);
+		return r;
+	}
+	return handle_new_scratch(c->fe, scratch, fi);
 }
 
 static int open_tree(struct call *c, struct fuse_file_info *fi)
@@ -55,10 +84,18 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 	if (!call_begin(&c, req, inode, "open"))
 		return;
+	if (call_in_control(&c)) {
+		/* What is in there may ask the name service. */
+		call_release(&c);
+		control_file_open(req, inode, NULL, fi);
+		return;
+	}
 	if (call_is_data(&c)) {
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
 		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi->flags), fi);
+	} else if (scratch_is(c.node)) {
+		r = open_scratch(&c, fi);
 	} else {
 		r = call_in_tree(&c) ? open_tree(&c, fi) : BUCKET_IS_FOLDER;
 	}
@@ -74,17 +111,23 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
 {
+	struct data_handle *data = NULL;
 	unsigned created = 0;
+	bool took = false;
 	int r = data_attr(c->fs, c->b, &c->who, attr);
 
 	if (!r && fi->flags & O_EXCL)
 		return BUCKET_EXISTS;
 	if (r == BUCKET_ABSENT) {
-		r = data_create(c->fs, c->b, &c->who);
+		r = scratch_recreate(c->fs, c->b, &c->who, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		if (!took)
+			r = data_create(c->fs, c->b, &c->who);
 		created = DATA_CREATED;
 	}
 	c->node = NODE_DATA;
-	if (!r)
+	if (!r && took)
+		r = handle_new(c->fe, data, NULL, fi);
+	else if (!r)
 		r = open_data(c, data_flags(fi->flags) | created, fi);
 	return r ? r : data_attr(c->fs, c->b, &c->who, attr);
 }
@@ -122,15 +165,22 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 	if (!call_begin(&c, req, parent, "create"))
 		return;
+	c.leaf = name;
+	if (call_in_control(&c) && !call_is_root(&c) && control_node(slice_str(name))) {
+		call_release(&c);
+		control_file_open(req, inode_of((uint32_t)(parent >> inode_node_bits), control_node(slice_str(name))), name, fi);
+		return;
+	}
 	if (call_in_tree(&c))
 		r = create_tree(&c, name, mode, fi, &attr, &canonical);
 	else if (call_in_bucket(&c) && slice_equal(slice_str(name), slice_str("data.json")))
 		r = create_data(&c, fi, &attr);
 	else if (call_in_bucket(&c) && slice_equal(slice_str(name), slice_str("files")))
 		r = BUCKET_IS_FOLDER;
+	else if (call_in_bucket(&c))
+		r = create_scratch(&c, name, fi, &attr);
 	else
-		reason_set(&c.why, call_is_root(&c) ? "the root of the mount holds buckets only: make one with mkdir" :
-						      "a bucket holds data.json and files/ and nothing else: put files into files/");
+		reason_set(&c.why, "the root of the mount holds buckets only: make one with mkdir");
 	if (r) {
 		call_end(&c, r);
 		return;
@@ -155,6 +205,7 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static void reply_bytes(fuse_req_t req, int r, struct buf *bytes)
 {
+	metrics_bytes(false, bytes->len);
 	if (r)
 		fuse_reply_err(req, reply_errno(r));
 	else
@@ -174,6 +225,7 @@ static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
 		fuse_reply_err(req, reply_errno(r));
 		return;
 	}
+	metrics_bytes(false, span.len);
 	if (span.bytes || span.len == 0) {
 		fuse_reply_buf(req, span.bytes, span.len);
 		file_read_end(f);
@@ -198,12 +250,28 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 {
 	struct handle *h = handle_of(fi);
 	struct buf bytes = {0};
+	int64_t began = metrics_now();
 
 	(void)inode;
-	if (h->file)
+	if (h->control)
+		control_file_read(req, h->control, (uint64_t)at, size);
+	else if (h->scratch)
+		reply_bytes(req, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
+	else if (h->file)
 		read_file(req, h->file->file, (uint64_t)at, size);
 	else
 		reply_bytes(req, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
+	metrics_count("read", 0, began);
+}
+
+/* For telling of it: its name now. */
+static const char *file_leaf(struct file *f, char leaf[name_max + 1])
+{
+	pthread_mutex_lock(&f->b->lock);
+	memcpy(leaf, f->name, f->node.name.len);
+	leaf[f->node.name.len] = 0;
+	pthread_mutex_unlock(&f->b->lock);
+	return leaf;
 }
 
 void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
@@ -213,16 +281,26 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 	struct call c;
 	/* Pages of a mapping come back to where they belong, and fcntl may have changed the flag since the open. */
 	bool append = fi->flags & O_APPEND && !fi->writepage;
+	char leaf[name_max + 1];
+	int64_t began = metrics_now();
 	int r;
 
-	if (h->file)
+	if (h->control)
+		r = control_file_write(h->control, (uint64_t)at, append, slice_of(bytes, size), &why);
+	else if (h->scratch)
+		r = scratch_write(h->scratch, (uint64_t)at, append, slice_of(bytes, size), &why);
+	else if (h->file)
 		r = file_write(h->file, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else
 		r = data_write(h->data, (uint64_t)at, append, slice_of(bytes, size), &why);
 	if (!r) {
 		fuse_reply_write(req, size);
+		metrics_bytes(true, size);
+		metrics_count("write", 0, began);
 	} else if (call_begin(&c, req, inode, "write")) {
 		c.why = why;
+		if (h->file)
+			c.leaf = file_leaf(h->file->file, leaf);
 		call_end(&c, r);
 	}
 }
@@ -234,7 +312,7 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct call c;
 
-	if (h->file && !h->file->writes && !h->file->file->unlisted) {
+	if (h->scratch || (h->file && !h->file->writes && !h->file->file->unlisted)) {
 		fuse_reply_err(req, 0);
 		return;
 	}
@@ -266,7 +344,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t le
 	if (!call_begin(&c, req, inode, "fallocate"))
 		return;
 	if (!h->file)
-		reason_set(&c.why, "data.json has no space to be allocated");
+		reason_set(&c.why, "this file has no space to be allocated");
 	else if (!h->file->writes)
 		r = BUCKET_WRONG_HANDLE;
 	else if (mode == 0 || mode == FALLOC_FL_KEEP_SIZE)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "fuse/patience.h"
 #include "fuse/sync.h"
@@ -78,6 +79,15 @@ static int list_root(struct listing *l, off_t at)
 	return r ? r : bucket_list(l->c->fs, at > cookie_bucket ? (uint32_t)(at - cookie_bucket) : 0, add_bucket, l);
 }
 
+/* Under the bucket's lock: what the kernel wants to know of it, it asks for itself. */
+static int add_scratch(void *context, struct slice name, uint64_t node)
+{
+	struct listing *l = context;
+	struct attr attr = {.inode = inode_of(l->c->b->number, node), .mode = S_IFREG | 0600, .private = true};
+
+	return add(l, name, &attr, (off_t)node);
+}
+
 static int list_bucket(struct listing *l, off_t at)
 {
 	struct attr attr;
@@ -92,7 +102,7 @@ static int list_bucket(struct listing *l, off_t at)
 		if (!r)
 			r = add(l, slice_str("files"), &attr, cookie_files);
 	}
-	return r;
+	return r ? r : scratch_list(l->c->fs, l->c->b, &l->c->who, (uint64_t)at, add_scratch, l);
 }
 
 static int add_node(void *context, const struct node *node, const struct attr *attr)
@@ -110,6 +120,24 @@ static int list_tree(struct listing *l, off_t at)
 	if (!r)
 		r = add_dots(l, at, inode_of(l->c->b->number, parent));
 	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, l->patient && at == 0, add_node, l);
+}
+
+static int list_control(struct listing *l, off_t at)
+{
+	int r = add_dots(l, at, inode_of(l->c->b->number, NODE_BUCKET));
+
+	for (uint64_t node = NODE_CONTROL + 1; !r && node <= NODE_CONTROL_LAST; node++) {
+		struct attr attr;
+		const char *name = control_file_name(l->c, node);
+
+		if (at >= (off_t)node || !name)
+			continue;
+		l->c->node = node;
+		r = call_attr(l->c, &attr);
+		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str(name), &attr, (off_t)node);
+	}
+	l->c->node = NODE_CONTROL;
+	return r;
 }
 
 struct list_again {
@@ -133,6 +161,8 @@ static bool try_list(const struct list_again *a, bool patient)
 	l.buffer = malloc(a->size);
 	if (!l.buffer)
 		r = -ENOMEM;
+	else if (c.node == NODE_CONTROL)
+		r = list_control(&l, a->at);
 	else if (call_is_root(&c))
 		r = list_root(&l, a->at);
 	else

@@ -4,11 +4,12 @@
 #include <sys/stat.h>
 
 #include "bucket/version.h"
+#include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "fuse/notify.h"
 #include "fuse/patience.h"
 
-static const struct slice data_name = {"data.json", 9}, files_name = {"files", 5};
+static const struct slice data_name = {"data.json", 9}, files_name = {"files", 5}, control_folder = {".bucketfs", 9};
 
 static bool is(const char *name, struct slice fixed)
 {
@@ -23,7 +24,11 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 	int r;
 
 	*canonical = true;
-	if (call_is_root(c)) {
+	if (call_is_root(c) && c->node == NODE_BUCKET && name.len && *(const char *)name.at == '@') {
+		c->node = link_node(name.at);
+		return c->node ? link_attr(c, attr) : BUCKET_ABSENT;
+	}
+	if (call_is_root(c) && c->node == NODE_BUCKET && !slice_equal(name, control_folder)) {
 		r = bucket_lookup(c->fs, name, &b);
 		if (r)
 			return r;
@@ -31,13 +36,21 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 		bucket_put(c->fs, b);
 		return r;
 	}
+	if (call_in_control(c))
+		return control_file_lookup(c, name, attr);
+	if (c->node == NODE_BUCKET && slice_equal(name, control_folder)) {
+		c->node = NODE_CONTROL;
+		return call_attr(c, attr);
+	}
 	if (c->node == NODE_BUCKET) {
 		r = bucket_check_enter(c->fs, c->b, &c->who, "look inside");
 		if (r)
 			return r;
 		if (slice_equal(name, data_name))
 			return data_attr(c->fs, c->b, &c->who, attr);
-		return slice_equal(name, files_name) ? tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr) : BUCKET_ABSENT;
+		if (slice_equal(name, files_name))
+			return tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr);
+		return scratch_lookup(c->fs, c->b, &c->who, name, attr);
 	}
 	return tree_lookup(c->fs, c->b, &c->who, c->node, name, patient, attr, canonical);
 }
@@ -147,7 +160,10 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	(void)mode;
 	if (!call_begin(&c, req, parent, "mkdir"))
 		return;
-	if (call_is_root(&c)) {
+	c.leaf = name;
+	if (call_in_control(&c) || is(name, control_folder)) {
+		r = BUCKET_NOT_PERMITTED;
+	} else if (call_is_root(&c)) {
 		r = mkdir_root(&c, slice_str(name), &attr);
 	} else if (call_in_bucket(&c)) {
 		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put folders into files/");
@@ -185,6 +201,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	(void)device;
 	if (!call_begin(&c, req, parent, "mknod"))
 		return;
+	c.leaf = name;
 	if (S_ISREG(mode) && call_in_tree(&c)) {
 		r = mknod_tree(&c, slice_str(name), mode, &attr, &canonical);
 	} else {
@@ -235,12 +252,17 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!call_begin(&c, req, parent, "unlink"))
 		return;
-	if (call_in_tree(&c))
+	c.leaf = name;
+	if (call_in_control(&c) && !call_is_root(&c))
+		r = control_file_remove(&c, name);
+	else if (call_in_tree(&c))
 		r = remove_tree(&c, slice_str(name), false);
 	else if (call_in_bucket(&c) && is(name, data_name))
 		r = data_remove(c.fs, c.b, &c.who);
+	else if (call_in_bucket(&c) && !is(name, files_name))
+		r = scratch_unlink(c.fs, c.b, &c.who, slice_str(name));
 	else
-		r = call_is_root(&c) || is(name, files_name) ? BUCKET_IS_FOLDER : BUCKET_ABSENT;
+		r = BUCKET_IS_FOLDER;
 	call_end(&c, r);
 }
 
@@ -251,7 +273,10 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!call_begin(&c, req, parent, "rmdir"))
 		return;
-	if (call_in_tree(&c))
+	c.leaf = name;
+	if (call_in_control(&c) || is(name, control_folder))
+		r = BUCKET_NOT_PERMITTED;
+	else if (call_in_tree(&c))
 		r = remove_tree(&c, slice_str(name), true);
 	else if (call_is_root(&c))
 		r = bucket_remove(c.fs, &c.who, slice_str(name));
@@ -288,7 +313,10 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 
 	if (!call_begin(&c, req, parent, "rename"))
 		return;
-	if (flags & ~(unsigned)no_replace) {
+	c.leaf = name;
+	if (call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
+		r = BUCKET_NOT_PERMITTED;
+	} else if (flags & ~(unsigned)no_replace) {
 		r = BUCKET_INVALID;
 	} else if (call_is_root(&c) || new_parent == FUSE_ROOT_ID) {
 		reason_set(&c.why, "a bucket keeps its name, and the root of the mount holds buckets only");
@@ -300,6 +328,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		r = BUCKET_CROSSES;
 	} else if (call_in_tree(&c) && to != NODE_BUCKET) {
 		r = rename_within(&c, name, to, new_name, flags & no_replace);
+	} else if (call_in_bucket(&c) && to == NODE_BUCKET && !is(new_name, files_name)) {
+		r = scratch_rename(c.fs, c.b, &c.who, slice_str(name), slice_str(new_name), flags & no_replace, &c.why);
 	} else if (to == NODE_BUCKET && !is(new_name, data_name)) {
 		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put files into files/");
 		r = BUCKET_NOT_PERMITTED;

@@ -14,6 +14,7 @@ enum attribute_kind {
 	ATTRIBUTE_ACL,    /* user.bucketfs.acl.PRIVILEGE of a bucket or the root */
 	ATTRIBUTE_ACCESS, /* user.bucketfs.access */
 	ATTRIBUTE_NAME,   /* user.bucketfs.name of a file */
+	ATTRIBUTE_LIMIT,  /* user.bucketfs.max_files … of a bucket */
 	ATTRIBUTE_OURS,   /* anything else under user.bucketfs. */
 	ATTRIBUTE_FOREIGN, /* security., trusted., system. */
 };
@@ -22,6 +23,7 @@ struct attribute {
 	enum attribute_kind kind;
 	struct slice rest; /* what comes after the prefix */
 	enum privilege privilege;
+	int limit;
 };
 
 static bool strip(struct slice *name, const char *prefix)
@@ -37,7 +39,7 @@ static bool strip(struct slice *name, const char *prefix)
 static struct attribute parse(const struct call *c, const char *full)
 {
 	struct slice name = slice_str(full);
-	struct attribute a = {ATTRIBUTE_OURS, name, PRIVILEGE_CREATE};
+	struct attribute a = {ATTRIBUTE_OURS, name, PRIVILEGE_CREATE, 0};
 
 
 	if (!strip(&name, "user.")) {
@@ -62,6 +64,12 @@ static struct attribute parse(const struct call *c, const char *full)
 		a.kind = ATTRIBUTE_ACCESS;
 	} else if (c->node >= NODE_FIRST && slice_equal(name, slice_str("name"))) {
 		a.kind = ATTRIBUTE_NAME;
+	}
+	for (int i = 0; i < limits_own_count; i++) {
+		if (call_in_bucket(c) && slice_equal(name, slice_str(limits_own_name[i]))) {
+			a.kind = ATTRIBUTE_LIMIT;
+			a.limit = i;
+		}
 	}
 	a.rest = name;
 	return a;
@@ -148,6 +156,8 @@ static int get(struct call *c, const struct attribute *a, struct buf *value)
 		return attribute_get(c->fs, c->b, &c->who, owner_node(c), a->rest, value);
 	case ATTRIBUTE_KEY:
 		return data_key_get(c->fs, c->b, &c->who, a->rest, value);
+	case ATTRIBUTE_LIMIT:
+		return bucket_limit_get(c->fs, c->b, &c->who, a->limit, value);
 	case ATTRIBUTE_ACCESS:
 		return bucket_access(c->fs, c->b, &c->who, value);
 	case ATTRIBUTE_NAME:
@@ -186,6 +196,8 @@ static int set(struct call *c, const struct attribute *a, struct slice value, in
 		return attribute_set(c->fs, c->b, &c->who, owner_node(c), a->rest, value, create, replace);
 	case ATTRIBUTE_KEY:
 		return data_key_set(c->fs, c->b, &c->who, a->rest, value, create, replace, &c->why);
+	case ATTRIBUTE_LIMIT:
+		return bucket_limit_set(c->fs, c->b, &c->who, a->limit, &value, &c->why);
 	case ATTRIBUTE_FOREIGN:
 		return BUCKET_UNSUPPORTED;
 	default:
@@ -202,6 +214,10 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 	if (!call_begin(&c, req, inode, "setxattr"))
 		return;
 	a = parse(&c, name);
+	if (scratch_is(c.node)) {
+		call_end(&c, BUCKET_UNSUPPORTED);
+		return;
+	}
 	if (a.kind != ATTRIBUTE_ACL) {
 		call_end(&c, set(&c, &a, slice_of(value, size), flags));
 		return;
@@ -226,8 +242,10 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 	}
 	if (a.kind == ATTRIBUTE_USER)
 		r = attribute_remove(c.fs, c.b, &c.who, owner_node(&c), a.rest);
+	else if (a.kind == ATTRIBUTE_LIMIT)
+		r = bucket_limit_set(c.fs, c.b, &c.who, a.limit, NULL, &c.why);
 	else if (a.kind == ATTRIBUTE_KEY)
-		r = data_key_remove(c.fs, c.b, &c.who, a.rest);
+		r = data_key_remove(c.fs, c.b, &c.who, a.rest, &c.why);
 	else
 		r = a.kind == ATTRIBUTE_FOREIGN ? BUCKET_UNSUPPORTED :
 		    a.kind == ATTRIBUTE_OURS    ? BUCKET_NO_ATTRIBUTE :

@@ -31,6 +31,10 @@ void options_help(void)
 	       "Behaviour:\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
 	       "  -o sync            every close is an fsync\n"
+	       "  -o device=NAME     what @device and @job call this host (the host name at the first mount)\n"
+	       "  -o device_acl=LIST first read and edit list of @device, entries joined by + (user:alice+group:ci)\n"
+	       "  -o job_env=NAMES   environment variables that name a job, joined by : (BUCKETFS_JOB)\n"
+	       "  -o job_schema=DIR  a new @job bucket of JOB gets the schema DIR/JOB.json\n"
 	       "  -o io_uring=auto|on|off   FUSE over io_uring (auto: where the kernel has it enabled)\n"
 	       "  -o log=stderr|syslog      where the log goes (stderr with -f, else syslog)\n"
 	       "  -o log_level=error|warning|info|debug   (info)\n"
@@ -86,6 +90,17 @@ static int own_option(struct options *o, const char *option)
 		return o->trace = true, 0;
 	if (!equals)
 		return 1;
+	const struct {
+		const char *name;
+		char **at;
+	} texts[] = {{"device", &o->device}, {"device_acl", &o->device_acl}, {"job_env", &o->job_env}, {"job_schema", &o->job_schema}};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (strlen(texts[i].name) != (size_t)(equals - option) || strncmp(option, texts[i].name, (size_t)(equals - option)))
+			continue;
+		free(*texts[i].at);
+		*texts[i].at = strdup(equals + 1);
+		return *texts[i].at ? 0 : -1;
+	}
 	struct slice name = slice_of(option, (size_t)(equals - option));
 	r = limits_set(&o->limits, name, equals + 1, &why);
 	if (r == BUCKET_INVALID)
@@ -193,5 +208,9 @@ void options_release(struct options *o)
 {
 	free(o->store);
 	free(o->mountpoint);
+	free(o->device);
+	free(o->device_acl);
+	free(o->job_env);
+	free(o->job_schema);
 	fuse_opt_free_args(&o->args);
 }

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "fuse/frontend.h"
 
@@ -39,6 +40,13 @@ int reply_errno(int result)
 	if ((size_t)result < sizeof(errno_of) / sizeof(*errno_of) && errno_of[result])
 		return errno_of[result];
 	return EIO;
+}
+
+const char *reply_errno_name(int result)
+{
+	const char *name = strerrorname_np(reply_errno(result));
+
+	return name ? name : "EIO";
 }
 
 static struct timespec time_of(int64_t ns)

@@ -5,6 +5,7 @@
 
 #include "bucket/version.h"
 #include "fuse/caller.h"
+#include "fuse/control_file.h"
 #include "fuse/later.h"
 
 struct sync_job {
@@ -22,6 +23,8 @@ int sync_flush(struct call *c, struct handle *h)
 
 	if (h->file)
 		return file_flush(h->file->file);
+	if (h->control)
+		return control_file_flush(c, h->control);
 	r = data_flush(h->data, &opener_only, &c->why);
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
@@ -37,9 +40,9 @@ static void run(struct later_job *base)
 		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !h->file->file->version)
 			job->result = version_publish(h->file->file);
 	}
-	if (h && !h->file && job->is_flush)
+	if (h && !h->file && (job->is_flush || h->control))
 		job->result = sync_flush(job->c, h);
-	else if (h && !h->file)
+	else if (h && h->data)
 		job->result = data_fsync(h->data, &job->c->why);
 }
 

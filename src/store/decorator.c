@@ -90,6 +90,11 @@ static int decorator_usage(struct store *base, struct store_usage *usage)
 	return FORWARD(self(base), 0, "usage", store_usage(d_->inner, usage));
 }
 
+static int decorator_statistics(struct store *base, struct store_statistics *statistics)
+{
+	return FORWARD(self(base), 0, "statistics", store_statistics(d_->inner, statistics));
+}
+
 static int decorator_cursor_open(struct store *base, uint32_t bucket, enum store_space space, struct slice prefix,
 				 struct slice from, struct store_cursor **out)
 {
@@ -219,6 +224,7 @@ static const struct store_ops decorator_ops = {
 	.erase = decorator_erase,
 	.sync = decorator_sync,
 	.usage = decorator_usage,
+	.statistics = decorator_statistics,
 	.cursor_open = decorator_cursor_open,
 	.cursor_next = decorator_cursor_next,
 	.cursor_close = decorator_cursor_close,

@@ -331,6 +331,16 @@ static int memory_usage(struct store *base, struct store_usage *usage)
 	return 0;
 }
 
+static int memory_statistics(struct store *base, struct store_statistics *statistics)
+{
+	struct memory_store *s = container_of(base, struct memory_store, base);
+
+	pthread_mutex_lock(&s->lock);
+	*statistics = (struct store_statistics){s->cap * sizeof(*s->records), 0};
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
 static void memory_cursor_close(struct store_cursor *base)
 {
 	struct memory_cursor *c = container_of(base, struct memory_cursor, base);
@@ -581,6 +591,7 @@ static const struct store_ops memory_ops = {
 	.erase = memory_erase,
 	.sync = memory_sync,
 	.usage = memory_usage,
+	.statistics = memory_statistics,
 	.cursor_open = memory_cursor_open,
 	.cursor_next = memory_cursor_next,
 	.cursor_close = memory_cursor_close,

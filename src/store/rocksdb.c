@@ -338,6 +338,22 @@ static int rocksdb_store_usage(struct store *base, struct store_usage *usage)
 	return 0;
 }
 
+static int rocksdb_store_statistics(struct store *base, struct store_statistics *statistics)
+{
+	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
+
+	*statistics = (struct store_statistics){rocksdb_cache_get_usage(s->cache), 0};
+	for (int i = 0; i < family_count; i++) {
+		uint64_t value;
+
+		if (!rocksdb_property_int_cf(s->db, s->family[i], "rocksdb.size-all-mem-tables", &value))
+			statistics->memory_bytes += value;
+		if (!rocksdb_property_int_cf(s->db, s->family[i], "rocksdb.total-sst-files-size", &value))
+			statistics->record_bytes += value;
+	}
+	return 0;
+}
+
 /* ---- cursor ---- */
 
 static void rocksdb_cursor_close(struct store_cursor *base)
@@ -718,6 +734,7 @@ static const struct store_ops rocksdb_ops = {
 	.erase = rocksdb_store_erase,
 	.sync = rocksdb_store_sync,
 	.usage = rocksdb_store_usage,
+	.statistics = rocksdb_store_statistics,
 	.cursor_open = rocksdb_cursor_open,
 	.cursor_next = rocksdb_cursor_next,
 	.cursor_close = rocksdb_cursor_close,

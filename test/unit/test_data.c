@@ -302,7 +302,7 @@ static void test_limit(void **state)
 	struct data_handle *h;
 	struct reason why = {""};
 
-	f->fs->options.limits.max_data_size = 40;
+	f->b->limits.max_data_size = 40;
 	assert_int_equal(patch(f, "{\"a\":\"0123456789\"}"), 0);
 	h = open_with(f, DATA_WRITE);
 	/* Complete objects that do not fit are refused by the write. */
@@ -313,7 +313,7 @@ static void test_limit(void **state)
 	assert_int_equal(patch(f, "{\"a\":1}{\"b\":\"0123456789\"}"), 0);
 	assert_text(f, "{\n  \"a\": 1,\n  \"b\": \"0123456789\"\n}\n");
 	/* Lowered below what is there: it may shrink. */
-	f->fs->options.limits.max_data_size = 20;
+	f->b->limits.max_data_size = 20;
 	assert_int_equal(patch(f, "{\"b\":\"01234567\"}"), 0);
 	assert_int_equal(patch(f, "{\"c\":1}"), BUCKET_TOO_LARGE);
 }
@@ -354,8 +354,8 @@ static void test_keys(void **state)
 	assert_int_equal(set(f, "a", "1}{\"x\":2", false, false), BUCKET_INVALID);
 	assert_int_equal(set(f, "a", "[1", false, false), BUCKET_INVALID);
 	assert_int_equal(set(f, "\xff", "1", false, false), BUCKET_INVALID);
-	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), 0);
-	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a")), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a"), NULL), 0);
+	assert_int_equal(data_key_remove(f->fs, f->b, &test_root, S("a"), NULL), BUCKET_NO_ATTRIBUTE);
 	assert_text(f, "{\n  \"b\": 9007199254740993\n}\n");
 }
 

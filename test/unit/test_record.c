@@ -28,19 +28,24 @@ static void test_head(void **state)
 	struct principal p = {PRINCIPAL_GROUP, 77};
 	struct head in = {.owner = 1, .group = 2, .data_present = true, .enabled = false, .created = 3, .next_node = 16,
 			  .files = 5, .file_bytes = 6, .files_generation = 7, .data_keys = 8, .data_size = 9}, out;
+	char five[] = "5M";
+	struct own_limits own = {{NULL, five}}, own_got;
 	struct acl acl = {.list[PRIVILEGE_READ] = {true, 1, &p}, .list[PRIVILEGE_EDIT] = {.set = true}}, got;
 	struct buf record = {0};
 
 	(void)state;
-	assert_int_equal(head_encode(&in, &acl, &record), 0);
-	assert_int_equal(head_decode(&out, &got, buf_slice(&record)), 0);
+	assert_int_equal(head_encode(&in, &acl, &own, &record), 0);
+	assert_int_equal(head_decode(&out, &got, &own_got, buf_slice(&record)), 0);
 	assert_true(out.data_present && !out.enabled && out.files_generation == 7 && out.data_size == 9);
 	assert_true(got.list[PRIVILEGE_READ].set && got.list[PRIVILEGE_READ].principals[0].id == 77);
 	assert_true(got.list[PRIVILEGE_EDIT].set && got.list[PRIVILEGE_EDIT].count == 0);
 	assert_false(got.list[PRIVILEGE_ADMIN].set);
+	assert_string_equal(own_got.text[1], "5M");
+	assert_null(own_got.text[0]);
+	own_limits_release(&own_got);
 	acl_release(&got);
 	for (size_t len = 0; len < 60; len++)
-		assert_int_not_equal(head_decode(&out, &got, slice_of(record.data, len)), 0);
+		assert_int_not_equal(head_decode(&out, &got, &own_got, slice_of(record.data, len)), 0);
 	buf_release(&record);
 }
 

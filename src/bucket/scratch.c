@@ -1,0 +1,552 @@
+#include "bucket/scratch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+struct scratch {
+	struct fs *fs;
+	struct bucket *b;
+	uint64_t node;
+	uid_t uid;
+
+	/* b->lock */
+	struct scratch *next; /* newest first */
+	unsigned refs;        /* the list has one */
+	bool unlinked;
+	size_t name_len;
+	char name[name_max];
+	struct text *base;    /* the document when it was created */
+	pid_t editor;         /* who made it exclusively, for reading and writing; 0: not made so */
+	bool moved;           /* it is what data.json was, renamed away */
+
+	pthread_mutex_t lock; /* guards all below */
+	struct buf bytes;
+	int64_t modified;
+};
+
+static const struct slice data_name = {"data.json", 9};
+
+static void scratch_free(struct scratch *s)
+{
+	struct fs *fs = s->fs;
+	struct bucket *b = s->b;
+
+	data_text_put(s->base);
+	buf_release(&s->bytes);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	bucket_put(fs, b);
+}
+
+void scratch_put(struct scratch *s)
+{
+	struct bucket *b = s->b;
+	bool last;
+
+	pthread_mutex_lock(&b->lock);
+	last = --s->refs == 0;
+	pthread_mutex_unlock(&b->lock);
+	if (last)
+		scratch_free(s);
+}
+
+uint64_t scratch_node(const struct scratch *s)
+{
+	return s->node;
+}
+
+/* ---- the list, with b->lock held ---- */
+
+static struct scratch *find(struct bucket *b, uid_t uid, struct slice name)
+{
+	for (struct scratch *s = b->scratch; s; s = s->next)
+		if (s->uid == uid && slice_equal(slice_of(s->name, s->name_len), name))
+			return s;
+	return NULL;
+}
+
+static struct scratch *find_node(struct bucket *b, uint64_t node)
+{
+	for (struct scratch *s = b->scratch; s; s = s->next)
+		if (s->node == node)
+			return s;
+	return NULL;
+}
+
+/* Takes it off the list; whoever calls puts the list's reference. */
+static void unlink_from_list(struct bucket *b, struct scratch *s)
+{
+	for (struct scratch **at = &b->scratch; *at; at = &(*at)->next) {
+		if (*at == s) {
+			*at = s->next;
+			break;
+		}
+	}
+	s->next = NULL;
+	s->unlinked = true;
+}
+
+void scratch_drop_all(struct bucket *b)
+{
+	struct scratch *s;
+
+	do {
+		pthread_mutex_lock(&b->lock);
+		s = b->scratch;
+		if (s)
+			unlink_from_list(b, s);
+		pthread_mutex_unlock(&b->lock);
+		if (s)
+			scratch_put(s);
+	} while (s);
+}
+
+static bool has_data_name(struct slice name)
+{
+	const char *at = name.at;
+
+	for (size_t i = 0; i + data_name.len <= name.len; i++)
+		if (memcmp(at + i, data_name.at, data_name.len) == 0)
+			return true;
+	return false;
+}
+
+static int make(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct text *base,
+		struct scratch **out)
+{
+	struct scratch *s;
+	unsigned own = 0;
+
+	if (name.len > name_max)
+		return BUCKET_NAME_TOO_LONG;
+	for (s = b->scratch; s; s = s->next)
+		own += s->uid == who->uid;
+	if (own >= scratch_max)
+		return BUCKET_OVER_QUOTA;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->fs = fs;
+	s->b = bucket_share(fs, b);
+	s->node = SCRATCH_NODE | ++b->scratch_count;
+	s->uid = who->uid;
+	s->name_len = name.len;
+	memcpy(s->name, name.at, name.len);
+	s->base = base;
+	s->modified = fs_now(fs);
+	pthread_mutex_init(&s->lock, NULL);
+	s->refs = 1;
+	s->next = b->scratch;
+	b->scratch = s;
+	*out = s;
+	return 0;
+}
+
+/* ---- finding ---- */
+
+/* Owner and mode are data.json's, or vim would not save by renaming. */
+static void fill(struct fs *fs, struct bucket *b, struct scratch *s, struct attr *attr)
+{
+	*attr = (struct attr){
+		.inode = inode_of(b->number, s->node),
+		.mode = S_IFREG | bucket_mode(fs, b, false, 0),
+		.uid = b->head.owner,
+		.gid = b->head.group,
+		.private = true,
+		.fleeting = true,
+		.unlinked = s->unlinked,
+	};
+	pthread_mutex_lock(&s->lock);
+	attr->size = s->bytes.len;
+	attr->blocks = (s->bytes.len + 511) / 512;
+	attr->modified = attr->changed = attr->accessed = s->modified;
+	pthread_mutex_unlock(&s->lock);
+}
+
+int scratch_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr)
+{
+	struct scratch *s;
+
+	pthread_mutex_lock(&b->lock);
+	s = b->scratch ? find(b, who->uid, name) : NULL;
+	if (s)
+		fill(fs, b, s, attr);
+	pthread_mutex_unlock(&b->lock);
+	return s ? 0 : BUCKET_ABSENT;
+}
+
+int scratch_attr(struct fs *fs, struct bucket *b, uint64_t node, struct attr *attr)
+{
+	struct scratch *s;
+
+	pthread_mutex_lock(&b->lock);
+	s = find_node(b, node);
+	if (s)
+		fill(fs, b, s, attr);
+	pthread_mutex_unlock(&b->lock);
+	return s ? 0 : BUCKET_GONE;
+}
+
+int scratch_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t after,
+		 int (*each)(void *context, struct slice name, uint64_t node), void *context)
+{
+	int r = 0;
+
+	(void)fs;
+	pthread_mutex_lock(&b->lock);
+	/* Newest first, so a cookie goes on downward. */
+	for (struct scratch *s = b->scratch; s && !r; s = s->next)
+		if (s->uid == who->uid && (!scratch_is(after) || s->node < after))
+			r = each(context, slice_of(s->name, s->name_len), s->node);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+/* ---- making and opening ---- */
+
+int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, bool exclusive,
+		   bool reads_and_writes, struct scratch **out, struct reason *why)
+{
+	struct text *base = NULL;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file beside data.json");
+
+	if (r)
+		return r;
+	if (!(exclusive && reads_and_writes) && !has_data_name(name) && !slice_equal(name, slice_str("4913"))) {
+		reason_set(why, "a bucket holds data.json and files/ and nothing else: put files into files/");
+		return BUCKET_NOT_PERMITTED;
+	}
+	r = data_text(fs, b, &base);
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	*out = find(b, who->uid, name);
+	if (*out && exclusive)
+		r = BUCKET_EXISTS;
+	else if (!*out)
+		r = b->dead ? BUCKET_GONE : make(fs, b, who, name, base, out);
+	else
+		data_text_put(base);
+	if (!r) {
+		(*out)->refs++;
+		if (exclusive && reads_and_writes)
+			(*out)->editor = who->pid;
+	} else {
+		data_text_put(base);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+struct text *scratch_editor_base(struct bucket *b, const struct caller *who)
+{
+	struct text *base = NULL;
+
+	pthread_mutex_lock(&b->lock);
+	/* More than the list's reference: it is open. */
+	for (struct scratch *s = b->scratch; s; s = s->next)
+		if (s->uid == who->uid && s->editor && s->editor == who->pid && s->refs > 1 &&
+		    has_data_name(slice_of(s->name, s->name_len)))
+			base = s->base;
+	if (base)
+		base = data_text_share(base);
+	pthread_mutex_unlock(&b->lock);
+	return base;
+}
+
+int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool truncate,
+		 struct scratch **out)
+{
+	struct text *base = NULL, *old = NULL;
+	int r = truncate ? data_text(fs, b, &base) : 0;
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	*out = find_node(b, node);
+	if (!*out || (*out)->uid != who->uid) {
+		r = BUCKET_GONE;
+	} else {
+		(*out)->refs++;
+		if (truncate) {
+			/* Written anew, from the document as it is now. */
+			old = (*out)->base;
+			(*out)->base = base;
+			base = NULL;
+		}
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (!r && truncate)
+		r = scratch_truncate(*out, 0);
+	data_text_put(old);
+	data_text_put(base);
+	return r;
+}
+
+/* ---- content ---- */
+
+static uint64_t size_max(const struct scratch *s)
+{
+	return data_buffer_max(s->b);
+}
+
+int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (at < s->bytes.len)
+		r = buf_add(out, s->bytes.data + at, len < s->bytes.len - at ? len : s->bytes.len - (size_t)at);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	uint64_t max = size_max(s);
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	if (append)
+		at = s->bytes.len;
+	if (at > max || bytes.len > max - at) {
+		reason_set(why, "a scratch file may have up to %llu bytes", (unsigned long long)max);
+		r = BUCKET_TOO_LARGE;
+	} else {
+		r = buf_write_at(&s->bytes, (size_t)at, bytes.at, bytes.len);
+	}
+	if (!r)
+		s->modified = fs_now(s->fs);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int scratch_truncate(struct scratch *s, uint64_t size)
+{
+	int r;
+
+	if (size > size_max(s))
+		return BUCKET_TOO_LARGE;
+	pthread_mutex_lock(&s->lock);
+	r = buf_resize(&s->bytes, (size_t)size);
+	s->modified = fs_now(s->fs);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size)
+{
+	struct scratch *s;
+	int r = BUCKET_GONE;
+
+	(void)fs;
+	pthread_mutex_lock(&b->lock);
+	s = find_node(b, node);
+	if (s)
+		s->refs++;
+	pthread_mutex_unlock(&b->lock);
+	if (!s)
+		return r;
+	r = scratch_truncate(s, size);
+	scratch_put(s);
+	return r;
+}
+
+/* ---- names ---- */
+
+int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
+{
+	struct scratch *s;
+
+	(void)fs;
+	pthread_mutex_lock(&b->lock);
+	s = find(b, who->uid, name);
+	if (s)
+		unlink_from_list(b, s);
+	pthread_mutex_unlock(&b->lock);
+	if (!s)
+		return BUCKET_ABSENT;
+	scratch_put(s);
+	return 0;
+}
+
+/* The edit that turns `base` into what the scratch file holds. */
+static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
+{
+	struct document base = {0}, now = {0};
+	struct buf bytes = {0};
+	int r = scratch_read(s, 0, SIZE_MAX, &bytes);
+
+	if (!r)
+		r = document_parse(buf_slice(&bytes), 0, &now, why);
+	if (!r)
+		r = document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
+	if (!r)
+		r = data_replace(fs, b, &base, &now, why);
+	document_release(&base);
+	document_release(&now);
+	buf_release(&bytes);
+	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
+}
+
+static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice name)
+{
+	struct scratch *s;
+
+	pthread_mutex_lock(&b->lock);
+	s = find(b, uid, name);
+	if (s)
+		s->refs++;
+	pthread_mutex_unlock(&b->lock);
+	return s;
+}
+
+static int onto_data(struct fs *fs, struct bucket *b, const struct caller *who, struct slice from, bool no_replace,
+		     struct reason *why)
+{
+	struct scratch *s = find_referenced(b, who->uid, from);
+	struct attr attr;
+	int r;
+
+	if (!s)
+		return BUCKET_ABSENT;
+	r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "replace data.json");
+	if (!r && no_replace && data_attr(fs, b, who, &attr) == 0)
+		r = BUCKET_EXISTS;
+	if (!r)
+		r = commit(fs, b, s, why);
+	if (!r)
+		scratch_unlink(fs, b, who, from);
+	scratch_put(s);
+	return r;
+}
+
+/* What the caller had read: the document when their oldest scratch file was made. */
+static struct text *oldest_base(struct bucket *b, uid_t uid)
+{
+	struct text *base = NULL;
+
+	for (struct scratch *s = b->scratch; s; s = s->next)
+		if (s->uid == uid && s->base)
+			base = s->base;
+	return base ? data_text_share(base) : NULL;
+}
+
+static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *who, struct slice to, bool no_replace,
+			  struct reason *why)
+{
+	struct text *now = NULL, *base;
+	struct scratch *s = NULL, *old;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "move data.json");
+
+	if (!r)
+		r = bucket_check(fs, b, who, PRIVILEGE_READ, "move data.json");
+	if (!r && !has_data_name(to)) {
+		reason_set(why, "data.json can be renamed to a name that has data.json in it, such as data.json~, and no other");
+		r = BUCKET_NOT_PERMITTED;
+	}
+	if (!r)
+		r = data_text(fs, b, &now);
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	old = find(b, who->uid, to);
+	if (old && no_replace)
+		r = BUCKET_EXISTS;
+	if (!r) {
+		if (old)
+			unlink_from_list(b, old);
+		base = oldest_base(b, who->uid);
+		r = make(fs, b, who, to, base ? base : data_text_share(now), &s);
+		if (r)
+			data_text_put(base ? base : now);
+	}
+	if (!r) {
+		s->moved = true;
+		s->refs++;
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (!r)
+		r = scratch_write(s, 0, false, buf_slice(&now->bytes), why);
+	if (!r)
+		r = data_remove(fs, b, who);
+	if (r && s)
+		scratch_unlink(fs, b, who, to);
+	if (s)
+		scratch_put(s);
+	if (old && s)
+		scratch_put(old);
+	data_text_put(now);
+	return r;
+}
+
+static int between(struct bucket *b, const struct caller *who, struct slice from, struct slice to, bool no_replace)
+{
+	struct scratch *s, *old;
+
+	if (to.len > name_max)
+		return BUCKET_NAME_TOO_LONG;
+	pthread_mutex_lock(&b->lock);
+	s = find(b, who->uid, from);
+	old = find(b, who->uid, to);
+	if (s && !(old && no_replace) && s != old) {
+		if (old)
+			unlink_from_list(b, old);
+		s->name_len = to.len;
+		memcpy(s->name, to.at, to.len);
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (!s)
+		return BUCKET_ABSENT;
+	if (old && no_replace)
+		return BUCKET_EXISTS;
+	if (old && s != old)
+		scratch_put(old);
+	return 0;
+}
+
+int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, struct slice from, struct slice to,
+		   bool no_replace, struct reason *why)
+{
+	if (slice_equal(from, data_name))
+		return away_from_data(fs, b, who, to, no_replace, why);
+	if (slice_equal(to, data_name))
+		return onto_data(fs, b, who, from, no_replace, why);
+	return between(b, who, from, to, no_replace);
+}
+
+int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, bool reads, bool *took,
+		     struct data_handle **out, struct reason *why)
+{
+	struct scratch *moved = NULL;
+	struct document document = {0};
+	struct buf bytes = {0};
+	int r = 0;
+
+	*took = false;
+	pthread_mutex_lock(&b->lock);
+	for (struct scratch *s = b->scratch; s && !moved; s = s->next)
+		if (s->uid == who->uid && s->moved)
+			moved = s;
+	if (moved)
+		moved->refs++;
+	pthread_mutex_unlock(&b->lock);
+	if (!moved)
+		return 0;
+	*took = true;
+	/* It comes back as it was, for whoever looks until the edit is committed. */
+	r = scratch_read(moved, 0, SIZE_MAX, &bytes);
+	if (!r)
+		r = document_parse(buf_slice(&bytes), 0, &document, NULL);
+	if (!r)
+		r = data_merge(fs, b, &document, why);
+	if (!r)
+		r = data_open_edit(fs, b, who, data_text_share(moved->base), reads, true, out);
+	if (!r)
+		moved->moved = false;
+	document_release(&document);
+	buf_release(&bytes);
+	scratch_put(moved);
+	return r;
+}

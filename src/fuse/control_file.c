@@ -1,0 +1,254 @@
+#include "fuse/control_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "bucket/control.h"
+#include "fuse/caller.h"
+#include "fuse/later.h"
+
+enum { text_max = 4 << 20 };
+
+struct control_handle {
+	struct fs *fs;
+	struct bucket *b;
+	struct caller who;
+	uint64_t node;
+	pthread_mutex_t lock;
+	struct buf text; /* what is read; what was written */
+	bool writes, dirty, fresh;
+};
+
+/* ---- the root's own files ---- */
+
+static const char *const root_files[] = {
+	[NODE_ROOT_VERSION] = "version",
+	[NODE_ROOT_CONFIG] = "config.json",
+	[NODE_ROOT_METRICS] = "metrics",
+	[NODE_ERRORS] = "errors",
+};
+
+const char *control_file_name(const struct call *c, uint64_t node)
+{
+	if (!call_is_root(c))
+		return control_name(node);
+	return node < sizeof(root_files) / sizeof(*root_files) ? root_files[node] : NULL;
+}
+
+int control_file_attr(struct call *c, struct attr *attr)
+{
+	int64_t now = fs_now(c->fs);
+
+	if (!call_is_root(c))
+		return control_attr(c->fs, c->b, &c->who, c->node, attr);
+	*attr = (struct attr){
+		.inode = c->node,
+		.mode = c->node == NODE_CONTROL ? S_IFDIR | 0555 : S_IFREG | 0444,
+		.uid = c->fs->options.mount_uid,
+		.modified = now,
+		.changed = now,
+		.accessed = now,
+		.private = true,
+		.fleeting = true,
+	};
+	return control_file_name(c, c->node) || c->node == NODE_CONTROL ? 0 : BUCKET_ABSENT;
+}
+
+int control_file_lookup(struct call *c, struct slice name, struct attr *attr)
+{
+	for (uint64_t node = NODE_CONTROL + 1; node <= NODE_CONTROL_LAST; node++) {
+		const char *known = control_file_name(c, node);
+
+		if (!known || !slice_equal(name, slice_str(known)))
+			continue;
+		c->node = node;
+		return call_attr(c, attr);
+	}
+	return BUCKET_ABSENT;
+}
+
+int control_file_remove(struct call *c, const char *name)
+{
+	uint64_t node = control_node(slice_str(name));
+
+	if (!node)
+		return BUCKET_ABSENT;
+	c->node = node;
+	return control_remove(c->fs, c->b, &c->who, node);
+}
+
+/* ---- opening ---- */
+
+struct open_job {
+	struct later_job job;
+	struct call *c;
+	struct fuse_file_info fi;
+	bool create;
+};
+
+static int check(struct call *c, int flags, bool create)
+{
+	struct attr attr;
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	int r = call_attr(c, &attr);
+
+	if (c->node == NODE_CONTROL)
+		return BUCKET_IS_FOLDER;
+	if (r == BUCKET_ABSENT && create && c->node == NODE_SCHEMA)
+		r = 0;
+	else if (!r && create && flags & O_EXCL)
+		r = BUCKET_EXISTS;
+	if (!r && writes)
+		r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
+	return r;
+}
+
+static int handle_open(struct call *c, int flags, struct control_handle **out)
+{
+	struct control_handle *h = calloc(1, sizeof(*h));
+	int r = 0;
+
+	if (!h)
+		return -ENOMEM;
+	h->fs = c->fs;
+	h->who = c->who;
+	h->node = c->node;
+	h->b = bucket_share(c->fs, c->b);
+	h->writes = (flags & O_ACCMODE) != O_RDONLY;
+	h->fresh = true;
+	pthread_mutex_init(&h->lock, NULL);
+	if (!h->writes || ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC)))
+		r = call_is_root(c) ? about_text(c->fe, &c->who, c->node, &h->text) :
+				      control_text(c->fs, c->b, &c->who, c->node, &h->text);
+	if (r == BUCKET_ABSENT && h->writes)
+		r = 0;
+	if (r)
+		control_file_close(h);
+	else
+		*out = h;
+	return r;
+}
+
+static void run_open(struct later_job *base)
+{
+	struct open_job *job = container_of(base, struct open_job, job);
+	struct control_handle *h;
+	struct call *c = job->c;
+	struct fuse_entry_param entry;
+	struct attr attr;
+	int r = check(c, job->fi.flags, job->create), sent;
+
+	if (!r)
+		r = handle_open(c, job->fi.flags, &h);
+	if (!r)
+		r = handle_new_control(c->fe, h, &job->fi);
+	if (r) {
+		call_end(c, r);
+	} else {
+		if (call_attr(c, &attr))
+			attr = (struct attr){.inode = inode_of(c->b->number, c->node), .mode = S_IFREG | 0644, .private = true};
+		entry = reply_entry(&attr, true);
+		sent = job->create ? fuse_reply_create(c->req, &entry, &job->fi) : fuse_reply_open(c->req, &job->fi);
+		if (sent == -ENOENT)
+			handle_close(c->fe, handle_of(&job->fi), true);
+		call_release(c);
+	}
+	free(c);
+	free(job);
+}
+
+void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, const struct fuse_file_info *fi)
+{
+	struct open_job *job;
+	struct call *c;
+
+	if (!call_begin_later(&c, req, inode, "open"))
+		return;
+	job = malloc(sizeof(*job));
+	if (!job) {
+		call_end(c, -ENOMEM);
+		free(c);
+		return;
+	}
+	*job = (struct open_job){{NULL, run_open}, c, *fi, create != NULL};
+	later_add(c->fe->names, &job->job);
+}
+
+void control_file_close(struct control_handle *h)
+{
+	bucket_put(h->fs, h->b);
+	buf_release(&h->text);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+/* ---- reading and writing ---- */
+
+void control_file_read(fuse_req_t req, struct control_handle *h, uint64_t at, size_t size)
+{
+	pthread_mutex_lock(&h->lock);
+	if (at >= h->text.len)
+		fuse_reply_buf(req, NULL, 0);
+	else
+		fuse_reply_buf(req, (char *)h->text.data + at, size < h->text.len - at ? size : h->text.len - (size_t)at);
+	pthread_mutex_unlock(&h->lock);
+}
+
+int control_file_write(struct control_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	int r;
+
+	if (!h->writes)
+		return BUCKET_WRONG_HANDLE;
+	pthread_mutex_lock(&h->lock);
+	if (append)
+		at = h->text.len;
+	if (at > text_max || bytes.len > text_max - at) {
+		reason_set(why, "the text has more than %d bytes", text_max);
+		r = BUCKET_TOO_LARGE;
+	} else {
+		r = buf_write_at(&h->text, (size_t)at, bytes.at, bytes.len);
+	}
+	if (!r) {
+		h->dirty = true;
+		/* Shells tell of a failed write and ignore a failed close: so it is judged as soon as it can be. */
+		r = control_judge(h->fs, h->b, h->node, buf_slice(&h->text), why);
+		if (r == BUCKET_INCOMPLETE)
+			r = 0;
+	}
+	if (r) {
+		buf_clear(&h->text);
+		h->dirty = false;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int control_file_truncate(struct control_handle *h, uint64_t size)
+{
+	int r = h->writes && size <= text_max ? 0 : BUCKET_WRONG_HANDLE;
+
+	pthread_mutex_lock(&h->lock);
+	if (!r)
+		r = buf_resize(&h->text, (size_t)size);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int control_file_flush(struct call *c, struct control_handle *h)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->dirty)
+		r = control_write(h->fs, h->b, &h->who, h->node, buf_slice(&h->text), &c->why);
+	if (!r)
+		h->dirty = false;
+	pthread_mutex_unlock(&h->lock);
+	/* Not finished yet: that is the business of whoever opened it. */
+	if (r == BUCKET_INCOMPLETE && !caller_same_process(c->who.pid, h->who.pid))
+		r = 0;
+	return r;
+}

@@ -1,0 +1,125 @@
+/* @device and @job: symbolic links that lead every caller to their own bucket, like /proc/self. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bucket/scoped.h"
+#include "fuse/caller.h"
+#include "fuse/frontend.h"
+#include "fuse/later.h"
+
+uint64_t link_node(const char *name)
+{
+	if (strcmp(name, "@device") == 0)
+		return NODE_ROOT_DEVICE;
+	return strcmp(name, "@job") == 0 ? NODE_ROOT_JOB : 0;
+}
+
+int link_attr(struct call *c, struct attr *attr)
+{
+	*attr = (struct attr){
+		.inode = c->node,
+		.mode = S_IFLNK | 0777,
+		.uid = c->fs->options.mount_uid,
+		.private = true,
+		.fleeting = true,
+	};
+	return 0;
+}
+
+/* What a new bucket of this job must look like: DIR/JOB.json, if there is one. */
+static int read_schema(const struct frontend *fe, const char *job, struct buf *out)
+{
+	char path[4096];
+	ssize_t n = 1;
+	int fd, r = 0;
+
+	if (!fe->job_schema || strchr(job, '/') || job[0] == '.')
+		return BUCKET_ABSENT;
+	snprintf(path, sizeof(path), "%s/%s.json", fe->job_schema, job);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return errno == ENOENT ? BUCKET_ABSENT : -errno;
+	while (!r && n > 0) {
+		r = buf_reserve(out, 65536);
+		n = r ? 0 : read(fd, out->data + out->len, 65536);
+		if (n < 0)
+			r = -errno;
+		else
+			out->len += (size_t)n;
+		if (out->len > 4 << 20)
+			r = BUCKET_TOO_LARGE;
+	}
+	close(fd);
+	return r;
+}
+
+static int resolve_job(struct call *c, char id[name_max + 1])
+{
+	struct buf schema = {0};
+	struct slice text;
+	char *job = NULL;
+	int r = caller_environment(c->who.pid, c->fe->job_env, &job);
+
+	if (r) {
+		reason_set(&c->why, "%s is not in the environment that process %d was started with, so this is no job: "
+				    "env BUCKETFS_JOB=NAME COMMAND (export in the shell that redirects is too late)",
+			   c->fe->job_env ? c->fe->job_env : "BUCKETFS_JOB", c->who.pid);
+		return BUCKET_ABSENT;
+	}
+	r = read_schema(c->fe, job, &schema);
+	text = buf_slice(&schema);
+	if (r == 0 || r == BUCKET_ABSENT)
+		r = scoped_job(c->fs, &c->who, slice_str(job), r ? NULL : &text, id, &c->why);
+	buf_release(&schema);
+	free(job);
+	return r;
+}
+
+struct link_job {
+	struct later_job job;
+	struct call *c;
+};
+
+static void run(struct later_job *base)
+{
+	struct link_job *job = container_of(base, struct link_job, job);
+	struct call *c = job->c;
+	char id[name_max + 1];
+	int r;
+
+	if (c->node == NODE_ROOT_DEVICE)
+		r = scoped_device(c->fs, c->fe->device_acl, id, &c->why);
+	else
+		r = resolve_job(c, id);
+	if (r) {
+		c->leaf = c->node == NODE_ROOT_DEVICE ? "@device" : "@job";
+		call_end(c, r);
+	} else {
+		fuse_reply_readlink(c->req, id);
+		call_release(c);
+	}
+	free(c);
+	free(job);
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t inode)
+{
+	struct link_job *job;
+	struct call *c;
+
+	if (!call_begin_later(&c, req, inode, "readlink"))
+		return;
+	job = call_is_root(c) && (c->node == NODE_ROOT_DEVICE || c->node == NODE_ROOT_JOB) ? malloc(sizeof(*job)) : NULL;
+	if (!job) {
+		call_end(c, BUCKET_INVALID);
+		free(c);
+		return;
+	}
+	*job = (struct link_job){{NULL, run}, c};
+	/* It may ask the name service, and reads /proc. */
+	later_add(c->fe->names, &job->job);
+}
