@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl/ctl.h"
 #include "ctl/data.h"
@@ -56,10 +58,15 @@ static int show_keys(const struct request *r, const struct document *doc, int fi
 	return status;
 }
 
+/* Whether the first argument is where the bucket is: inside one that may be left out. */
+static bool is_path(const char *argument)
+{
+	return strchr(argument, '/') || faccessat(AT_FDCWD, argument, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || !place_is_bucket(".");
+}
+
 static int run(const struct request *r)
 {
-	/* Inside a bucket the name of it may be left out. */
-	bool named = r->count > 0 && (strchr(r->args[0], '/') || place_is_bucket(r->args[0]) || !place_is_bucket("."));
+	bool named = r->count > 0 && is_path(r->args[0]);
 	struct document doc = {0};
 	struct buf text = {0};
 	struct place p;

@@ -1,3 +1,5 @@
+/* glibc's fnmatch does the parts. Where it and bash disagree is `*` or `?(…)` right before `!(…)` at the end of a name:
+ * `b*!(x)` does not match `b` in glibc. */
 #include "ctl/glob.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
 
 #include "ctl/control.h"
 #include "ctl/ctl.h"
+#include "ctl/refusal.h"
 #include "ctl/say.h"
 
 enum { opt_json };
@@ -12,16 +13,17 @@ static const struct ctl_option options[] = {
 	{0},
 };
 
+/* Moments are "2026-11-20T06:12:00.123Z". */
 static void show_time(const cJSON *object, const char *name)
 {
-	time_t t = (time_t)tree_number(object, name);
+	time_t t = refusal_time(tree_text(object, name));
 	struct tm tm;
 	char text[64];
 
-	if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(object, name)))
-		printf("%s", tree_text(object, name));
-	else if (t && localtime_r(&t, &tm) && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm))
+	if (t != -1 && localtime_r(&t, &tm) && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm))
 		printf("%s", text);
+	else
+		printf("%s", tree_text(object, name));
 }
 
 static void show_text(const cJSON *bucket, const char *name)

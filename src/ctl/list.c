@@ -86,9 +86,12 @@ static int show_json(const struct row *rows, size_t count)
 
 	for (size_t i = 0; i < count && good; i++) {
 		cJSON *one = cJSON_CreateObject(), *item;
+		char when[64] = "";
+		struct tm tm;
 
-		good = cJSON_AddStringToObject(one, "id", rows[i].id) &&
-		       cJSON_AddNumberToObject(one, "modified", (double)rows[i].modified);
+		if (gmtime_r(&rows[i].modified, &tm))
+			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		good = cJSON_AddStringToObject(one, "id", rows[i].id) && cJSON_AddStringToObject(one, "modified", when);
 		cJSON_ArrayForEach(item, rows[i].meta)
 		{
 			if (item->string && !cJSON_GetObjectItemCaseSensitive(one, item->string))

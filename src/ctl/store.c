@@ -183,7 +183,8 @@ const struct command command_store = {
 	.usage = "[OPTIONS] BUCKET DIR\n[OPTIONS] --sync data --data FILE BUCKET",
 	.about = "copy files of a folder into a bucket, and merge a JSON file into its data",
 	.more = "Files of DIR that match go to files/, with their sub-folders; the object in FILE is merged. All of it appears in\n"
-		"the bucket at one moment, or none of it. Names and limits are checked before the first byte is copied.",
+		"the bucket at one moment, or none of it. Names and limits are checked before the first byte is copied.\n"
+		"Symbolic links to files are followed, to folders not.",
 	.options = transfer_options,
 	.min = 1,
 	.max = 2,

@@ -63,6 +63,8 @@ static int visit(struct walking *x, int folder, const char *name)
 		return 0;
 	if (S_ISLNK(st.st_mode) && fstatat(folder, name, &st, 0))
 		st.st_mode = 0;
+	if (S_ISDIR(st.st_mode))
+		return 0;
 	if (S_ISREG(st.st_mode))
 		return add(x->w, path, st.st_size);
 	x->w->skipped++;
