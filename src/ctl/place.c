@@ -3,13 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-#include <stdlib.h>
 
 #include "ctl/ctl.h"
 #include "ctl/say.h"
@@ -51,7 +50,7 @@ static int canonical(const char *path, char out[PATH_MAX])
 			return -ENAMETOOLONG;
 		strcpy(tail, grown);
 	}
-	return snprintf(out, PATH_MAX, "%s%s", strcmp(full, "/") == 0 ? "" : full, tail) >= PATH_MAX ? -ENAMETOOLONG : 0;
+	return snprintf(out, PATH_MAX, "%s%s", strcmp(full, "/") == 0 && *tail ? "" : full, tail) >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 /* Shortens `root`, an absolute path, to the root of the filesystem that its existing part is on. */
