@@ -225,13 +225,17 @@ int bucket_get(struct fs *fs, uint32_t number, struct bucket **out)
 
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
 {
-	struct key_buf key;
+	if (!name_is_bucket_id(name) && !scoped_is_id(name))
+		return BUCKET_ABSENT;
+	return bucket_find(fs, name, out);
+}
+
+int bucket_find(struct fs *fs, struct slice id, struct bucket **out)
+{
+	struct key_buf key = key_bucket_name(id);
 	struct buf number = {0};
 	int r;
 
-	if (!name_is_bucket_id(name) && !scoped_is_id(name))
-		return BUCKET_ABSENT;
-	key = key_bucket_name(name);
 	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &number);
 	if (!r)
 		r = number.len == 4 ? bucket_get(fs, bytes_get_le32(number.data), out) : -EIO;
@@ -383,7 +387,8 @@ static int erase(struct fs *fs, uint32_t number)
 	return r;
 }
 
-static int remove_locked(struct fs *fs, struct bucket *b)
+/* Its name goes, and its number is noted as one whose records are to be erased. */
+static int end_locked(struct fs *fs, struct bucket *b)
 {
 	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);
 	struct key_buf erased = key_bucket_erased(b->number);
@@ -391,15 +396,6 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	struct head head;
 	int r;
 
-	if (b->dead)
-		return BUCKET_ABSENT;
-	if (b->head.data_keys)
-		return BUCKET_NOT_EMPTY;
-	r = tree_drop_unlisted(fs, b, NODE_FILES);
-	if (r)
-		return r;
-	if (b->head.files)
-		return BUCKET_NOT_EMPTY;
 	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
 	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
 	store_batch_put(&batch, STORE_META, key_slice(&erased), slice_of("", 0));
@@ -419,10 +415,24 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	return r;
 }
 
+static int remove_locked(struct fs *fs, struct bucket *b)
+{
+	int r;
+
+	if (b->dead)
+		return BUCKET_ABSENT;
+	if (b->head.data_keys)
+		return BUCKET_NOT_EMPTY;
+	r = tree_drop_unlisted(fs, b, NODE_FILES);
+	if (r)
+		return r;
+	return b->head.files ? BUCKET_NOT_EMPTY : end_locked(fs, b);
+}
+
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
 {
 	struct bucket *b;
-	int r = bucket_lookup(fs, name, &b);
+	int r = may ? bucket_find(fs, name, &b) : bucket_lookup(fs, name, &b);
 
 	if (r)
 		return r;
@@ -442,6 +452,18 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	}
 	bucket_put(fs, b);
 	return r;
+}
+
+int bucket_discard(struct fs *fs, struct bucket *b)
+{
+	int r;
+
+	pthread_mutex_lock(&b->lock);
+	r = b->dead ? 0 : end_locked(fs, b);
+	pthread_mutex_unlock(&b->lock);
+	if (!r)
+		scratch_drop_all(b);
+	return r ? r : erase(fs, b->number);
 }
 
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)

@@ -38,6 +38,8 @@ struct bucket {
 
 /* By name. BUCKET_ABSENT. The caller puts it back. */
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);
+/* The same for any id, those that have no name in the root included. */
+int bucket_find(struct fs *fs, struct slice id, struct bucket **out);
 /* By number; 0 is the root. BUCKET_GONE. */
 int bucket_get(struct fs *fs, uint32_t number, struct bucket **out);
 /* One more reference on a bucket that the caller has one on. */
@@ -51,6 +53,8 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 /* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
 int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
 		const struct acl_list *edit, struct bucket **out);
+/* Ends a bucket whose contents have another owner now: its records go, no content does. */
+int bucket_discard(struct fs *fs, struct bucket *b);
 int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
 /* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);

@@ -361,6 +361,30 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	return r;
 }
 
+int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
+		    struct store_batch *batch, struct reason *why)
+{
+	struct plan plan;
+	int r = plan_init(&plan, fs, b);
+
+	if (!r)
+		r = plan_merge(&plan, patch);
+	if (!r)
+		r = plan_check_size(&plan, why);
+	if (!r)
+		r = plan_judge(&plan, why);
+	if (!r && plan.changed) {
+		head->data_keys = plan.head.data_keys;
+		head->data_size = plan.head.data_size;
+		head->data_present = true;
+		head->data_modified = fs_now(fs);
+		*batch = plan.batch;
+		plan.batch = (struct store_batch){0};
+	}
+	plan_release(&plan);
+	return r;
+}
+
 /* Whether merging this would break the size limit; *headroom: how much more would not. */
 static int check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		       struct reason *why)

@@ -29,6 +29,9 @@ void data_forget_text(struct fs *fs, struct bucket *b);
 
 /* Merges a sorted document: all of it or nothing. BUCKET_TOO_LARGE over max_data_size, BUCKET_GONE. */
 int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why);
+/* The same into a batch and head that the caller commits, and then calls data_forget_text. With b->lock held. */
+int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
+		    struct store_batch *batch, struct reason *why);
 /* Merges what differs between two sorted documents and deletes what is gone. BUCKET_CONFLICT if the bucket has one of
  * these keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,

@@ -23,6 +23,7 @@ enum {
 	NODE_ERRORS = 9,
 	NODE_PREVIOUS = 10,
 	NODE_CONTROL_LAST = NODE_PREVIOUS,
+	NODE_TX = 11,        /* .bucketfs/tx/ */
 	NODE_ROOT_VERSION = 6, /* in the root's .bucketfs/; errors as above */
 	NODE_ROOT_CONFIG = 7,
 	NODE_ROOT_METRICS = 8,

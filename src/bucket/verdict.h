@@ -25,6 +25,7 @@ enum bucket_verdict {
 	BUCKET_UNSUPPORTED,
 	BUCKET_WRONG_HANDLE, /* opened for something else */
 	BUCKET_NO_DATA_THERE, /* seeking data or a hole past the end */
+	BUCKET_BUSY,          /* somebody is at it */
 	BUCKET_REDIRECTED, /* look the name up again: this caller will find something else (version.h) */
 	BUCKET_WAIT, /* a file is just being closed: ask again in a moment (version.h) */
 };

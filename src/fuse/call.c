@@ -170,6 +170,13 @@ int call_attr(struct call *c, struct attr *attr)
 		return link_attr(c, attr);
 	if (scratch_is(c->node))
 		return scratch_attr(c->fs, c->b, c->node, attr);
+	if (call_in_tx(c)) {
+		int r = control_attr(c->fs, c->b, &c->who, NODE_CONTROL, attr);
+
+		attr->inode = inode_of(c->b->number, NODE_TX);
+		attr->mode |= 0222;
+		return r;
+	}
 	if (call_in_control(c))
 		return control_file_attr(c, attr);
 	return call_in_tree(c) ? tree_attr(c->fs, c->b, &c->who, c->node, attr) : BUCKET_GONE;

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "bucket/control.h"
+#include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/later.h"
 
@@ -58,6 +60,10 @@ int control_file_attr(struct call *c, struct attr *attr)
 
 int control_file_lookup(struct call *c, struct slice name, struct attr *attr)
 {
+	if (!call_is_root(c) && slice_equal(name, slice_str("tx"))) {
+		c->node = NODE_TX;
+		return call_attr(c, attr);
+	}
 	for (uint64_t node = NODE_CONTROL + 1; node <= NODE_CONTROL_LAST; node++) {
 		const char *known = control_file_name(c, node);
 
@@ -67,6 +73,76 @@ int control_file_lookup(struct call *c, struct slice name, struct attr *attr)
 		return call_attr(c, attr);
 	}
 	return BUCKET_ABSENT;
+}
+
+int control_tx_lookup(struct call *c, struct slice name, struct attr *attr)
+{
+	struct bucket *t;
+	int r = transaction_lookup(c->fs, c->b, &c->who, name, &t);
+
+	if (r)
+		return r;
+	r = bucket_attr(c->fs, t, &c->who, attr);
+	attr->private = true;
+	bucket_put(c->fs, t);
+	return r;
+}
+
+int control_tx_mkdir(struct call *c, const char *name, struct attr *attr)
+{
+	struct bucket *t;
+	int r = transaction_begin(c->fs, c->b, &c->who, slice_str(name), &t, &c->why);
+
+	if (r)
+		return r;
+	r = bucket_attr(c->fs, t, &c->who, attr);
+	attr->private = true;
+	bucket_put(c->fs, t);
+	return r;
+}
+
+/* ---- publishing: it may be long, and what was just closed may not be released yet ---- */
+
+struct commit_job {
+	struct later_job job;
+	struct call *c;
+	char name[name_max + 1];
+};
+
+static void run_commit(struct later_job *base)
+{
+	struct commit_job *job = container_of(base, struct commit_job, job);
+	struct call *c = job->c;
+	int r = BUCKET_BUSY;
+
+	for (int i = 0; i < 20 && r == BUCKET_BUSY; i++) {
+		if (i)
+			nanosleep(&(struct timespec){0, 1000000}, NULL);
+		r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
+	}
+	c->leaf = job->name;
+	call_end(c, r);
+	free(c);
+	free(job);
+}
+
+void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct commit_job *job;
+	struct call *c;
+
+	if (!call_begin_later(&c, req, parent, "commit"))
+		return;
+	job = strlen(name) <= name_max ? malloc(sizeof(*job)) : NULL;
+	if (!job) {
+		call_end(c, -ENOMEM);
+		free(c);
+		return;
+	}
+	job->job.run = run_commit;
+	job->c = c;
+	strcpy(job->name, name);
+	later_add(c->fe->names, &job->job);
 }
 
 int control_file_remove(struct call *c, const char *name)

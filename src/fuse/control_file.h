@@ -11,6 +11,12 @@ int control_file_lookup(struct call *c, struct slice name, struct attr *attr);
 int control_file_attr(struct call *c, struct attr *attr);
 int control_file_remove(struct call *c, const char *name);
 
+/* .bucketfs/tx/ (bucket/transaction.h). */
+int control_tx_lookup(struct call *c, struct slice name, struct attr *attr);
+int control_tx_mkdir(struct call *c, const char *name, struct attr *attr);
+/* rename of tx/NAME to commit; replies, from another thread. */
+void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name);
+
 /* Opens, or with a name creates; replies, from the thread that may ask the name service. */
 void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, const struct fuse_file_info *fi);
 void control_file_read(fuse_req_t req, struct control_handle *h, uint64_t at, size_t size);

@@ -92,6 +92,10 @@ static inline bool call_is_root(const struct call *c)
 {
 	return c->b->number == 0;
 }
+static inline bool call_in_tx(const struct call *c)
+{
+	return c->b->number != 0 && c->node == NODE_TX;
+}
 static inline bool call_is_link(const struct call *c)
 {
 	return call_is_root(c) && (c->node == NODE_ROOT_DEVICE || c->node == NODE_ROOT_JOB);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bucket/scoped.h"
+#include "bucket/transaction.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
 #include "fuse/names.h"
@@ -180,6 +181,8 @@ static int open_fs(struct mount *m, struct reason *why)
 	r = fs_open(&m->fe.fs, m->store, &options);
 	if (!r)
 		r = scoped_device_name(m->fe.fs, m->options->device, m->fe.fs->options.device);
+	if (!r)
+		r = transaction_recover(m->fe.fs);
 	if (!r)
 		r = scoped_prune(m->fe.fs);
 

@@ -1,5 +1,7 @@
 #include "fuse/metrics.h"
 
+#include "bucket/transaction.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -97,7 +99,8 @@ static int add_totals(void *context, uint32_t number, struct slice name)
 	struct totals *t = context;
 	struct bucket *b;
 
-	(void)name;
+	if (transaction_is_id(name))
+		return 0;
 	if (bucket_get(t->fs, number, &b))
 		return 0;
 	pthread_mutex_lock(&b->lock);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "bucket/transaction.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "fuse/patience.h"
@@ -17,6 +18,7 @@ struct listing {
 	char *buffer;
 	size_t size, used;
 	bool plus, patient;
+	off_t from;
 };
 
 static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
@@ -58,6 +60,8 @@ static int add_bucket(void *context, uint32_t number, struct slice name)
 	struct bucket *b;
 	int r;
 
+	if (transaction_is_id(name))
+		return 0;
 	if (l->plus) {
 		r = bucket_get(l->c->fs, number, &b);
 		if (r == BUCKET_GONE)
@@ -122,6 +126,24 @@ static int list_tree(struct listing *l, off_t at)
 	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, l->patient && at == 0, add_node, l);
 }
 
+static int add_transaction(void *context, struct slice name, uint32_t number)
+{
+	struct listing *l = context;
+	struct attr attr = {.inode = inode_of(number, NODE_BUCKET), .mode = S_IFDIR | 0700, .private = true, .fleeting = true};
+
+	if ((off_t)number + cookie_bucket <= l->from)
+		return 0;
+	return add(l, name, &attr, (off_t)number + cookie_bucket);
+}
+
+static int list_tx(struct listing *l, off_t at)
+{
+	int r = add_dots(l, at, inode_of(l->c->b->number, NODE_CONTROL));
+
+	l->from = at;
+	return r ? r : transaction_list(l->c->fs, l->c->b, &l->c->who, add_transaction, l);
+}
+
 static int list_control(struct listing *l, off_t at)
 {
 	int r = add_dots(l, at, inode_of(l->c->b->number, NODE_BUCKET));
@@ -153,7 +175,7 @@ struct list_again {
 static bool try_list(const struct list_again *a, bool patient)
 {
 	struct call c;
-	struct listing l = {&c, NULL, a->size, 0, a->plus, patient};
+	struct listing l = {&c, NULL, a->size, 0, a->plus, patient, 0};
 	int r;
 
 	if (!call_begin(&c, a->req, a->inode, "readdir"))
@@ -161,6 +183,8 @@ static bool try_list(const struct list_again *a, bool patient)
 	l.buffer = malloc(a->size);
 	if (!l.buffer)
 		r = -ENOMEM;
+	else if (call_in_tx(&c))
+		r = list_tx(&l, a->at);
 	else if (c.node == NODE_CONTROL)
 		r = list_control(&l, a->at);
 	else if (call_is_root(&c))

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
@@ -36,6 +37,8 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 		bucket_put(c->fs, b);
 		return r;
 	}
+	if (call_in_tx(c))
+		return control_tx_lookup(c, name, attr);
 	if (call_in_control(c))
 		return control_file_lookup(c, name, attr);
 	if (c->node == NODE_BUCKET && slice_equal(name, control_folder)) {
@@ -161,7 +164,9 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	if (!call_begin(&c, req, parent, "mkdir"))
 		return;
 	c.leaf = name;
-	if (call_in_control(&c) || is(name, control_folder)) {
+	if (call_in_tx(&c)) {
+		r = control_tx_mkdir(&c, name, &attr);
+	} else if (call_in_control(&c) || is(name, control_folder)) {
 		r = BUCKET_NOT_PERMITTED;
 	} else if (call_is_root(&c)) {
 		r = mkdir_root(&c, slice_str(name), &attr);
@@ -274,7 +279,9 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!call_begin(&c, req, parent, "rmdir"))
 		return;
 	c.leaf = name;
-	if (call_in_control(&c) || is(name, control_folder))
+	if (call_in_tx(&c))
+		r = transaction_abandon(c.fs, c.b, &c.who, slice_str(name));
+	else if (call_in_control(&c) || is(name, control_folder))
 		r = BUCKET_NOT_PERMITTED;
 	else if (call_in_tree(&c))
 		r = remove_tree(&c, slice_str(name), true);
@@ -314,7 +321,12 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	if (!call_begin(&c, req, parent, "rename"))
 		return;
 	c.leaf = name;
-	if (call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
+	if (call_in_tx(&c) && same_bucket && to == NODE_CONTROL && is(new_name, slice_str("commit"))) {
+		call_release(&c);
+		control_tx_commit(req, parent, name);
+		return;
+	}
+	if (call_in_tx(&c) || to == NODE_TX || call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
 		r = BUCKET_NOT_PERMITTED;
 	} else if (flags & ~(unsigned)no_replace) {
 		r = BUCKET_INVALID;

@@ -27,6 +27,7 @@ static const int errno_of[] = {
 	[BUCKET_UNSUPPORTED] = EOPNOTSUPP,
 	[BUCKET_WRONG_HANDLE] = EBADF,
 	[BUCKET_NO_DATA_THERE] = ENXIO,
+	[BUCKET_BUSY] = EBUSY,
 	/* Upon which the kernel looks the name up again, once. */
 	[BUCKET_REDIRECTED] = ESTALE,
 	/* Only for who is never patient; everybody else is asked again. */

@@ -1,0 +1,464 @@
+#include "bucket/transaction.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bucket/data.h"
+#include "bucket/tree.h"
+#include "util/bytes.h"
+
+enum { transaction_name_max = 100 };
+
+/* ---- ids ---- */
+
+static bool is_name(struct slice name)
+{
+	const unsigned char *at = name.at;
+
+	for (size_t i = 0; i < name.len; i++) {
+		unsigned char c = at[i] | 32;
+
+		if (!(c >= 'a' && c <= 'z') && !(at[i] >= '0' && at[i] <= '9') && !strchr("_.-", at[i]))
+			return false;
+	}
+	return name.len && name.len <= transaction_name_max;
+}
+
+static struct slice prefix_of(char *text, size_t size, const struct bucket *b, uid_t uid)
+{
+	int len = snprintf(text, size, "tx.%u.u%u.", b->number, uid);
+
+	return slice_of(text, (size_t)len);
+}
+
+static struct slice id_of(char *text, size_t size, const struct bucket *b, uid_t uid, struct slice name)
+{
+	size_t at = prefix_of(text, size, b, uid).len;
+
+	memcpy(text + at, name.at, name.len);
+	return slice_of(text, at + name.len);
+}
+
+bool transaction_is_id(struct slice id)
+{
+	return slice_starts_with(id, slice_str("tx."));
+}
+
+static struct key_buf key_transaction(uint32_t number)
+{
+	struct key_buf key = {.bytes = {'T'}, .len = 5};
+
+	bytes_put_be32(key.bytes + 1, number);
+	return key;
+}
+
+/* ---- beginning and ending ---- */
+
+int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
+		      struct reason *why)
+{
+	struct principal owner = {PRINCIPAL_OWNER, 0};
+	struct acl_list theirs = {true, 1, &owner};
+	char text[256];
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "begin a transaction");
+
+	if (r)
+		return r;
+	if (!is_name(name)) {
+		reason_set(why, "a transaction's name is made of letters, digits, _, - and ., up to %d", transaction_name_max);
+		return BUCKET_INVALID;
+	}
+	return bucket_make(fs, who, id_of(text, sizeof(text), b, who->uid, name), &theirs, &theirs, out);
+}
+
+int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+		       struct bucket **out)
+{
+	char text[256];
+
+	if (!is_name(name))
+		return BUCKET_ABSENT;
+	return bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+}
+
+int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
+{
+	char text[256];
+
+	if (!is_name(name))
+		return BUCKET_ABSENT;
+	return bucket_remove_any(fs, who, id_of(text, sizeof(text), b, who->uid, name));
+}
+
+static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice name, uint32_t number),
+		    void *context)
+{
+	struct key_buf first = key_bucket_name(prefix);
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r = store_cursor_open(fs->store, 0, STORE_META, key_slice(&first), key_slice(&first), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct slice rest = slice_of((const char *)key.at + first.len, key.len - first.len);
+
+		r = value.len == 4 ? each(context, rest, bytes_get_le32(value.at)) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who,
+		     int (*each)(void *context, struct slice name, uint32_t number), void *context)
+{
+	char text[256];
+
+	return list_ids(fs, prefix_of(text, sizeof(text), b, who->uid), each, context);
+}
+
+/* ---- publishing ---- */
+
+struct moved {
+	struct node node; /* as it is in the transaction; its names are in `names` */
+	size_t name, given;
+	uint64_t number;  /* in the bucket; 0: not there yet */
+	bool is_new;      /* a folder that the bucket did not have */
+};
+
+struct publication {
+	struct fs *fs;
+	struct bucket *b, *t;
+	struct head head;
+	struct store_batch batch;
+	struct moved *all;
+	size_t count, cap;
+	struct buf names;
+	struct file **replaced;
+	size_t replaced_count;
+};
+
+static int collect_one(struct publication *p, const struct node *node, uint64_t parent)
+{
+	struct moved m = {.node = *node};
+	int r;
+
+	if (p->count == p->cap) {
+		size_t cap = p->cap ? p->cap * 2 : 16;
+		struct moved *grown = realloc(p->all, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		p->all = grown;
+		p->cap = cap;
+	}
+	m.node.parent = parent;
+	m.name = p->names.len;
+	r = buf_add_slice(&p->names, node->name);
+	m.given = p->names.len;
+	if (!r)
+		r = buf_add_slice(&p->names, node->given);
+	if (!r)
+		p->all[p->count++] = m;
+	return r;
+}
+
+/* By the folder's number, which is less than those of all in it unless something was moved. */
+static int collect(struct publication *p)
+{
+	struct store_cursor *cursor;
+	struct slice key, record, none = slice_of(NULL, 0);
+	int r = store_cursor_open(p->fs->store, p->t->number, STORE_NODE, slice_str("C"), none, &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &record))) {
+		struct node node = {.number = key_child_node_of(key)};
+
+		r = node_decode(&node, record) ? collect_one(p, &node, key_child_parent_of(key)) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+static const struct moved *folder_of(const struct publication *p, uint64_t number)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->all[i].node.number == number && p->all[i].node.kind == NODE_FOLDER)
+			return &p->all[i];
+	return NULL;
+}
+
+static int copy_attributes(struct publication *p, uint64_t from, uint64_t to)
+{
+	struct key_buf prefix = key_attribute(from, slice_of(NULL, 0));
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r = store_cursor_open(p->fs->store, p->t->number, STORE_META, key_slice(&prefix), key_slice(&prefix), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct key_buf copy = key_attribute(to, slice_of((const char *)key.at + prefix.len, key.len - prefix.len));
+
+		store_batch_put(&p->batch, STORE_META, key_slice(&copy), value);
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+static int copy_body(struct publication *p, uint64_t from, uint64_t to)
+{
+	struct key_buf old = key_body(from), new = key_body(to);
+	struct buf bytes = {0};
+	int r = store_get(p->fs->store, p->t->number, STORE_BODY, key_slice(&old), &bytes);
+
+	if (!r)
+		store_batch_put(&p->batch, STORE_BODY, key_slice(&new), buf_slice(&bytes));
+	buf_release(&bytes);
+	return r == STORE_ABSENT ? -EIO : r;
+}
+
+/* What has the name in the bucket: a folder is used, a file is replaced by a file. */
+static int meet(struct publication *p, struct moved *m, uint64_t parent, struct slice name)
+{
+	struct found found = {0};
+	struct file *open = NULL;
+	int r = tree_find_name(p->fs, p->b, parent, name, &found);
+
+	if (r == BUCKET_ABSENT || (!r && found.pending)) {
+		r = 0;
+	} else if (!r && m->node.kind == NODE_FOLDER) {
+		m->number = found.node.number;
+		r = found.node.kind == NODE_FOLDER ? 0 : BUCKET_NOT_FOLDER;
+	} else if (!r && found.node.kind == NODE_FOLDER) {
+		r = BUCKET_IS_FOLDER;
+	} else if (!r) {
+		r = tree_delete_node(p->fs, p->b, &found.node, &p->head, &p->batch, &open);
+	}
+	tree_found_release(&found);
+	if (!r && open)
+		p->replaced[p->replaced_count++] = open;
+	return r;
+}
+
+static int check_file(struct publication *p, const struct moved *m, struct slice name, struct reason *why)
+{
+	const struct limits *l = &p->b->limits;
+
+	if (m->node.kind != NODE_FILE)
+		return 0;
+	if (!name_has_type(name, l->accepted_file_types)) {
+		reason_set(why, "accepted_file_types is %.100s, which %.*s is not", l->accepted_file_types, (int)name.len,
+			   (const char *)name.at);
+		return BUCKET_NOT_PERMITTED;
+	}
+	if (l->max_file_size && m->node.size > l->max_file_size) {
+		reason_set(why, "%.*s has %llu bytes and max_file_size is %llu", (int)name.len, (const char *)name.at,
+			   (unsigned long long)m->node.size, (unsigned long long)l->max_file_size);
+		return BUCKET_TOO_LARGE;
+	}
+	return 0;
+}
+
+/* Puts one into the bucket. Its folder is there already. */
+static int move_one(struct publication *p, struct moved *m, const struct moved *folder, struct reason *why)
+{
+	uint64_t parent = folder ? folder->number : NODE_FILES;
+	struct node node = m->node;
+	int r;
+
+	node.name = slice_of(p->names.data + m->name, m->node.name.len);
+	node.given = slice_of(p->names.data + m->given, m->node.given.len);
+	r = check_file(p, m, node.name, why);
+	if (!r && !(folder && folder->is_new))
+		r = meet(p, m, parent, node.name);
+	if (r || m->number)
+		return r;
+	m->number = node.number = p->head.next_node++;
+	m->is_new = true;
+	node.parent = parent;
+	r = tree_put_record(&node, &p->batch);
+	tree_put_name(&node, &p->batch);
+	p->head.files++;
+	p->head.file_bytes += node.size;
+	if (!r && node.place == PLACE_INLINE)
+		r = copy_body(p, m->node.number, node.number);
+	if (!r && node.has_attributes)
+		r = copy_attributes(p, m->node.number, node.number);
+	return r;
+}
+
+/* Folders before what is in them. */
+static int move_all(struct publication *p, struct reason *why)
+{
+	size_t left = p->count, before;
+	bool *done = calloc(p->count + 1, sizeof(*done));
+	int r = done ? 0 : -ENOMEM;
+
+	do {
+		before = left;
+		for (size_t i = 0; !r && i < p->count; i++) {
+			struct moved *m = &p->all[i];
+			const struct moved *folder = m->node.parent == NODE_FILES ? NULL : folder_of(p, m->node.parent);
+
+			if (done[i] || (folder && !folder->number))
+				continue;
+			r = move_one(p, m, folder, why);
+			done[i] = true;
+			left--;
+		}
+	} while (!r && left && left < before);
+	free(done);
+	return r ? r : left ? -EIO : 0;
+}
+
+static int check_limits(const struct publication *p, struct reason *why)
+{
+	const struct limits *l = &p->b->limits;
+
+	if (l->max_files && p->head.files + p->b->new_files > l->max_files && p->head.files > p->b->head.files) {
+		reason_set(why, "the bucket would have %llu files and folders and max_files is %llu",
+			   (unsigned long long)p->head.files, (unsigned long long)l->max_files);
+		return BUCKET_OVER_QUOTA;
+	}
+	if (l->max_total_size && p->head.file_bytes > l->max_total_size && p->head.file_bytes > p->b->head.file_bytes) {
+		reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu",
+			   (unsigned long long)p->head.file_bytes, (unsigned long long)l->max_total_size);
+		return BUCKET_OVER_QUOTA;
+	}
+	return 0;
+}
+
+/* With both buckets' locks held. */
+static int publish(struct publication *p, const struct document *patch, struct reason *why)
+{
+	struct key_buf mark = key_transaction(p->t->number);
+	int r;
+
+	if (p->t->dead || p->b->dead)
+		return BUCKET_GONE;
+	if (p->t->making.count) {
+		reason_set(why, "a file in the transaction is still open for writing");
+		return BUCKET_BUSY;
+	}
+	p->head = p->b->head;
+	r = patch->count ? data_merge_into(p->fs, p->b, patch, &p->head, &p->batch, why) : 0;
+	if (!r)
+		r = collect(p);
+	if (!r) {
+		p->replaced = calloc(p->count + 1, sizeof(*p->replaced));
+		r = p->replaced ? move_all(p, why) : -ENOMEM;
+	}
+	if (!r)
+		r = check_limits(p, why);
+	if (!r && p->count)
+		p->head.files_modified = fs_now(p->fs);
+	store_batch_put(&p->batch, STORE_META, key_slice(&mark), slice_of("", 0));
+	if (!r)
+		r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
+	if (r)
+		return r;
+	for (size_t i = 0; i < p->replaced_count; i++)
+		file_unlinked(p->replaced[i]);
+	data_forget_text(p->fs, p->b);
+	return 0;
+}
+
+/* The transaction's records go; the contents have another owner. */
+static int end(struct fs *fs, struct bucket *b, struct bucket *t)
+{
+	struct key_buf mark = key_transaction(t->number);
+	struct store_batch batch = {0};
+	struct head head;
+	int r = bucket_discard(fs, t);
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	head = b->head;
+	store_batch_delete(&batch, STORE_META, key_slice(&mark));
+	r = bucket_commit(fs, b, &head, &batch);
+	pthread_mutex_unlock(&b->lock);
+	store_batch_release(&batch);
+	return r;
+}
+
+static int read_patch(struct fs *fs, struct bucket *t, struct document *patch)
+{
+	struct text *text;
+	int r = data_text(fs, t, &text);
+
+	if (r)
+		return r;
+	r = document_parse(buf_slice(&text->bytes), 0, patch, NULL);
+	data_text_put(text);
+	return r;
+}
+
+int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why)
+{
+	struct publication p = {.fs = fs, .b = b};
+	struct document patch = {0};
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "publish a transaction");
+
+	if (!r)
+		r = transaction_lookup(fs, b, who, name, &p.t);
+	if (r)
+		return r;
+	r = read_patch(fs, p.t, &patch);
+	if (!r) {
+		pthread_mutex_lock(&b->lock);
+		pthread_mutex_lock(&p.t->lock);
+		r = publish(&p, &patch, why);
+		pthread_mutex_unlock(&p.t->lock);
+		pthread_mutex_unlock(&b->lock);
+		/* Names mean other files now. */
+		if (!r && fs->options.name_lost)
+			fs->options.name_lost(fs->options.context, inode_of(b->number, NODE_FILES), slice_str("_"));
+		if (!r && end(fs, b, p.t))
+			r = 0; /* the next start ends it */
+	}
+	store_batch_release(&p.batch);
+	document_release(&patch);
+	buf_release(&p.names);
+	free(p.all);
+	free(p.replaced);
+	bucket_put(fs, p.t);
+	return r;
+}
+
+static int recover_one(void *context, struct slice rest, uint32_t number)
+{
+	struct fs *fs = context;
+	struct key_buf mark = key_transaction(number);
+	struct bucket *b, *t;
+	struct buf value = {0};
+	int r = bucket_get(fs, (uint32_t)strtoul((const char *)rest.at, NULL, 10), &b);
+
+	if (r)
+		return r == BUCKET_GONE ? 0 : r;
+	r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
+	buf_release(&value);
+	if (!r) {
+		r = bucket_get(fs, number, &t);
+		if (!r) {
+			r = end(fs, b, t);
+			bucket_put(fs, t);
+		}
+	} else if (r == STORE_ABSENT) {
+		r = 0;
+	}
+	bucket_put(fs, b);
+	return r;
+}
+
+int transaction_recover(struct fs *fs)
+{
+	return list_ids(fs, slice_str("tx."), recover_one, fs);
+}

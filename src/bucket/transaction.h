@@ -1,0 +1,28 @@
+/* Several files and a patch at once: BUCKET/.bucketfs/tx/NAME/ is filled like a bucket, and `mv tx/NAME commit` publishes
+ * all of it in one commit, or nothing.
+ *
+ * A transaction is a bucket of its own that has no name in the root of the mount and is its maker's alone. Publishing it
+ * moves its records into the other bucket; contents stay where they are, only their owner changes. A record in the
+ * bucket (key_transaction) says so until the transaction is gone, so that a crash in between loses nothing twice. */
+#pragma once
+
+#include "bucket/bucket.h"
+
+/* Whether a bucket's id is a transaction's. Pure. */
+bool transaction_is_id(struct slice id);
+
+/* mkdir. BUCKET_INVALID for a name with other bytes than [A-Za-z0-9_.-] or of more than 100; BUCKET_EXISTS. */
+int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
+		      struct reason *why);
+/* The caller's own. BUCKET_ABSENT. */
+int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+		       struct bucket **out);
+/* rmdir, when it is empty. */
+int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
+/* The caller's own, until `each` returns nonzero, which is returned. */
+int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who,
+		     int (*each)(void *context, struct slice name, uint32_t number), void *context);
+/* Publishes. BUCKET_BUSY while a file in it is open for writing; limits and schema are those of the bucket. */
+int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why);
+/* After a crash: those that were published are ended. */
+int transaction_recover(struct fs *fs);

@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+"""Several files and a patch at once."""
+import errno
+import json
+import os
+
+from harness import *
+
+ALICE = Person(61001)
+
+
+def setup(m):
+    b = m / 'nightly'
+    os.mkdir(b)
+    write(b + '/data.json', '{"old": 1}')
+    write(b + '/files/replaced', 'old')
+    write(b + '/files/kept', 'kept')
+    os.mkdir(b + '/files/folder')
+    write(b + '/files/folder/in', 'in')
+    return b, b + '/.bucketfs/tx/t1', b + '/.bucketfs/commit'
+
+
+def fill(t):
+    os.mkdir(t)
+    write(t + '/data.json', '{"new": 2}')
+    write(t + '/files/Replaced', 'new')
+    write(t + '/files/large', bytes(100000))
+    os.makedirs(t + '/files/folder/sub')
+    write(t + '/files/folder/sub/x', 'x')
+    os.setxattr(t + '/files/large', 'user.colour', b'red')
+
+
+def state(b):
+    return (json.loads(read(b + '/data.json')), sorted(os.path.join(r[len(b) + 7:], n) for r, d, f in os.walk(b + '/files') for n in d + f))
+
+
+OLD = ({'old': 1}, ['folder', 'folder/in', 'kept', 'replaced'])
+
+
+def test_commit():
+    with Mount() as m:
+        b, t, commit = setup(m)
+        fill(t)
+        assert state(b) == OLD and os.listdir(m.point) == ['nightly'] and os.listdir(b + '/.bucketfs/tx') == ['t1']
+        reader = open(b + '/files/replaced')
+        held = open(t + '/files/open', 'w')
+        held.write('x')
+        fails(errno.EBUSY, os.rename, t, commit)
+        held.close()
+        sh('mv .bucketfs/tx/t1 .bucketfs/commit', b)
+        assert reader.read() == 'old'
+        reader.close()
+        want = ({'old': 1, 'new': 2}, ['folder', 'folder/in', 'folder/sub', 'folder/sub/x', 'kept', 'large', 'open', 'replaced'])
+        assert state(b) == want, state(b)
+        assert read(b + '/files/replaced') == 'new' and read(b + '/files/large', 'rb') == bytes(100000)
+        assert os.getxattr(b + '/files/large', 'user.colour') == b'red'
+        assert os.listdir(b + '/.bucketfs/tx') == []
+        fails(errno.ENOENT, os.stat, commit)
+        fails(errno.ENOENT, os.stat, t)
+        info = json.loads(read(b + '/.bucketfs/info.json'))
+        assert sum(f['size'] for f in info['files']) == 3 + 4 + 2 + 100000 + 1 + 1
+        m.restart()
+        assert state(b) == want and read(b + '/files/large', 'rb') == bytes(100000)
+        sh('rm -r nightly', m.point)
+        m.unmount()
+        assert sum(len(n) for _, _, n in os.walk(m.store + '/blobs')) == 0
+        m.start()
+
+
+def test_all_or_nothing():
+    with Mount('reserve=0%') as m:
+        b, t, commit = setup(m)
+        fill(t)
+        write(b + '/.bucketfs/schema.json', '{"properties": {"new": {"maximum": 1}}}')
+        fails(errno.EINVAL, os.rename, t, commit)
+        os.unlink(b + '/.bucketfs/schema.json')
+        for limit, value, error in (('max_files', b'5', errno.EDQUOT), ('max_total_size', b'1000', errno.EDQUOT),
+                                    ('max_file_size', b'1000', errno.EFBIG), ('accepted_file_types', b'.txt', errno.EPERM)):
+            os.setxattr(b, 'user.bucketfs.' + limit, value)
+            fails(error, os.rename, t, commit)
+            os.removexattr(b, 'user.bucketfs.' + limit)
+        write(t + '/files/kept', '')
+        os.unlink(t + '/files/kept')
+        os.mkdir(t + '/files/kept')
+        fails(errno.ENOTDIR, os.rename, t, commit)
+        os.rmdir(t + '/files/kept')
+        assert state(b) == OLD
+        assert json.loads(read(b + '/.bucketfs/errors').splitlines()[0])['reason'].startswith('schema: /new: 2')
+        os.rename(t, commit)
+        assert state(b)[0] == {'old': 1, 'new': 2}
+
+
+def test_abandon_and_names():
+    with Mount() as m:
+        b, t, commit = setup(m)
+        fill(t)
+        fails(errno.EEXIST, os.mkdir, t)
+        fails(errno.ENOTEMPTY, os.rmdir, t)
+        fails(errno.EINVAL, os.mkdir, b + '/.bucketfs/tx/a b')
+        fails(errno.EACCES, ALICE, os.mkdir, b + '/.bucketfs/tx/hers')
+        os.setxattr(b, 'user.bucketfs.acl.edit', b'user:61001')
+        ALICE(os.mkdir, b + '/.bucketfs/tx/t1')  # of her own
+        assert ALICE(os.listdir, b + '/.bucketfs/tx/t1/files') == [] and len(os.listdir(t + '/files')) == 3
+        ALICE(write, b + '/.bucketfs/tx/t1/files/hers', 'x')
+        ALICE(os.rename, b + '/.bucketfs/tx/t1', commit)
+        assert read(b + '/files/hers') == 'x'
+        fails(errno.EPERM, os.rename, t, b + '/files/x')
+        fails(errno.EPERM, os.rename, t, m / 'bucket')
+        m.restart()
+        assert os.listdir(b + '/.bucketfs/tx') == ['t1'] and read(t + '/files/replaced') == 'new'
+        sh('rm -r .bucketfs/tx/t1', b)
+        assert os.listdir(b + '/.bucketfs/tx') == [] and state(b)[1] == sorted(OLD[1] + ['hers'])
+
+
+def test_killed():
+    """At whatever moment: all of it or nothing of it."""
+    with Mount() as m:
+        b, t, commit = setup(m)
+        new = None
+        for i in range(6):
+            if not os.path.exists(t):
+                os.mkdir(t)
+            for n in range(50):
+                write(f'{t}/files/f{n}', f'{i}' * 40000)
+            write(t + '/data.json', '{"i": %d}' % i)
+            killer = os.fork()
+            if killer == 0:
+                time.sleep(0.0005 * i)
+                os.kill(m.process.pid, 9)
+                os._exit(0)
+            try:
+                os.rename(t, commit)
+            except OSError:
+                pass
+            os.waitpid(killer, 0)
+            m.kill()
+            m.start()
+            got = json.loads(read(b + '/data.json')).get('i')
+            texts = {read(f'{b}/files/f{n}') for n in range(50) if os.path.exists(f'{b}/files/f{n}')}
+            assert texts == (set() if got is None else {f'{got}' * 40000}), (i, got, len(texts))
+        sh('rm -rf nightly/.bucketfs/tx/t1; rm -r nightly', m.point)
+        m.unmount()
+        assert sum(len(n) for _, _, n in os.walk(m.store + '/blobs')) == 0
+        m.start()
+
+
+if __name__ == '__main__':
+    run(tests_of(__name__))
