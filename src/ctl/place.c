@@ -59,7 +59,7 @@ static int find_root(char root[PATH_MAX])
 	struct stat here, above;
 	char parent[PATH_MAX];
 
-	while (lstat(root, &here)) {
+	while (lstat(*root ? root : "/", &here)) {
 		if (errno != ENOENT || !cut(root))
 			return -errno;
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl/control.h"
@@ -104,11 +105,24 @@ static int put_files(struct store *s)
 	return status;
 }
 
+/* A file that has just been closed may count as open for a moment: its RELEASE is on the way. */
+static int publish(struct store *s)
+{
+	struct timespec pause = {0, 5000000};
+
+	for (int i = 0; renameat(s->t.place.bucket, s->path, s->t.place.bucket, CONTROL "/commit"); i++) {
+		if (errno != EBUSY || i == 400)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int commit(struct store *s)
 {
 	if (copy_was_interrupted())
 		return say_error("interrupted; nothing was stored");
-	if (renameat(s->t.place.bucket, s->path, s->t.place.bucket, CONTROL "/commit"))
+	if (publish(s))
 		return say_errno(&s->t.place, errno, "%s: nothing was stored", s->t.place.id);
 	s->path[0] = 0;
 	return CTL_OK;
