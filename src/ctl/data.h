@@ -6,7 +6,8 @@
 
 /* One snapshot. Either may be NULL; where there is no file yet it is {}. */
 int data_read(const struct place *p, struct buf *text, struct document *doc);
-/* Merges in one commit; `merged` gets the text of what came of it, as of that commit. */
+/* Merges in one commit; `merged` gets the text of what came of it, as of that commit; nothing where
+ * the caller may not read. */
 int data_merge(const struct place *p, const struct document *patch, struct buf *merged);
 /* After this the object is exactly that, unless others keep writing all the while. */
 int data_replace(const struct place *p, const struct document *whole, struct buf *merged);

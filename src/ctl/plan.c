@@ -204,10 +204,11 @@ static int check_space(const struct place *p, const struct walk *files)
 int plan_check(const struct place *p, const struct walk *files, const struct document *patch)
 {
 	struct plan plan = {0};
-	int status = effective_load(p, &plan.limits);
-
 	/* Whoever may edit but not read is told by the commit. */
-	plan.knows = !status && info_try(p, &plan.info);
+	bool may_read = place_may(p, "read");
+	int status = may_read ? effective_load(p, &plan.limits) : CTL_OK;
+
+	plan.knows = !status && may_read && info_try(p, &plan.info);
 	if (!status && plan.knows)
 		status = add_old(&plan, p);
 	for (size_t i = 0; i < files->count && !status; i++)

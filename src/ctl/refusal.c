@@ -147,7 +147,8 @@ bool refusal_of_this_process(const struct place *at, int error, time_t since, st
 	struct refusals all;
 	bool found = false;
 
-	whole.rest[0] = 0;
+	/* Making a bucket is refused at the root: wherever it was, it was us. */
+	whole.id[0] = whole.rest[0] = 0;
 	if (!name || refusals_load(&whole, &all))
 		return false;
 	for (size_t i = all.count; i-- > 0 && !found;) {

@@ -83,6 +83,10 @@ static const char *explain(int error)
 		return "somebody else changed or deleted it meanwhile";
 	case EROFS:
 		return "the bucket is disabled, or the mount is read-only";
+	case EFBIG:
+		return "too large: over max_data_size or max_file_size; bucketctl limits show tells them";
+	case EDQUOT:
+		return "the bucket would be over max_files or max_total_size; bucketctl limits show tells them";
 	case ENOTCONN:
 		return "the mount is dead: its bucketfs has ended";
 	default:
