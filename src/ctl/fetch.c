@@ -19,7 +19,7 @@
 #include "ctl/value.h"
 
 /* A bucket that never holds still for as long as copying takes is given up after this many attempts. */
-enum { attempts = 10 };
+enum { attempts = 20 };
 
 struct fetch {
 	struct transfer t;
@@ -227,7 +227,7 @@ static int copy_files(struct fetch *f)
 
 	copy_catch_signals();
 	for (int i = 0; i < attempts; i++) {
-		struct timespec pause = {0, 50000000L * i};
+		struct timespec pause = {0, 50000000L * (i < 10 ? i : 10)};
 		int status;
 
 		nanosleep(&pause, NULL);
