@@ -45,6 +45,8 @@ struct caller {
 	bool (*in_group)(const struct caller *who, gid_t gid);
 	/* The name of their program, empty if it cannot be told. NULL: it cannot. */
 	void (*command)(const struct caller *who, char name[16]);
+	/* The name of the job they are in, up to `size` bytes and no NUL; its length, 0: none. NULL: it cannot be told. */
+	size_t (*job)(const struct caller *who, char *name, size_t size);
 };
 
 void acl_list_release(struct acl_list *list);

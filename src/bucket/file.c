@@ -63,6 +63,9 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	if (node->given.len)
 		memcpy(f->given, node->given.at, node->given.len);
 	f->node.given.at = f->given;
+	if (node->job.len)
+		memcpy(f->job, node->job.at, node->job.len);
+	f->node.job.at = f->job;
 	f->pending = f->unlisted = f->dirty = state != FILE_STORED;
 	f->version = state == FILE_VERSION;
 	f->begun = fs_now(fs);

@@ -28,7 +28,7 @@ struct file {
 	int64_t begun;                    /* when this object was made */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;
-	char name[name_max], given[name_max]; /* what node.name and node.given point at */
+	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
 	struct buf kept_bytes;            /* the stored content of a file unlinked while open, until it is loaded: … */
 	struct store_content *kept_content; /* … one or the other */
 

@@ -22,6 +22,7 @@ struct fs_options {
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
 	bool squash_root; /* uid 0 is like anyone */
 	char server[256]; /* this host's name */
+	bool collide_refuse; /* two given names with one stored form: EEXIST instead of replacing */
 	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
@@ -40,6 +41,7 @@ struct fs {
 	struct bucket *idle_first, *idle_last;
 	size_t idle_count;
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
+	uint64_t collisions;   /* files that replaced one of another name; atomic */
 	uint64_t merges;       /* that changed a document; atomic */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */

@@ -111,7 +111,7 @@ static int add_data(struct snapshot *s, struct buf *out)
 
 struct entry {
 	struct node node;
-	size_t name, given; /* in `names` */
+	size_t name, job; /* in `names` */
 };
 
 struct entries {
@@ -142,9 +142,9 @@ static int collect(struct snapshot *s, struct entries *e)
 		}
 		entry.name = e->names.len;
 		r = buf_add_slice(&e->names, entry.node.name);
-		entry.given = e->names.len;
+		entry.job = e->names.len;
 		if (!r)
-			r = buf_add_slice(&e->names, entry.node.given);
+			r = buf_add_slice(&e->names, entry.node.job);
 		if (r)
 			return r;
 		e->all[e->count++] = entry;
@@ -204,7 +204,7 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 	if (!r)
 		r = add_user(fs, out, "username", entry->node.uid);
 	if (!r)
-		r = add_string(out, "job", slice_str(""));
+		r = add_string(out, "job", slice_of(e->names.data + entry->job, entry->node.job.len));
 	if (!r)
 		r = add_string(out, "server", slice_str(fs->options.server));
 	buf_release(&path);

@@ -114,7 +114,7 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 
 int node_encode(const struct node *n, struct buf *out)
 {
-	int r = buf_reserve(out, 80 + n->name.len + n->given.len);
+	int r = buf_reserve(out, 80 + n->name.len + n->given.len + n->job.len);
 
 	if (r)
 		return r;
@@ -136,6 +136,8 @@ int node_encode(const struct node *n, struct buf *out)
 	buf_add_slice(out, n->name);
 	buf_add_byte(out, (unsigned char)n->given.len);
 	buf_add_slice(out, n->given);
+	buf_add_byte(out, (unsigned char)n->job.len);
+	buf_add_slice(out, n->job);
 	return 0;
 }
 
@@ -160,6 +162,7 @@ bool node_decode(struct node *n, struct slice record)
 	n->content = bytes_read_64(&r);
 	n->name = bytes_read(&r, bytes_read_8(&r));
 	n->given = bytes_read(&r, bytes_read_8(&r));
+	n->job = bytes_read(&r, bytes_read_8(&r));
 	return !r.bad && r.left == 0;
 }
 

@@ -78,11 +78,14 @@ struct node {
 	uint64_t content;
 	struct slice name;  /* normalised */
 	struct slice given; /* as its creator spelled it; empty: the same */
+	struct slice job;   /* whose job made it; empty: none */
 };
 
 int node_encode(const struct node *n, struct buf *out);
 /* The number and parent come from the key. False: damaged. */
 bool node_decode(struct node *n, struct slice record);
+
+enum { node_job_max = 64 };
 
 /* Keys, at most key_max bytes. */
 enum { key_max = 16 + name_max };

@@ -124,7 +124,7 @@ int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who,
 
 struct moved {
 	struct node node; /* as it is in the transaction; its names are in `names` */
-	size_t name, given;
+	size_t name, given, job;
 	uint64_t number;  /* in the bucket; 0: not there yet */
 	bool is_new;      /* a folder that the bucket did not have */
 };
@@ -161,6 +161,9 @@ static int collect_one(struct publication *p, const struct node *node, uint64_t 
 	m.given = p->names.len;
 	if (!r)
 		r = buf_add_slice(&p->names, node->given);
+	m.job = p->names.len;
+	if (!r)
+		r = buf_add_slice(&p->names, node->job);
 	if (!r)
 		p->all[p->count++] = m;
 	return r;
@@ -275,6 +278,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 
 	node.name = slice_of(p->names.data + m->name, m->node.name.len);
 	node.given = slice_of(p->names.data + m->given, m->node.given.len);
+	node.job = slice_of(p->names.data + m->job, m->node.job.len);
 	r = check_file(p, m, node.name, why);
 	if (!r && !(folder && folder->is_new))
 		r = meet(p, m, parent, node.name);

@@ -1,12 +1,14 @@
 #include "bucket/tree.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "bucket/attribute.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
+#include "util/log.h"
 
 void tree_found_release(struct found *f)
 {
@@ -211,7 +213,7 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (b->dead)
 		r = BUCKET_GONE;
 	else if (b->making.count)
-		r = version_lookup(fs, b, who, parent, slice_of(name, len), *canonical, patient, &several, &f);
+		r = version_lookup(fs, b, who, parent, slice_of(name, len), given, patient, &several, &f);
 	if (!r && !f)
 		r = tree_find_name(fs, b, parent, slice_of(name, len), &found);
 	pthread_mutex_unlock(&b->lock);
@@ -229,6 +231,53 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		attr->modified = attr->changed = attr->accessed = 0;
 	if (f)
 		file_put(f);
+	tree_found_release(&found);
+	return r;
+}
+
+int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, const struct node *old, struct slice given,
+		   struct reason *why)
+{
+	struct slice was = old->given.len ? old->given : old->name;
+	struct reason what;
+	char path[320];
+
+	if (slice_equal(given, was) || slice_equal(given, old->name))
+		return 0;
+	reason_set(&what, "\"%.*s\" and \"%.*s\" are both stored as %.*s", was.len > 60 ? 60 : (int)was.len,
+		   (const char *)was.at, given.len > 60 ? 60 : (int)given.len, (const char *)given.at,
+		   old->name.len > 60 ? 60 : (int)old->name.len, (const char *)old->name.at);
+	if (fs->options.collide_refuse) {
+		if (why)
+			*why = what;
+		return BUCKET_EXISTS;
+	}
+	__atomic_add_fetch(&fs->collisions, 1, __ATOMIC_RELAXED);
+	log_limited(who->uid, LOG_LEVEL_WARNING, "bucket %.*s: %s: the newer replaces the older", (int)b->name.len,
+		    (const char *)b->name.at, what.text);
+	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)b->name.len, (const char *)b->name.at, (int)old->name.len,
+		 (const char *)old->name.at);
+	fs_refused(fs, b->number, who, path, "0", &what);
+	return 0;
+}
+
+int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *job, uint32_t *uid)
+{
+	struct found found = {0};
+	struct file *f;
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute");
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	f = file_peek(fs, inode_of(b->number, number));
+	if (!f)
+		r = find_number(fs, b, number, &found);
+	if (!r) {
+		*uid = f ? f->node.uid : found.node.uid;
+		r = buf_add_slice(job, f ? f->node.job : found.node.job);
+	}
+	pthread_mutex_unlock(&b->lock);
 	tree_found_release(&found);
 	return r;
 }
@@ -378,6 +427,8 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	struct found found = {0};
 	struct file *f = NULL;
 	uint64_t number = 0;
+	char job[node_job_max];
+	size_t job_len = who->job ? who->job(who, job, sizeof(job)) : 0;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file");
 
 	if (!r)
@@ -399,6 +450,7 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 			struct node node = new_node(fs, b, who, NODE_FILE, parent, name, given);
 
 			node.exec = mode & 0111;
+			node.job = slice_of(job, job_len);
 			r = file_new(fs, b, &node, FILE_NEW, &f);
 		}
 	}
@@ -412,7 +464,7 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		if (!r)
 			r = get_file(fs, b, number, &f);
 		if (!r)
-			r = version_replace(&f, who, &flags, why);
+			r = version_replace(&f, who, given, &flags, why);
 		return r ? r : open_file(f, who, flags, out, why);
 	}
 	/* A log is listed from its first moment on, and never anything else than published. */
@@ -766,6 +818,7 @@ struct renaming {
 	uint64_t parent, new_parent;
 	struct slice name, new_name, new_given;
 	bool no_replace;
+	const struct caller *who;
 };
 
 /* With b->lock held. *unsettled: the file is so new that it must be committed first. */
@@ -790,6 +843,8 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 		if (r == BUCKET_ABSENT)
 			r = 0;
 	}
+	if (!r && exists && to.node.number != from.node.number && to.node.kind == NODE_FILE && !m->no_replace)
+		r = tree_collision(fs, b, m->who, &to.node, m->new_given, why);
 	if (!r && exists && to.node.number != from.node.number) {
 		r = m->no_replace ? BUCKET_EXISTS : check_replace(fs, b, &from.node, &to.node);
 		if (!r && to.node.kind == NODE_FOLDER)
@@ -819,7 +874,7 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		uint64_t new_parent, struct slice new_given, bool no_replace, bool *canonical, struct reason *why)
 {
 	char from[name_max], to[name_max];
-	struct renaming m = {parent, new_parent, slice_of(from, 0), slice_of(to, 0), new_given, no_replace};
+	struct renaming m = {parent, new_parent, slice_of(from, 0), slice_of(to, 0), new_given, no_replace, who};
 	struct file *unsettled, *replaced;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "rename");
 

@@ -14,6 +14,8 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		bool patient, struct attr *attr, bool *canonical);
 /* The name as it was given at creation. */
 int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name);
+/* Who made a file, and in which job. */
+int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *job, uint32_t *uid);
 /* The number of the folder that a node is in. BUCKET_GONE. */
 int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *parent);
 
@@ -83,6 +85,10 @@ void tree_delete_name(const struct node *n, struct store_batch *batch);
  * told (file_unlinked) after the commit. */
 int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
 		     struct store_batch *batch, struct file **open);
+/* `old` is about to be replaced by something that was given this name. If that is another name with the same stored
+ * form: a warning, or BUCKET_EXISTS with collide=refuse. */
+int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, const struct node *old, struct slice given,
+		   struct reason *why);
 /* A folder's time of change is now. */
 int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *head, struct store_batch *batch);
 /* Gives an open file the name and folder of a record. */

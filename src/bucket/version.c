@@ -155,9 +155,23 @@ bool version_beside(struct bucket *b, uint64_t parent, struct slice name)
 	return beside;
 }
 
-int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		   bool canonical, bool patient, bool *several, struct file **f)
+/* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
+static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, struct file *f, struct slice given)
 {
+	struct slice kept = slice_equal(given, f->node.name) ? slice_of(NULL, 0) : given;
+	int r = f->written ? 0 : tree_collision(fs, b, who, &f->node, given, NULL);
+
+	if (r || slice_equal(given, f->node.name))
+		return r;
+	memcpy(f->given, kept.at, kept.len);
+	f->node.given.len = kept.len;
+	return 0;
+}
+
+int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		   struct slice given, bool patient, bool *several, struct file **f)
+{
+	bool canonical = slice_equal(name, given);
 	struct file *version = find_version(b, parent, name, NULL, false);
 
 	if (!version)
@@ -173,6 +187,10 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
+	if (*f && take_name(fs, b, who, *f, given)) {
+		/* The caller puts it: it is not for here, for the bucket is locked. */
+		return BUCKET_EXISTS;
+	}
 	return !*f && patient && is_closing(fs, version) ? BUCKET_WAIT : 0;
 }
 
@@ -190,8 +208,10 @@ static void credit(struct file *version, const struct file *old)
 }
 
 /* A version of what `f` is, with its mode, owner and spelling. */
-static int make_version(struct file *f, struct file **out)
+static int make_version(struct file *f, const struct caller *who, struct file **out)
 {
+	char job[node_job_max];
+	size_t job_len = who->job ? who->job(who, job, sizeof(job)) : 0;
 	struct bucket *b = f->b;
 	struct node old, node;
 	int r;
@@ -213,6 +233,7 @@ static int make_version(struct file *f, struct file **out)
 		.created = old.created,
 		.name = f->node.name,
 		.given = f->node.given,
+		.job = slice_of(job, job_len),
 	};
 	node.modified = node.changed = fs_now(f->fs);
 	r = file_new(f->fs, b, &node, FILE_VERSION, out);
@@ -223,7 +244,7 @@ static int make_version(struct file *f, struct file **out)
 }
 
 /* What an open that replaces the content gets: NULL for `f` itself. */
-static int begin_version(struct file *f, unsigned *flags, struct file **out)
+static int begin_version(struct file *f, const struct caller *who, unsigned *flags, struct file **out)
 {
 	struct file *version;
 	struct node node;
@@ -245,7 +266,7 @@ static int begin_version(struct file *f, unsigned *flags, struct file **out)
 	if (version)
 		*out = file_find(f->fs, version->inode);
 	pthread_mutex_unlock(&f->b->lock);
-	return *out ? 0 : make_version(f, out);
+	return *out ? 0 : make_version(f, who, out);
 }
 
 static struct file *version_to_append(struct file *f)
@@ -302,7 +323,7 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	if (failed || who->pid == 0) {
 		r = *flags & TREE_TRUNCATE ? replace_here(f, flags, why) : 0;
 	} else if (*flags & TREE_TRUNCATE) {
-		r = begin_version(f, flags, &version);
+		r = begin_version(f, who, flags, &version);
 	} else {
 		version = version_to_append(f);
 	}
@@ -313,14 +334,22 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	return r ? r : BUCKET_REDIRECTED;
 }
 
-int version_replace(struct file **f, const struct caller *who, unsigned *flags, struct reason *why)
+int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why)
 {
 	struct file *version = NULL;
 	int r = 0;
 
-	(void)who, (void)why;
+	if (*flags & TREE_TRUNCATE) {
+		pthread_mutex_lock(&(*f)->b->lock);
+		r = tree_collision((*f)->fs, (*f)->b, who, &(*f)->node, given, why);
+		pthread_mutex_unlock(&(*f)->b->lock);
+		if (r) {
+			file_put(*f);
+			return r;
+		}
+	}
 	if (only_writes(*flags) && *flags & TREE_TRUNCATE)
-		r = begin_version(*f, flags, &version);
+		r = begin_version(*f, who, flags, &version);
 	else if (only_writes(*flags) && *flags & TREE_APPEND)
 		version = version_to_append(*f);
 	if (r || version)

@@ -24,11 +24,11 @@
  * BUCKET_REDIRECTED. */
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
-int version_replace(struct file **f, const struct caller *who, unsigned *flags, struct reason *why);
+int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
 /* Who is redirected gets their version in *f, referenced. *several: there is a version beside what the name has.
  * BUCKET_WAIT if `patient` and that is just being published. With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		   bool canonical, bool patient, bool *several, struct file **f);
+		   struct slice given, bool patient, bool *several, struct file **f);
 /* Whether there is a version beside what has this name. */
 bool version_beside(struct bucket *b, uint64_t parent, struct slice name);
 /* Whether a file in this folder has been flushed a moment ago and not been released yet. */

@@ -3,10 +3,14 @@
 #include "bucket/verdict.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+const char *caller_job_variables;
 
 /* /proc/PID/stat and environ must not be read here: during a flush that comes from execve, that deadlocks. The file
  * status does not take the lock in question. */
@@ -89,11 +93,47 @@ static void command(const struct caller *who, char name[16])
 	snprintf(name, 16, "%.*s", (int)strcspn(at, "\n"), at);
 }
 
+/* Asked for every file that is created, so the last answers are kept for a moment. A process that has just become
+ * another program may be taken for what it was; this says where a file comes from, and gives nobody anything. */
+static size_t job_of(const struct caller *who, char *name, size_t size)
+{
+	enum { places = 64, lifetime = 100000000 };
+	static struct {
+		pid_t pid;
+		int64_t since;
+		size_t len;
+		char job[64];
+	} kept[places];
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	size_t place = (size_t)who->pid % places, len = 0;
+	struct timespec t;
+	int64_t now;
+	char *job;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	pthread_mutex_lock(&lock);
+	if (kept[place].pid != who->pid || now - kept[place].since > lifetime) {
+		kept[place].len = 0;
+		if (!caller_environment(who->pid, caller_job_variables, &job)) {
+			kept[place].len = strnlen(job, sizeof(kept[place].job));
+			memcpy(kept[place].job, job, kept[place].len);
+			free(job);
+		}
+		kept[place].pid = who->pid;
+		kept[place].since = now;
+	}
+	len = kept[place].len < size ? kept[place].len : size;
+	memcpy(name, kept[place].job, len);
+	pthread_mutex_unlock(&lock);
+	return len;
+}
+
 struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group, command};
+	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group, command, job_of};
 }
 
 bool caller_same_process(pid_t thread, pid_t other)
@@ -136,16 +176,24 @@ static const char *find_variable(const char *text, size_t len, const char *name,
 int caller_environment(pid_t thread, const char *variables, char **value)
 {
 	enum { environment_max = 1 << 21 };
-	char *text = thread ? malloc(environment_max) : NULL, path[64];
+	char *text = thread ? malloc(8192) : NULL, path[64], *grown;
 	const char *found = NULL;
-	size_t len = 0;
+	size_t len = 0, size = 8192;
 	ssize_t n;
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/environ", thread);
 	fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	while (fd >= 0 && len < environment_max - 1 && (n = read(fd, text + len, environment_max - 1 - len)) > 0)
+	while (fd >= 0 && (n = read(fd, text + len, size - 1 - len)) > 0) {
 		len += (size_t)n;
+		if (len < size - 1)
+			continue;
+		grown = size < environment_max ? realloc(text, size * 2) : NULL;
+		if (!grown)
+			break;
+		text = grown;
+		size *= 2;
+	}
 	if (fd >= 0)
 		close(fd);
 	if (text)

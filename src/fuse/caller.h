@@ -4,6 +4,9 @@
 #include "bucket/acl.h"
 #include "fuse/lowlevel.h"
 
+/* Which environment variables name a job, for files that are created; NULL: BUCKETFS_JOB. */
+extern const char *caller_job_variables;
+
 struct caller caller_of(fuse_req_t req);
 /* Whether two threads are of one process. Reads /proc/PID/status and task/ only, which is safe during a flush. */
 bool caller_same_process(pid_t thread, pid_t other);

@@ -10,6 +10,7 @@
 
 #include "bucket/scoped.h"
 #include "bucket/transaction.h"
+#include "fuse/caller.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
 #include "fuse/names.h"
@@ -173,6 +174,7 @@ static int open_fs(struct mount *m, struct reason *why)
 		.clock = clock_system,
 		.mount_uid = getuid(),
 		.squash_root = m->options->squash_root,
+		.collide_refuse = m->options->collide_refuse,
 	};
 	int r;
 
@@ -200,7 +202,7 @@ static int make_session(struct mount *m, struct reason *why)
 
 	ops.init = op_init;
 	fe->sync_on_close = m->options->sync;
-	fe->job_env = m->options->job_env;
+	fe->job_env = caller_job_variables = m->options->job_env;
 	fe->job_schema = m->options->job_schema;
 	fe->device_acl = m->options->device_acl;
 	for (char *c = m->options->device_acl; c && *c; c++)

@@ -167,8 +167,11 @@ int metrics_text(struct frontend *fe, struct buf *out)
 				   "# HELP bucketfs_bytes_total Bytes read and written.\n# TYPE bucketfs_bytes_total counter\n"
 				   "bucketfs_bytes_total{direction=\"read\"} %llu\nbucketfs_bytes_total{direction=\"written\"} %llu\n"
 				   "# HELP bucketfs_merges_total Merges that changed a document.\n# TYPE bucketfs_merges_total counter\n"
-				   "bucketfs_merges_total %llu\n",
+				   "bucketfs_merges_total %llu\n"
+				   "# HELP bucketfs_name_collisions_total Files that replaced one of another given name.\n"
+				   "# TYPE bucketfs_name_collisions_total counter\nbucketfs_name_collisions_total %llu\n",
 				   (unsigned long long)bytes_read, (unsigned long long)bytes_written,
-				   (unsigned long long)__atomic_load_n(&fe->fs->merges, __ATOMIC_RELAXED));
+				   (unsigned long long)__atomic_load_n(&fe->fs->merges, __ATOMIC_RELAXED),
+				   (unsigned long long)__atomic_load_n(&fe->fs->collisions, __ATOMIC_RELAXED));
 	return r ? r : add_gauges(fe, out);
 }

@@ -14,6 +14,10 @@ enum attribute_kind {
 	ATTRIBUTE_ACL,    /* user.bucketfs.acl.PRIVILEGE of a bucket or the root */
 	ATTRIBUTE_ACCESS, /* user.bucketfs.access */
 	ATTRIBUTE_NAME,   /* user.bucketfs.name of a file */
+	ATTRIBUTE_ID,     /* user.bucketfs.id of a file, */
+	ATTRIBUTE_JOB,    /* .job, */
+	ATTRIBUTE_SERVER, /* .server */
+	ATTRIBUTE_USERNAME, /* and .username */
 	ATTRIBUTE_LIMIT,  /* user.bucketfs.max_files … of a bucket */
 	ATTRIBUTE_OURS,   /* anything else under user.bucketfs. */
 	ATTRIBUTE_FOREIGN, /* security., trusted., system. */
@@ -62,8 +66,16 @@ static struct attribute parse(const struct call *c, const char *full)
 		}
 	} else if (slice_equal(name, slice_str("access"))) {
 		a.kind = ATTRIBUTE_ACCESS;
-	} else if (c->node >= NODE_FIRST && slice_equal(name, slice_str("name"))) {
-		a.kind = ATTRIBUTE_NAME;
+	} else if (c->node >= NODE_FIRST && !scratch_is(c->node)) {
+		static const struct {
+			const char *name;
+			enum attribute_kind kind;
+		} of_files[] = {{"name", ATTRIBUTE_NAME}, {"id", ATTRIBUTE_ID}, {"job", ATTRIBUTE_JOB},
+				{"server", ATTRIBUTE_SERVER}, {"username", ATTRIBUTE_USERNAME}};
+
+		for (size_t i = 0; i < sizeof(of_files) / sizeof(*of_files); i++)
+			if (slice_equal(name, slice_str(of_files[i].name)))
+				a.kind = of_files[i].kind;
 	}
 	for (int i = 0; i < limits_own_count; i++) {
 		if (call_in_bucket(c) && slice_equal(name, slice_str(limits_own_name[i]))) {
@@ -81,10 +93,32 @@ struct acl_job {
 	struct later_job job;
 	struct call *c;
 	enum privilege privilege;
-	enum { ACL_GET, ACL_SET, ACL_REMOVE } action;
+	enum { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET } action;
 	size_t size; /* get: the caller's buffer */
 	struct buf text;
 };
+
+/* Where a file comes from. */
+static int get_source(struct call *c, enum attribute_kind kind, struct buf *value)
+{
+	struct buf job = {0};
+	char user[256];
+	uint32_t uid;
+	int r = tree_source(c->fs, c->b, &c->who, c->node, &job, &uid);
+
+	if (!r && kind == ATTRIBUTE_ID)
+		r = buf_add_format(value, "%llu", (unsigned long long)c->node);
+	else if (!r && kind == ATTRIBUTE_SERVER)
+		r = buf_add_string(value, c->fs->options.server);
+	else if (!r && kind == ATTRIBUTE_USERNAME && !c->fs->options.names->user_of(uid, user, sizeof(user)))
+		r = buf_add_string(value, user);
+	else if (!r && kind == ATTRIBUTE_USERNAME)
+		r = buf_add_format(value, "%u", uid);
+	else if (!r)
+		r = job.len ? buf_add_slice(value, buf_slice(&job)) : BUCKET_NO_ATTRIBUTE;
+	buf_release(&job);
+	return r;
+}
 
 static void acl_run(struct later_job *base)
 {
@@ -95,7 +129,10 @@ static void acl_run(struct later_job *base)
 	bool narrowed = false;
 	int r;
 
-	if (job->action == ACL_GET) {
+	if (job->action == USERNAME_GET) {
+		r = get_source(c, ATTRIBUTE_USERNAME, &value);
+		call_end_value(c, r, &value, job->size);
+	} else if (job->action == ACL_GET) {
 		r = bucket_acl_get(c->fs, c->b, &c->who, job->privilege, &value);
 		call_end_value(c, r, &value, job->size);
 	} else {
@@ -156,6 +193,10 @@ static int get(struct call *c, const struct attribute *a, struct buf *value)
 		return attribute_get(c->fs, c->b, &c->who, owner_node(c), a->rest, value);
 	case ATTRIBUTE_KEY:
 		return data_key_get(c->fs, c->b, &c->who, a->rest, value);
+	case ATTRIBUTE_ID:
+	case ATTRIBUTE_JOB:
+	case ATTRIBUTE_SERVER:
+		return get_source(c, a->kind, value);
 	case ATTRIBUTE_LIMIT:
 		return bucket_limit_get(c->fs, c->b, &c->who, a->limit, value);
 	case ATTRIBUTE_ACCESS:
@@ -176,9 +217,12 @@ void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size
 	if (!call_begin(&c, req, inode, "getxattr"))
 		return;
 	a = parse(&c, name);
-	if (a.kind == ATTRIBUTE_ACL) {
+	if (a.kind == ATTRIBUTE_ACL || a.kind == ATTRIBUTE_USERNAME) {
 		call_release(&c);
-		acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_GET, .size = size},
+		acl_later(req, inode,
+			  &(struct acl_job){.privilege = a.privilege,
+					    .action = a.kind == ATTRIBUTE_ACL ? ACL_GET : USERNAME_GET,
+					    .size = size},
 			  slice_of(NULL, 0));
 	} else if (a.kind == ATTRIBUTE_FOREIGN && strncmp(name, "system.", 7) == 0) {
 		call_end(&c, BUCKET_UNSUPPORTED);

@@ -29,6 +29,7 @@ void options_help(void)
 	       "  -o reserve=PERCENT             of the disk, kept for data.json (5%%): ENOSPC\n"
 	       "\n"
 	       "Behaviour:\n"
+	       "  -o collide=replace|refuse  two names with one stored form: the newer replaces the older, or EEXIST (replace)\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
 	       "  -o sync            every close is an fsync\n"
 	       "  -o device=NAME     what @device and @job call this host (the host name at the first mount)\n"
@@ -75,11 +76,11 @@ static int own_option(struct options *o, const char *option)
 {
 	static const char *const urings[] = {"auto", "on", "off", NULL}, *const targets[] = {"stderr", "syslog", NULL};
 	static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
-	static const char *const roots[] = {"squash", NULL};
+	static const char *const roots[] = {"squash", NULL}, *const collides[] = {"replace", "refuse", NULL};
 	const struct {
 		const char *name;
 		const char *const *values;
-	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}};
+	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}, {"collide", collides}};
 	const char *equals = strchr(option, '=');
 	struct reason why;
 	int r, choice;
@@ -124,8 +125,11 @@ static int own_option(struct options *o, const char *option)
 		case 2:
 			o->log_level = (enum log_level)choice;
 			break;
-		default:
+		case 3:
 			o->squash_root = true;
+			break;
+		default:
+			o->collide_refuse = choice == 1;
 		}
 		return 0;
 	}

@@ -13,6 +13,7 @@ struct options {
 	bool debug;       /* libfuse's own messages */
 	bool trace;       /* every call into the store, in the log */
 	bool squash_root; /* root=squash */
+	bool collide_refuse; /* collide=refuse */
 	bool sync;
 	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
 	bool log_given;

@@ -80,6 +80,43 @@ def test_new_version_beside_the_old():
         assert read(f + '/a') == '1\n' and os.listdir(f) == ['a']
 
 
+def test_where_it_comes_from():
+    with Mount() as m:
+        f = files(m)
+        sh('env BUCKETFS_JOB=nightly cp /etc/hostname files/A', m / 'nightly')
+        get = lambda name: os.getxattr(f + '/a', 'user.bucketfs.' + name).decode()
+        assert (get('job'), get('username'), get('name'), get('id')) == ('nightly', 'root', 'A', str(os.stat(f + '/a').st_ino & ((1 << 40) - 1)))
+        assert get('server') == os.uname().nodename
+        sh('env BUCKETFS_JOB=weekly cp /etc/hostname files/a', m / 'nightly')
+        assert get('job') == 'weekly'
+        write(f + '/b', 'x')
+        fails(errno.ENODATA, os.getxattr, f + '/b', 'user.bucketfs.job')
+        fails(errno.EPERM, os.setxattr, f + '/b', 'user.bucketfs.job', b'x')
+
+
+def test_collisions():
+    with Mount() as m:
+        f = files(m)
+        write(f + '/日', 'sun')
+        write(f + '/中', 'middle')
+        assert os.listdir(f) == ['_'] and read(f + '/_') == 'middle'
+        assert os.getxattr(f + '/_', 'user.bucketfs.name').decode() == '中'
+        assert 'are both stored as _' in m.log_text() and '日' in read(m / 'nightly/.bucketfs/errors')
+        write(f + '/other', 'x')
+        os.rename(f + '/other', f + '/国')
+        assert read(f + '/_') == 'x'
+        assert 'bucketfs_name_collisions_total 2\n' in read(m / '.bucketfs/metrics')
+    with Mount('collide=refuse') as m:
+        f = files(m)
+        write(f + '/日', 'sun')
+        fails(errno.EEXIST, write, f + '/中', 'middle')
+        write(f + '/other', 'x')
+        fails(errno.EEXIST, os.rename, f + '/other', f + '/国')
+        write(f + '/日', 'again')
+        write(f + '/_', 'and again')
+        assert read(f + '/日') == 'and again'
+
+
 def test_two_writers_of_one_name():
     with Mount() as m:
         f = files(m)

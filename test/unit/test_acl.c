@@ -79,16 +79,16 @@ static bool has(const char *text, struct caller who)
 static void test_has(void **state)
 {
 	(void)state;
-	assert_true(has("*", (struct caller){1, 1, 0, NULL, NULL}));
-	assert_false(has("", (struct caller){0, 0, 0, NULL, NULL}));
-	assert_true(has("owner", (struct caller){100, 1, 0, NULL, NULL}));
-	assert_false(has("owner", (struct caller){101, 100, 0, NULL, NULL}));
-	assert_true(has("user:5", (struct caller){5, 1, 0, NULL, NULL}));
-	assert_false(has("user:5", (struct caller){6, 5, 0, NULL, NULL}));
-	assert_true(has("group:5", (struct caller){6, 5, 0, NULL, NULL}));
-	assert_true(has("group:9", (struct caller){6, 5, 0, in_nine, NULL}));
-	assert_false(has("group:8", (struct caller){6, 5, 0, in_nine, NULL}));
-	assert_false(has("user:9", (struct caller){6, 5, 0, in_nine, NULL}));
+	assert_true(has("*", (struct caller){1, 1, 0, NULL, NULL, NULL}));
+	assert_false(has("", (struct caller){0, 0, 0, NULL, NULL, NULL}));
+	assert_true(has("owner", (struct caller){100, 1, 0, NULL, NULL, NULL}));
+	assert_false(has("owner", (struct caller){101, 100, 0, NULL, NULL, NULL}));
+	assert_true(has("user:5", (struct caller){5, 1, 0, NULL, NULL, NULL}));
+	assert_false(has("user:5", (struct caller){6, 5, 0, NULL, NULL, NULL}));
+	assert_true(has("group:5", (struct caller){6, 5, 0, NULL, NULL, NULL}));
+	assert_true(has("group:9", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
+	assert_false(has("group:8", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
+	assert_false(has("user:9", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
 }
 
 static void test_decode_damaged(void **state)
