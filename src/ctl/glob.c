@@ -1,0 +1,202 @@
+/* glibc's fnmatch does the parts. Where it and bash disagree is `*` or `?(…)` right before `!(…)` at the end of a name:
+ * `b*!(x)` does not match `b` in glibc. */
+#include "ctl/glob.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/brace.h"
+
+/* The parts of one pattern lie in `text`, each ended by NUL. */
+struct pattern {
+	char **parts;
+	int count;
+};
+
+struct glob {
+	struct buf text;
+	struct pattern *patterns;
+	int count;
+	locale_t bytes; /* for names that are no text in the user's locale */
+};
+
+/* Slashes inside @(…) separate nothing. */
+static int cut(char *text, char **parts)
+{
+	int count = 0, depth = 0;
+
+	for (char *c = text, *from = text;; c++) {
+		bool end = !*c;
+
+		if (*c == '\\' && c[1]) {
+			c++;
+			continue;
+		}
+		if (*c == '(' && c > text && strchr("?*+@!", c[-1]))
+			depth++;
+		else if (*c == ')' && depth)
+			depth--;
+		else if (end || (*c == '/' && depth == 0)) {
+			*c = 0;
+			/* `a//b` and `./a` are `a/b` and `a`, but no file is `a/` or `a/.`. */
+			if (strcmp(from, ".") == 0)
+				*from = 0;
+			if (*from || end)
+				parts[count++] = from;
+			from = c + 1;
+		}
+		if (end)
+			return count;
+	}
+}
+
+static int pattern_parse(struct pattern *p, char *text)
+{
+	size_t slashes = 1;
+
+	for (const char *c = text; *c; c++)
+		slashes += *c == '/';
+	p->parts = calloc(slashes, sizeof(*p->parts));
+	if (!p->parts)
+		return -ENOMEM;
+	/* An absolute pattern matches nothing here. */
+	p->count = *text == '/' ? 0 : cut(text, p->parts);
+	return 0;
+}
+
+int glob_new(struct glob **out, const char *pattern)
+{
+	struct glob *g = calloc(1, sizeof(*g));
+	size_t at = 0;
+	int n, r = 0;
+
+	if (!g)
+		return -ENOMEM;
+	n = brace_expand(pattern, &g->text);
+	if (n > 0)
+		g->patterns = calloc((size_t)n, sizeof(*g->patterns));
+	if (n <= 0 || !g->patterns) {
+		r = n < 0 ? n : -ENOMEM;
+		goto out;
+	}
+	for (; g->count < n && !r; g->count++) {
+		char *text = (char *)g->text.data + at;
+
+		at += strlen(text) + 1;
+		r = pattern_parse(&g->patterns[g->count], text);
+	}
+	g->bytes = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+out:
+	if (r)
+		glob_free(g);
+	else
+		*out = g;
+	return r;
+}
+
+void glob_free(struct glob *g)
+{
+	if (!g)
+		return;
+	for (int i = 0; i < g->count; i++)
+		free(g->patterns[i].parts);
+	if (g->bytes)
+		freelocale(g->bytes);
+	free(g->patterns);
+	buf_release(&g->text);
+	free(g);
+}
+
+/* A pattern may match a leading dot if it, or a first alternative of it, begins with one. */
+static bool means_dot(const char *pattern)
+{
+	if (*pattern == '\\')
+		pattern++;
+	if (*pattern == '.')
+		return true;
+	if (!*pattern || !strchr("?*+@", *pattern) || pattern[1] != '(')
+		return false;
+	for (const char *c = pattern + 1; *c && *c != ')'; c++) {
+		if ((*c == '(' || *c == '|') && c[1] == '.')
+			return true;
+	}
+	return false;
+}
+
+static bool match_part(const struct glob *g, const char *pattern, const char *name)
+{
+	int r;
+
+	if (*name == '.' && !means_dot(pattern))
+		return false;
+	r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
+	if (r != 0 && r != FNM_NOMATCH && g->bytes) {
+		locale_t was = uselocale(g->bytes);
+
+		r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
+		uselocale(was);
+	}
+	return r == 0;
+}
+
+/* Parts against names; several `**` make this quadratic at most, for what a later one can match the last one could. */
+static bool match_parts(const struct glob *g, const struct pattern *p, char *const *names, int count)
+{
+	int part = 0, name = 0, star = -1, star_name = 0;
+
+	while (name < count) {
+		bool is_star = part < p->count && strcmp(p->parts[part], "**") == 0;
+
+		if (is_star) {
+			star = part++;
+			star_name = name;
+			/* As the last part it stands for the file as well. */
+			if (part == p->count) {
+				for (; name < count; name++)
+					if (names[name][0] == '.')
+						return false;
+				return true;
+			}
+		} else if (part < p->count && match_part(g, p->parts[part], names[name])) {
+			part++;
+			name++;
+		} else if (star >= 0 && names[star_name][0] != '.') {
+			name = ++star_name;
+			part = star + 1;
+		} else {
+			return false;
+		}
+	}
+	return part == p->count;
+}
+
+bool glob_match(const struct glob *g, const char *path)
+{
+	char copy[PATH_MAX], *names[PATH_MAX / 2], *save = NULL;
+	int count = 0;
+
+	if (strlen(path) >= sizeof(copy))
+		return false;
+	strcpy(copy, path);
+	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save))
+		names[count++] = name;
+	for (int i = 0; i < g->count; i++)
+		if (match_parts(g, &g->patterns[i], names, count))
+			return true;
+	return false;
+}
+
+bool glob_goes_down(const struct glob *g)
+{
+	for (int i = 0; i < g->count; i++) {
+		const struct pattern *p = &g->patterns[i];
+
+		if (p->count > 1 || (p->count == 1 && strcmp(p->parts[0], "**") == 0))
+			return true;
+	}
+	return false;
+}

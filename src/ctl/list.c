@@ -1,0 +1,153 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl/control.h"
+#include "ctl/ctl.h"
+#include "ctl/io.h"
+#include "ctl/say.h"
+
+enum { opt_json };
+
+static const struct ctl_option options[] = {
+	{"json", 0, NULL, "an array of objects: id, title, enabled, icon, notes, modified"},
+	{0},
+};
+
+struct row {
+	char *id;
+	cJSON *meta; /* NULL: it may not be read, or there is none */
+	time_t modified;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct row *)a)->id, ((const struct row *)b)->id);
+}
+
+static void load(int root, const char *id, struct row *out)
+{
+	char path[NAME_MAX + 32];
+	struct buf text = {0};
+	struct stat st;
+
+	out->modified = fstatat(root, id, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mtim.tv_sec : 0;
+	snprintf(path, sizeof(path), "%s/" CONTROL "/meta.json", id);
+	if (io_read_at(root, path, &text) == 0)
+		out->meta = cJSON_ParseWithLength((const char *)text.data, text.len);
+	buf_release(&text);
+}
+
+static int collect(const struct place *p, struct row **rows, size_t *count)
+{
+	int fd = openat(p->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = CTL_OK;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	size_t cap = 0;
+	struct dirent *e;
+
+	if (!dir) {
+		status = say_errno(p, errno, "%s", p->mount);
+		if (fd >= 0)
+			close(fd);
+		return status;
+	}
+	while (!status && (e = readdir(dir))) {
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		if (*count == cap) {
+			struct row *grown = realloc(*rows, (cap = cap ? cap * 2 : 64) * sizeof(*grown));
+
+			if (!grown) {
+				status = say_no_memory();
+				break;
+			}
+			*rows = grown;
+		}
+		(*rows)[*count] = (struct row){.id = strdup(e->d_name)};
+		if ((*rows)[*count].id)
+			load(dirfd(dir), e->d_name, &(*rows)[(*count)++]);
+		else
+			status = say_no_memory();
+	}
+	closedir(dir);
+	return status;
+}
+
+static int show_json(const struct row *rows, size_t count)
+{
+	cJSON *all = cJSON_CreateArray();
+	bool good = all != NULL;
+
+	for (size_t i = 0; i < count && good; i++) {
+		cJSON *one = cJSON_CreateObject(), *item;
+		char when[64] = "";
+		struct tm tm;
+
+		if (gmtime_r(&rows[i].modified, &tm))
+			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		good = cJSON_AddStringToObject(one, "id", rows[i].id) && cJSON_AddStringToObject(one, "modified", when);
+		cJSON_ArrayForEach(item, rows[i].meta)
+		{
+			if (item->string && !cJSON_GetObjectItemCaseSensitive(one, item->string))
+				cJSON_AddItemToObject(one, item->string, cJSON_Duplicate(item, true));
+		}
+		good = cJSON_AddItemToArray(all, one) && good;
+	}
+	good = good && tree_print(all);
+	cJSON_Delete(all);
+	return good ? CTL_OK : say_no_memory();
+}
+
+static void show(const struct row *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		char when[64] = "";
+		struct tm tm;
+
+		if (localtime_r(&rows[i].modified, &tm))
+			strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
+		printf("%-24s  %s%s%s%s\n", rows[i].id, when, *tree_text(rows[i].meta, "title") ? "  " : "",
+		       tree_text(rows[i].meta, "title"),
+		       cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(rows[i].meta, "enabled")) ? "  (disabled)" : "");
+	}
+}
+
+static int run(const struct request *r)
+{
+	struct row *rows = NULL;
+	size_t count = 0;
+	struct place p;
+	int status = place_find(&p, r->count ? r->args[0] : ".");
+
+	if (status)
+		return status;
+	status = collect(&p, &rows, &count);
+	if (!status && count)
+		qsort(rows, count, sizeof(*rows), by_id);
+	if (!status && r->option[opt_json])
+		status = show_json(rows, count);
+	else if (!status)
+		show(rows, count);
+	for (size_t i = 0; i < count; i++) {
+		free(rows[i].id);
+		cJSON_Delete(rows[i].meta);
+	}
+	free(rows);
+	place_close(&p);
+	return status;
+}
+
+const struct command command_list = {
+	.name = "list",
+	.usage = "[--json] [PATH]",
+	.about = "list the buckets of a mount",
+	.options = options,
+	.max = 1,
+	.run = run,
+};

@@ -1,0 +1,85 @@
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+#include "ctl/say.h"
+#include "version.h"
+
+static const struct command *const commands[] = {
+	&command_get,    &command_set,    &command_unset,  &command_edit,   &command_fetch, &command_store,
+	&command_wait,   &command_info,   &command_list,   &command_create, &command_update, &command_delete,
+	&command_empty,  &command_acl,    &command_limits, &command_schema, &command_why,
+};
+
+static void help(FILE *to)
+{
+	fprintf(to, "usage: bucketctl COMMAND [ARGUMENTS]\n"
+		    "\n"
+		    "Works on the buckets of a bucketfs mount. A BUCKET is its folder, or anything inside it.\n"
+		    "\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->about);
+	fprintf(to, "\n"
+		    "bucketctl COMMAND --help tells more. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no such bucket,\n"
+		    "124 wait took too long.\n");
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		if (strcmp(commands[i]->name, name) == 0)
+			return commands[i];
+	return NULL;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	struct request request;
+	bool done = false;
+	int status;
+
+	say_begin(command->name);
+	status = ctl_parse(command, argc, argv, &request, &done);
+	if (!status && !done)
+		status = command->run(&request);
+	if (fflush(stdout) || ferror(stdout))
+		status = status ? status : say_error("cannot write the output");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+	const char *name = argc > 1 ? argv[1] : "";
+
+	srandom((unsigned)getpid());
+	setlocale(LC_CTYPE, "");
+	if (MB_CUR_MAX == 1)
+		setlocale(LC_CTYPE, "C.UTF-8");
+	/* A reader that has seen enough is an ordinary failed write. */
+	signal(SIGPIPE, SIG_IGN);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+		help(stdout);
+		return CTL_OK;
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+		printf("bucketctl %s\n", BUCKETFS_VERSION);
+		return CTL_OK;
+	}
+	if (strcmp(name, "help") == 0 && (command = find(argv[2]))) {
+		ctl_help(command);
+		return CTL_OK;
+	}
+	command = find(name);
+	if (!command) {
+		if (*name)
+			fprintf(stderr, "bucketctl: there is no command %s\n\n", name);
+		help(stderr);
+		return CTL_USAGE;
+	}
+	return run(command, argc - 1, argv + 1);
+}

@@ -1,0 +1,33 @@
+/* What fetch and store have in common: which bucket, which files, which data. */
+#pragma once
+
+#include "bucket/document.h"
+#include "ctl/ctl.h"
+#include "ctl/glob.h"
+#include "ctl/place.h"
+
+enum transfer_option { TRANSFER_SYNC, TRANSFER_GLOB, TRANSFER_DATA, TRANSFER_DRY_RUN, TRANSFER_JSON };
+
+extern const struct ctl_option transfer_options[];
+
+struct transfer {
+	struct place place;
+	bool data, files;
+	const char *data_path; /* "-": standard input or output */
+	const char *folder;
+	struct glob *glob;
+	bool dry_run, json;
+};
+
+int transfer_begin(struct transfer *t, const struct request *r);
+void transfer_end(struct transfer *t);
+
+/* What was, or would be, transferred: names a line, or one JSON object. Nothing without --json and --dry-run. */
+struct transfer_list {
+	const struct transfer *t;
+	void *tree; /* cJSON */
+	bool bad;
+};
+void transfer_list_begin(struct transfer_list *l, const struct transfer *t, long long revision);
+void transfer_list_add(struct transfer_list *l, const char *path, long long size);
+int transfer_list_end(struct transfer_list *l);

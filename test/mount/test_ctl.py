@@ -1,0 +1,724 @@
+#!/usr/bin/python3
+"""bucketctl on a real mount. CTL names the binary."""
+import errno
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import tempfile
+import time
+
+from harness import *
+
+CTL = os.path.abspath(os.environ.get('CTL', 'build/bucketctl'))
+OTHER = Person(61007)
+
+
+class Result:
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+
+def ctl(*args, status=0, cwd=None, stdin='', **env):
+    """Runs bucketctl; its exit status must be that, and a failure comes with a reason."""
+    r = subprocess.run([CTL, *args], cwd=cwd, input=stdin if isinstance(stdin, bytes) else stdin.encode(), timeout=60 * SLOW,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, 'LC_ALL': 'C.UTF-8', **env})
+    out, err = r.stdout.decode(errors='replace'), r.stderr.decode(errors='replace')
+    assert r.returncode == status, f'{args}: status {r.returncode}, expected {status}: {out}{err}'
+    assert status == 0 or err, f'{args}: failed without a reason'
+    return Result(r.returncode, out, err)
+
+
+def bucket(m, name='nightly'):
+    os.mkdir(m / name)
+    return m / name
+
+
+def data(b):
+    return json.loads(read(b + '/data.json'))
+
+
+def has(b, name):
+    """Whether this build has the control file; a note if not, and the rest of the test is left out."""
+    if os.path.exists(f'{b}/.bucketfs/{name}'):
+        return True
+    print(f'note: skipped from here: no .bucketfs/{name} in this build', flush=True)
+    return False
+
+
+def tree(folder):
+    found = {}
+    for base, _, names in os.walk(folder):
+        for n in names:
+            p = os.path.join(base, n)
+            found[os.path.relpath(p, folder)] = read(p)
+    return found
+
+
+def fill(folder, names):
+    for n in names:
+        os.makedirs(os.path.dirname(os.path.join(folder, n)), exist_ok=True)
+        write(os.path.join(folder, n), 'content of ' + n)
+
+
+COMMANDS = 'get set unset edit fetch store wait info list create update delete empty acl limits schema why'.split()
+
+
+def test_help():
+    assert all(c in ctl('--help').out for c in COMMANDS)
+    for c in COMMANDS:
+        out = ctl(c, '--help').out
+        assert out.startswith(f'usage: bucketctl {c}') and '--json' in out, c
+        ctl(c, '--no-such-option', status=2)
+    ctl(status=2)
+    ctl('nonsense', status=2)
+    ctl('set', status=2)
+    assert ctl('--version').out.startswith('bucketctl ')
+
+
+def test_places():
+    with Mount() as m:
+        b = bucket(m)
+        write(b + '/data.json', '{"a": 1}')
+        os.makedirs(b + '/files/sub')
+        write(b + '/files/sub/x', '')
+        for path in (b, b + '/', b + '/files', b + '/files/sub/x', b + '/data.json', b + '/files/not/there', f'{b}/../nightly'):
+            assert ctl('get', path, 'a').out == '1\n', path
+        for cwd in (b, b + '/files/sub'):
+            assert ctl('get', 'a', cwd=cwd).out == ctl('get', '.', 'a', cwd=cwd).out == '1\n'
+        assert ctl('get', 'nightly', 'a', cwd=m.point).out == '1\n'
+        os.symlink(b, m.folder + '/link')
+        assert ctl('get', m.folder + '/link', 'a').out == '1\n'
+        for path in ('nope', m / 'nope', m / 'nope/files/x', './nope'):
+            ctl('get', path, 'a', status=3, cwd=m.point)
+        ctl('get', m.point, status=1)
+        for path in ('/', '/tmp', '/nowhere/at/all', m.folder, '/proc/self'):
+            assert 'not in a mount of bucketfs' in ctl('get', path, status=1).err, path
+        ctl('delete', '-r', b + '/files', status=1)
+        assert os.path.exists(b + '/files/sub/x')
+
+
+def test_get():
+    with Mount() as m:
+        b = bucket(m)
+        assert ctl('get', b).out == '{}\n'
+        write(b + '/data.json', '{"n": 9007199254740993, "s": "a\\u00e9\\n", "o": {"x": [1, 2]}, "": 0}')
+        assert ctl('get', b).out == read(b + '/data.json')
+        assert ctl('get', b, 's', 'n').out == '"a\\u00e9\\n"\n9007199254740993\n'
+        assert ctl('get', '-r', b, 's').out == 'aé\n\n'
+        assert ctl('get', b, '').out == '0\n'
+        assert json.loads(ctl('get', '--json', b, 'o', 'n').out) == {'o': {'x': [1, 2]}, 'n': 9007199254740993}
+        r = ctl('get', b, 'n', 'nope', status=1)
+        assert r.out == '' and 'nope' in r.err
+        os.unlink(b + '/data.json')
+        assert ctl('get', b).out == '{}\n'
+
+
+def test_set():
+    with Mount() as m:
+        b = bucket(m)
+        out = ctl('set', b, 'a=1.10', 's=hello world', 't=true', 'o={"x": [1, 2]}', 'e=', 'eq=x=y', '{"a2": 1e400, "b": -0}').out
+        assert out == read(b + '/data.json')
+        assert out == ('{\n  "a": 1.10,\n  "a2": 1e400,\n  "b": -0,\n  "e": "",\n  "eq": "x=y",\n  "o": {"x":[1,2]},\n'
+                       '  "s": "hello world",\n  "t": true\n}\n')
+        assert data(b)['t'] is True
+        ctl('set', '--string', b, 't=true', 'a=1')
+        assert data(b)['t'] == 'true' and data(b)['a'] == '1'
+        # Secrets by file and standard input.
+        write(m.folder + '/secret', 's3cr"et\n')
+        assert json.loads(ctl('set', b, f'file=@{m.folder}/secret', 'in=@-', stdin='from stdin\n').out)['file'] == 's3cr"et'
+        assert data(b)['in'] == 'from stdin'
+        ctl('set', b, '-', stdin='{"k": 1}{"k": 2}')
+        assert data(b)['k'] == 2
+        before = read(b + '/data.json')
+        for bad in ('{"k":', '[1]', 'novalue', '{"k":1}x', 'f=@/nowhere', '{bad'):
+            ctl('set', b, 'first=1', bad, status=2 if bad in ('[1]', 'novalue') else 1)
+        ctl('set', b, '-', stdin='{"k":', status=1)
+        assert read(b + '/data.json') == before
+        assert json.loads(ctl('set', '--replace', b, 'only=1').out) == data(b) == {'only': 1}
+        assert ctl('set', '-q', b, 'x=1').out == ''
+
+
+def test_refused_with_the_reason():
+    with Mount('max_data_size=500') as m:
+        b = bucket(m)
+        r = ctl('set', b, 'a=' + 'x' * 600, status=1)
+        assert data(b) == {}
+        if has(b, 'errors'):
+            reason = json.loads(read(b + '/.bucketfs/errors').splitlines()[-1])['reason']
+            assert reason and reason in r.err, (reason, r.err)
+            shown = ctl('why', b).out
+            assert reason in shown and 'bucketctl' in shown, shown
+            assert json.loads(ctl('why', '--json', b + '/data.json').out)[-1]['reason'] == reason
+            assert ctl('why', '--json', b + '/files').out == '[]\n'
+
+
+def test_set_is_atomic():
+    """What it prints is what its own merge made: nobody prints a state without their own keys, or half of another's."""
+    with Mount() as m:
+        b = bucket(m)
+
+        def work(i):
+            for n in range(20):
+                d = json.loads(ctl('set', b, f'a{i}={n}', f'b{i}={n}').out)
+                assert d[f'a{i}'] == n and all(d[f'a{k}'] == d[f'b{k}'] for k in range(4) if f'a{k}' in d), d
+        parallel(4, work)
+
+
+def test_unset():
+    with Mount() as m:
+        b = bucket(m)
+        write(b + '/data.json', '{"a": 1, "b": 1.10, "c": 3}')
+        assert ctl('unset', b, 'a', 'c', 'nope').out == '{\n  "b": 1.10\n}\n' == read(b + '/data.json')
+        write(b + '/data.json', json.dumps({f'k{i}': i for i in range(40)}))
+
+        def work(i):
+            for n in range(10):
+                ctl('unset', b, f'k{i * 10 + n}')
+                ctl('set', b, f'new{i}={n}')
+        parallel(4, work)
+        assert data(b) == {'b': 1.10, 'new0': 9, 'new1': 9, 'new2': 9, 'new3': 9}
+        # Somebody else is faster, again and again.
+        stop = m.folder + '/stop'
+
+        def quarrel(i):
+            n = 0
+            while i and not os.path.exists(stop):
+                n += 1
+                write(b + '/data.json', '{"x": %d}' % n)
+                time.sleep(0.0002)
+            try:
+                for n in range(0 if i else 50):
+                    ctl('unset', b, 'x')
+                    ctl('set', '--replace', b, 'y=1')
+            finally:
+                i or write(stop, '')
+        parallel(2, quarrel)
+
+
+def editor(m, text):
+    path = m.folder + '/editor'
+    write(path, '#!/bin/bash\n' + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def test_edit():
+    with Mount() as m:
+        b = bucket(m)
+        write(b + '/data.json', '{"a": 1, "gone": 2, "n": 9007199254740993}')
+        # Others may change other keys meanwhile.
+        e = editor(m, f'sed -i -e s/1,/5,/ -e /gone/d "$1"; echo \'{{"other": 1}}\' > {b}/data.json\n')
+        assert json.loads(ctl('edit', '--json', b, EDITOR=e, TMPDIR=m.folder).out) == data(b)
+        assert data(b) == {'a': 5, 'n': 9007199254740993, 'other': 1}
+        # The same key: a conflict, shown.
+        e = editor(m, f'sed -i s/5,/6,/ "$1"; echo \'{{"a": 7}}\' > {b}/data.json\n')
+        r = ctl('edit', b, status=1, EDITOR=e, TMPDIR=m.folder)
+        assert data(b)['a'] == 7 and all(x in r.err for x in ('"a"', '5', '6', '7')), r.err
+        kept = [f for f in os.listdir(m.folder) if f.startswith('bucketctl-')]
+        assert len(kept) == 1 and '"a": 6' in read(m.folder + '/' + kept[0])
+        assert os.stat(m.folder + '/' + kept[0]).st_mode & 0o77 == 0
+        before = read(b + '/data.json')
+        ctl('edit', b, status=1, EDITOR=editor(m, 'echo "{bad" > "$1"'), TMPDIR=m.folder)
+        ctl('edit', b, status=1, EDITOR=editor(m, 'echo "{}" > "$1"; exit 3'), TMPDIR=m.folder)
+        ctl('edit', b, EDITOR=editor(m, 'true'))
+        assert read(b + '/data.json') == before
+        # With arguments.
+        ctl('edit', b, EDITOR='sed -i s/7,/8,/')
+        assert data(b)['a'] == 8
+        if not has(b, 'meta.json'):
+            return
+        write(b + '/.bucketfs/schema.json', '{"properties": {"a": {"maximum": 10}}}')
+        assert 'maximum 10' in ctl('edit', b, status=1, EDITOR='sed -i s/8,/80,/', TMPDIR=m.folder).err
+        assert data(b)['a'] == 8
+
+
+NAMES = ['a.csv', 'b.csv', 'report_1.pdf', 'report_x.txt', 'report_.log', '.hidden', '.h.csv', 'a_b.csv', 'ab', 'aab', 'b',
+         'top.log', 'foo.c', 'bar.c', 'foo.h', '1', '01', '2', '10', 'a-b', '-x', 'sub/a.csv', 'sub/x.log', 'sub/deep/y.log',
+         '.dot/z.log', 'sub/.z.log', 'sub2/a.csv', 'sub/deep/er/q.log']
+PATTERNS = ['*', '*.csv', 'report_*.{pdf,txt}', '**/*.log', '**', 'sub/**', '**/deep/*', '[ab]*', '[!a]*', '[^a]*',
+            '!(*.csv)', '!(a*|b*)', '@(a|b).csv', '+(a)b', '?(a)b', '*(a)b', '*.!(csv)', '{a,b}.csv', '{1..3}', '{01..10}',
+            '{a..c}*', '{a}', '{}', 'a{,b}', '*/*.csv', '**/', '.*', '.*.csv', '**/.z.log', '.dot/*', '*/', 'foo.?', 'foo.[ch]',
+            '{foo,bar}.c', '**/**/*.log', '!(sub)/*', '@(sub|sub2)/*.csv', '[[:digit:]]*', '\\*', '[]a]*', '[a', '!(!(*.csv))',
+            '*(*.csv|*.log)', '!(.*)', '@(.h.csv|a.csv)', '?(.)hidden', '!(foo)*', '**.log', 'su**/x.log', '{sub,sub2}/**',
+            '**/!(*.log)', '[a-c].csv', '{10..1}', '{1..10..3}', '\\{a\\}', '?.csv', '+(a|b)', '{a,b,c{1,2}}*', '{sub/,}a.csv',
+            '!(*.csv|*.log|report*)', '@(.x|?)hidden', '+(.x|*)', '-*', 'nothing', '', '**/sub/*']
+
+
+def bash_glob(folder, pattern):
+    out = subprocess.run(['bash', '-O', 'globstar', '-O', 'extglob', '-O', 'nullglob', '-c',
+                          f'for f in {pattern}; do [ ! -f "$f" ] || printf "%s\\0" "$f"; done'], cwd=folder, check=True,
+                         stdout=subprocess.PIPE, timeout=20, env={**os.environ, 'LC_ALL': 'C.UTF-8'}).stdout
+    return sorted({os.path.normpath(x) for x in out.decode().split('\0') if x})
+
+
+def test_patterns_as_bash_has_them():
+    with Mount() as m:
+        b = bucket(m)
+        src = m.folder + '/src'
+        extra = ['A.csv', 'a b.csv', 'é.csv', '日本', 'a*b', 'x{y}.csv', '[a]', 'n\nl'] + NAMES
+        fill(src, extra)
+        os.symlink('a.csv', src + '/link.csv')
+        for p in PATTERNS + ['é*', '?.csv', 'x\\{y\\}.csv', 'a\\*b', '*[*]*', '??', '[[:upper:]]*']:
+            r = subprocess.run([CTL, 'store', '-n', '--json', '-g', p, b, src], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, 'LC_ALL': 'C.UTF-8'}, timeout=20)
+            if r.returncode:
+                assert b'would both be stored' in r.stderr, (p, r.stderr)
+                continue
+            got = [f['path'] for f in json.loads(r.stdout)['files']]
+            assert got == bash_glob(src, p), (p, got, bash_glob(src, p))
+        # A name that is no UTF-8.
+        open(os.fsencode(m.folder) + b'/src/lat\xe9.xyz', 'w').close()
+        assert len(ctl('store', '-n', '-g', '*.xyz', b, src).out.splitlines()) == 1
+        ctl('store', '-n', '-g', '{1..99999999}', b, src, status=2)
+        assert data(b) == {} and os.listdir(b + '/files') == []
+
+
+def test_fetch():
+    with Mount() as m:
+        b, out = bucket(m), m.folder + '/out'
+        fill(b + '/files', NAMES)
+        write(b + '/data.json', '{"a": 1.10, "b": {"x": 1}}')
+        write(m.folder + '/into.json', '{"a": 0, "mine": 1}')
+        # What needs no control files.
+        ctl('fetch', m / 'nope', '--data', m.folder + '/into.json', out, status=3)
+        assert not os.path.exists(out) and read(m.folder + '/into.json') == '{"a": 0, "mine": 1}'
+        ctl('fetch', b, '--sync', 'data', '--data', m.folder + '/into.json')
+        assert read(m.folder + '/into.json') == '{\n  "a": 1.10,\n  "b": {"x":1},\n  "mine": 1\n}\n'
+        assert ctl('fetch', b, '--sync', 'data', '--data', '-').out == read(b + '/data.json')
+        for bad in (['--sync', 'x', out], ['--sync', 'data', out], [], ['--sync', 'files', '--data', 'x', out]):
+            ctl('fetch', b, *bad, status=2)
+        write(m.folder + '/bad.json', '[1]')
+        ctl('fetch', b, '--data', m.folder + '/bad.json', out, status=1)
+        assert not os.path.exists(out)
+        if not has(b, 'info.json'):
+            return
+        for p in PATTERNS:
+            with tempfile.TemporaryDirectory(dir=m.folder) as to:
+                r = ctl('fetch', b, '--glob', p, to + '/x/y')
+                assert r.out == r.err == ''
+                want = bash_glob(b + '/files', p)
+                assert sorted(tree(to + '/x/y')) == want, p
+                assert all(read(f'{to}/x/y/{n}') == 'content of ' + n for n in want)
+        os.mkdir(out)
+        write(out + '/a.csv', 'old')
+        write(out + '/kept', 'kept')
+        r = json.loads(ctl('fetch', '--json', b, '--sync', 'data_and_files', '--data', m.folder + '/new.json', out).out)
+        assert r['revision'] == json.loads(read(b + '/.bucketfs/info.json'))['bucket']['revision'] and r['data'] is True
+        assert read(out + '/a.csv') == 'content of a.csv' and read(out + '/kept') == 'kept'
+        assert json.loads(read(m.folder + '/new.json')) == data(b)
+        assert not [n for n in os.listdir(out) if n.startswith('.bucketctl')]
+        os.unlink(out + '/b.csv')
+        os.mkdir(out + '/b.csv')
+        write(out + '/a.csv', 'old')
+        assert 'b.csv' in ctl('fetch', b, out, status=1).err
+        assert read(out + '/a.csv') == 'old'
+        # Holes and modes.
+        with open(b + '/files/sparse', 'wb') as f:
+            f.seek(50_000_000)
+            f.write(b'x')
+            os.fchmod(f.fileno(), 0o755)
+        ctl('fetch', b, '--glob', 'sparse', m.folder + '/sparse')
+        st = os.stat(m.folder + '/sparse/sparse')
+        assert st.st_size == 50_000_001 and st.st_mode & 0o100 and st.st_blocks * 512 < 10_000_000
+        assert read(m.folder + '/sparse/sparse', 'rb')[-1:] == b'x'
+
+
+def test_fetch_is_one_revision():
+    """Many files and a key always change together in one transaction, so a fetch must never see them differ."""
+    with Mount() as m:
+        b, src, names = bucket(m), m.folder + '/src', [f'f{i:03}' for i in range(150)]
+        if not has(b, 'tx'):
+            return
+        stop = m.folder + '/stop'
+
+        def version(n):
+            os.makedirs(src, exist_ok=True)
+            for name in names:
+                write(f'{src}/{name}', f'{n:06}' * 10)
+            ctl('store', b, '--data', '-', src, stdin=json.dumps({'n': n}))
+        version(0)
+
+        def work(i):
+            if i == 0:
+                try:
+                    for n in range(1, 40):
+                        version(n)
+                        time.sleep(0.05)
+                finally:
+                    write(stop, '')
+            else:
+                while not os.path.exists(stop):
+                    to = f'{m.folder}/out{i}'
+                    r = subprocess.run([CTL, 'fetch', b, '--data', to + '.json', to], stderr=subprocess.PIPE)
+                    if r.returncode:
+                        assert b'kept changing' in r.stderr, r.stderr
+                        continue
+                    seen = {read(f'{to}/{x}') for x in names} | {'%06d' % json.loads(read(to + '.json'))['n'] * 10}
+                    assert len(seen) == 1, seen
+        parallel(3, work)
+
+
+def test_fetch_gives_up_politely():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'info.json'):
+            return
+        write(b + '/files/busy', 'x' * 100)
+        stop = m.folder + '/stop'
+        pid = os.fork()
+        if pid == 0:
+            n = 0
+            while not os.path.exists(stop):
+                n += 1
+                write(b + '/files/busy', 'y' * (n % 1000 + 1))
+            os._exit(0)
+        try:
+            r = subprocess.run([CTL, 'fetch', b, m.folder + '/out'], stderr=subprocess.PIPE, timeout=60 * SLOW)
+            assert r.returncode == 0 or b'kept changing' in r.stderr, r.stderr
+            assert r.returncode != 0 or len(set(read(m.folder + '/out/busy'))) == 1
+            assert not [n for n in os.listdir(m.folder + '/out') if n.startswith('.')]
+        finally:
+            write(stop, '')
+            os.waitpid(pid, 0)
+
+
+def test_store():
+    with Mount('max_file_size=100000,max_files=40,max_total_size=300000,max_data_size=2000') as m:
+        b, src = bucket(m), m.folder + '/src'
+        fill(src, NAMES + ['My Report (Final).PDF'])
+        os.mkfifo(src + '/fifo.csv')
+        ctl('store', m / 'nope', src, status=3)
+        ctl('store', b, m.folder + '/nowhere', status=1)
+        write(m.folder + '/bad.json', '{"a":')
+        ctl('store', b, '--data', m.folder + '/bad.json', src, status=1)
+        write(src + '/clash', '1')
+        write(src + '/CLASH', '2')
+        assert 'would both be stored as clash' in ctl('store', b, '--glob', '[cC]*', src, status=1).err
+        os.unlink(src + '/CLASH')
+        assert os.listdir(b + '/files') == []
+        if not has(b, 'tx'):
+            return
+        r = ctl('store', b, '--glob', '**', '--data', '-', src, stdin='{"n": 1.10}')
+        assert 'left out' in r.err  # the FIFO
+        want = {n: 'content of ' + n for n in NAMES if not n.startswith('.') and '/.' not in n}
+        assert tree(b + '/files') == {**want, 'clash': '1', 'my_report_final_.pdf': 'content of My Report (Final).PDF'}
+        assert os.getxattr(b + '/files/my_report_final_.pdf', 'user.bucketfs.name') == b'My Report (Final).PDF'
+        assert read(b + '/data.json') == '{\n  "n": 1.10\n}\n'
+        # All or nothing: limits that we know, and those that only the commit knows.
+        before, listed = tree(b + '/files'), os.listdir(b + '/.bucketfs/tx')
+        bad = m.folder + '/bad'
+        fill(bad, ['a.csv', 'z'])
+        write(bad + '/big', 'x' * 100001)
+        assert 'max_file_size' in ctl('store', b, bad, status=1).err
+        os.unlink(bad + '/big')
+        assert 'max_data_size' in ctl('store', b, '--data', '-', bad, stdin=json.dumps({'x': 'y' * 3000}), status=1).err
+        fill(bad, [f'many{i}' for i in range(40)])
+        assert 'max_files' in ctl('store', b, bad, status=1).err
+        for i in range(4):
+            write(f'{bad}/many{i}', 'x' * 90000)
+        assert 'max_total_size' in ctl('store', b, '--glob', 'many[0-3]', bad, status=1).err
+        # We know it before anything is begun.
+        assert 'max_total_size' in ctl('store', '-n', b, '--glob', 'many[0-3]', bad, status=1).err
+        assert 'max_files' in ctl('store', '-n', b, bad, status=1).err
+        ctl('limits', 'set', b, 'accepted_file_types=.csv')
+        assert '.csv' in ctl('store', b, bad, status=1).err
+        ctl('limits', 'set', b, 'accepted_file_types=inherit')
+        write(b + '/.bucketfs/schema.json', '{"properties": {"n": {"maximum": 10}}}')
+        r = ctl('store', b, '--glob', '{a.csv,z}', '--data', '-', bad, stdin='{"n": 70000}', status=1)
+        assert 'maximum 10' in r.err, r.err
+        assert tree(b + '/files') == before and data(b) == {'n': 1.10} and os.listdir(b + '/.bucketfs/tx') == listed
+        # Rewriting counts the difference only.
+        assert json.loads(ctl('store', '--json', b, '--glob', '{a.csv,z}', bad).out)['files'] == [
+            {'path': 'a.csv', 'size': 16}, {'path': 'z', 'size': 12}]
+        assert ctl('store', '--sync', 'data', '--data', '-', b, stdin='{"n": 2}').out == '' and data(b)['n'] == 2
+
+
+def test_store_is_interrupted():
+    with Mount() as m:
+        b, src = bucket(m), m.folder + '/src'
+        if not has(b, 'tx'):
+            return
+        fill(src, [f'f{i}' for i in range(2000)])
+        p = subprocess.Popen([CTL, 'store', b, src], stderr=subprocess.PIPE)
+        time.sleep(0.05)
+        p.send_signal(signal.SIGTERM)
+        err = p.communicate(timeout=60 * SLOW)[1]
+        assert p.returncode == 0 or (p.returncode == 1 and b'interrupted' in err) or p.returncode == -signal.SIGTERM, (p.returncode, err)
+        assert len(os.listdir(b + '/files')) in (0, 2000)
+        if p.returncode != -signal.SIGTERM:
+            assert os.listdir(b + '/.bucketfs/tx') == []
+
+
+def test_progress_on_a_terminal():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'tx'):
+            return
+        fill(m.folder + '/src', ['a', 'b'])
+        ours, theirs = pty.openpty()
+        r = subprocess.run([CTL, 'store', b, m.folder + '/src'], stderr=theirs, stdout=subprocess.PIPE, timeout=60)
+        os.close(theirs)
+        assert r.returncode == 0 and b'store: 0 of 2 files' in os.read(ours, 10000)
+        os.close(ours)
+
+
+def wait_while(args, what, status=0):
+    """Starts a wait, does `what` once it sleeps; how long it took from then."""
+    p = subprocess.Popen([CTL, 'wait', *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.3 * SLOW)
+    assert p.poll() is None, p.communicate()
+    began = time.time()
+    what()
+    out, err = p.communicate(timeout=30 * SLOW)
+    assert p.returncode == status, (args, p.returncode, out, err)
+    return time.time() - began
+
+
+def test_wait():
+    with Mount() as m:
+        b = bucket(m)
+        f = b + '/files/'
+        t = ['--timeout', '20']
+        write(b + '/data.json', '{"there": 1}')
+        ctl('wait', b, '--key', 'there')
+        ctl('wait', b, '--key', 'there=1.0', '--timeout', '0')
+        assert json.loads(ctl('wait', b, '--key', 'there', '--json').out) == {'key': 'there', 'value': 1}
+        began = time.time()
+        ctl('wait', b, '--key', 'there=2', '--timeout', '0.3', status=124)
+        assert 0.25 < time.time() - began < 5 * SLOW
+        ctl('wait', b, '--file', '*.csv', '--timeout', '0.1', status=124)
+        ctl('wait', m / 'nope', '--timeout', '1', status=3)
+        ctl('wait', b, '--timeout', 'x', status=2)
+        quick = 2 * SLOW
+        assert wait_while([b, '--key', 'build=4711', *t], lambda: write(b + '/data.json', '{"build": 4711}')) < quick
+        assert wait_while([b, '--key', 'x', *t], lambda: os.setxattr(b + '/data.json', 'user.bucketfs.key.x', b'1')) < quick
+        assert wait_while([b, '--key', 's=text', *t], lambda: ctl('set', b, 's=text')) < quick
+        assert wait_while([b, '--file', '*.csv', *t], lambda: sh('cp /etc/passwd files/p.csv', b)) < quick
+        assert wait_while([b, '--file', 'moved', *t], lambda: os.rename(f + 'p.csv', f + 'moved')) < quick
+
+        def deep():
+            os.makedirs(f + 'one/two')
+            time.sleep(0.1)
+            write(f + 'one/two/x.log', '')
+        assert wait_while([b, '--file', '**/*.log', *t], deep) < quick
+
+        # A file counts when it is listed, not when it is opened.
+        def slow():
+            with open(f + 'slow.txt', 'w') as h:
+                h.write('x')
+                h.flush()
+                time.sleep(0.7)
+        assert 0.65 < wait_while([b, '--file', 'slow.txt', *t], slow) < quick + 1
+        assert wait_while([b, '--key', 'k', '--file', 'm', *t], lambda: (write(b + '/data.json', '{"k": 1}'), write(f + 'm', ''))) < quick
+        assert wait_while([b, *t], lambda: write(b + '/data.json', '{"any": 1}')) < quick
+        assert wait_while([b, '--key', 'never', *t], lambda: sh('rm -r nightly', m.point), status=3) < quick
+
+
+def test_wait_does_not_poll():
+    """While nothing happens it does not run: no context switches."""
+    with Mount() as m:
+        b = bucket(m)
+        p = subprocess.Popen([CTL, 'wait', b, '--key', 'x', '--timeout', '30'])
+
+        def switches():
+            return [int(line.split()[1]) for line in read(f'/proc/{p.pid}/status').splitlines() if 'ctxt_switches' in line]
+        time.sleep(0.5 * SLOW)
+        before = switches()
+        time.sleep(1.5)
+        assert switches() == before
+        write(b + '/data.json', '{"x": 1}')
+        assert p.wait(timeout=10 * SLOW) == 0
+
+
+def test_create_list_delete():
+    with Mount() as m:
+        assert ctl('create', m / 'nightly').out == 'nightly\n'
+        assert ctl('create', 'second', cwd=m.point).out == 'second\n'
+        assert ctl('create', 'third', cwd=m / 'nightly/files').out == 'third\n'
+        made = ctl('create', '--in', m.point).out.strip()
+        assert os.path.isdir(m / made) and made != ctl('create', cwd=m.point).out.strip()
+        assert json.loads(ctl('create', '--json', '--in', m.point, 'fourth').out) == {'id': 'fourth', 'path': m / 'fourth'}
+        assert 'already' in ctl('create', m / 'nightly', status=1).err
+        for bad in ('Bad', 'a-b', 'ä', 'a.b'):
+            ctl('create', m / bad, status=1)
+        ctl('create', m / 'nightly/files/x', status=1)
+        ctl('create', '/tmp/x', status=1)
+        denied = OTHER(lambda: ctl('create', m / 'denied', status=1).err)
+        assert not has(m.point, 'errors') or 'to create a bucket' in denied, denied
+        ids = [x['id'] for x in json.loads(ctl('list', '--json', m.point).out)]
+        assert ids == sorted(os.listdir(m.point)) and len(ids) == 6
+        assert [line.split()[0] for line in ctl('list', cwd=m / 'nightly').out.splitlines()] == ids
+        ctl('delete', m / 'second')
+        write(m / 'nightly/files/x', '')
+        os.makedirs(m / 'nightly/files/d/e')
+        write(m / 'nightly/data.json', '{"a": 1}')
+        assert '-r' in ctl('delete', m / 'nightly', status=1).err
+        ctl('delete', '-r', m / 'nightly')
+        assert not os.path.exists(m / 'nightly')
+        ctl('delete', m / 'nightly', status=3)
+
+
+def test_empty():
+    with Mount() as m:
+        b = bucket(m)
+
+        def again():
+            os.makedirs(b + '/files/d/e', exist_ok=True)
+            fill(b + '/files', ['a', 'd/b', 'd/e/c'])
+            write(b + '/data.json', '{"a": 1}')
+        again()
+        ctl('empty', '--data', b)
+        assert data(b) == {} and os.path.exists(b + '/files/d/e/c')
+        again()
+        ctl('empty', '--files', b)
+        assert data(b) == {'a': 1} and os.listdir(b + '/files') == []
+        again()
+        ctl('empty', b)
+        assert data(b) == {} and os.listdir(b + '/files') == []
+
+
+def test_info_and_update():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'meta.json') or not has(b, 'info.json'):
+            return
+        write(b + '/data.json', '{"lone": "\\ud800", "n": 9007199254740993}')
+        fill(b + '/files', ['a', 'd/b'])
+        assert ctl('info', '--json', b).out == read(b + '/.bucketfs/info.json')
+        out = ctl('info', cwd=b + '/files').out
+        assert 'd/b' in out and '2 keys' in out and 'nightly' in out
+        ctl('update', b, status=2)
+        ctl('update', b, '--enable', '--disable', status=2)
+        meta = json.loads(ctl('update', '--json', b, '--title', 'Nächtlich "x"', '--notes', 'n\n2').out)
+        assert meta['title'] == 'Nächtlich "x"' and meta['notes'] == 'n\n2' == json.loads(read(b + '/.bucketfs/meta.json'))['notes']
+        assert 'Nächtlich' in ctl('list', m.point).out
+        ctl('update', b, '--disable')
+        fails(errno.EROFS, write, b + '/data.json', '{"a": 1}')
+        assert 'disabled' in ctl('set', b, 'a=1', status=1).err
+        ctl('update', b, '--enable')
+        ctl('set', b, 'a=1')
+        assert ctl('create', '--title', 'T', m / 'titled').out == 'titled\n'
+        assert json.loads(read(m / 'titled/.bucketfs/meta.json'))['title'] == 'T'
+
+
+def test_acl():
+    with Mount() as m:
+        b = bucket(m)
+        acl = 'user.bucketfs.acl.'
+        fails(errno.EACCES, OTHER, write, b + '/data.json', '{"a": 1}')
+        ctl('acl', 'grant', b, 'edit', f'user:{OTHER.uid}', 'user:daemon')
+        OTHER(write, b + '/data.json', '{"a": 1}')
+        ctl('acl', 'grant', b, 'edit', 'user:1', 'owner')  # daemon is 1
+        assert os.getxattr(b, acl + 'edit').decode() == f'user:{OTHER.uid},user:daemon,owner'
+        ctl('acl', 'revoke', b, 'edit', f'user:{OTHER.uid}')
+        fails(errno.EACCES, OTHER, write, b + '/data.json', '{"a": 2}')
+        shown = json.loads(ctl('acl', 'show', '--json', b).out)
+        assert shown['edit'] == {'list': 'user:daemon,owner', 'inherited': False}
+        assert shown['read'] == {'list': '*', 'inherited': True} and 'admin' in shown['access']
+        assert 'user:daemon' in ctl('acl', 'show', cwd=b).out
+        # Granting on top of what is inherited keeps that.
+        ctl('acl', 'grant', m.point, 'delete', 'user:daemon')
+        ctl('acl', 'grant', b, 'delete', 'user:bin')
+        assert os.getxattr(b, acl + 'delete') == b'user:daemon,user:bin'
+        assert 'everybody' in ctl('acl', 'revoke', b, 'read', 'user:bin').err
+        ctl('acl', 'revoke', b, 'read', '*')
+        fails(errno.EACCES, OTHER, read, b + '/data.json')
+        ctl('acl', 'inherit', b, 'read')
+        OTHER(read, b + '/data.json')
+        ctl('acl', 'grant', m.point, 'create', '*')
+        assert json.loads(ctl('acl', 'show', '--json', m.point).out)['create']['list'] == '*'
+        for bad in (['grant', b, 'fly', '*'], ['grant', b, 'edit'], ['nonsense', b], []):
+            ctl('acl', *bad, status=2)
+        ctl('acl', 'grant', b, 'edit', 'user:nobody_at_all', status=1)
+        ctl('acl', 'grant', m / 'nope', 'edit', '*', status=3)
+
+
+def test_drop_box():
+    """Edit without read: set and store do their work blindly."""
+    with Mount() as m:
+        b, src = bucket(m), m.folder + '/src'
+        fill(src, ['x.csv'])
+        ctl('acl', 'revoke', b, 'read', '*')
+        ctl('acl', 'grant', b, 'edit', f'user:{OTHER.uid}')
+        assert OTHER(lambda: ctl('set', b, 'a=1').out) == ''
+        assert data(b) == {'a': 1}
+        assert 'read' in OTHER(lambda: ctl('get', b, status=1).err)
+        OTHER(lambda: ctl('fetch', b, '/tmp/bucketctl-nowhere', status=1).err)
+        assert not os.path.exists('/tmp/bucketctl-nowhere')
+        if has(b, 'tx'):
+            OTHER(lambda: ctl('store', b, src).out)
+            assert tree(b + '/files') == {'x.csv': 'content of x.csv'}
+
+
+def test_limits():
+    with Mount('max_files=50') as m:
+        b = bucket(m)
+        ctl('limits', 'set', b, 'nonsense=1', status=2)
+        ctl('limits', 'set', b, 'max_files', status=2)
+        ctl('limits', 'set', b, 'max_files=abc', status=1)
+        if not has(b, 'info.json'):
+            return
+        ctl('limits', 'set', b, 'max_data_size=2k', 'accepted_file_types=.csv,.pdf')
+        shown = json.loads(ctl('limits', 'show', '--json', b).out)
+        assert shown['max_data_size'] == {'value': 2048, 'from': 'bucket'}
+        assert shown['accepted_file_types'] == {'value': '.csv,.pdf', 'from': 'bucket'}
+        if os.path.exists(m / '.bucketfs/config.json') and 'limits' in json.loads(read(m / '.bucketfs/config.json')):
+            assert shown['max_files'] == {'value': 50, 'from': 'mount'}, shown
+        assert '2048' in ctl('limits', 'show', b).out
+        fails(errno.EFBIG, write, b + '/data.json', json.dumps({'a': 'x' * 3000}))
+        fails(errno.EPERM, write, b + '/files/x.txt', '')
+        ctl('limits', 'set', b, 'max_data_size=inherit', 'accepted_file_types=inherit')
+        write(b + '/data.json', json.dumps({'a': 'x' * 3000}))
+        write(b + '/files/x.txt', '')
+
+
+def test_schema():
+    with Mount() as m:
+        b, good, bad = bucket(m), m.folder + '/good.json', m.folder + '/bad.json'
+        write(good, '{"properties": {"port": {"maximum": 65535}}}')
+        write(bad, '{"type": "nonsense"}')
+        write(b + '/data.json', '{"port": 80}')
+        ctl('schema', 'check', good)
+        assert '/type' in ctl('schema', 'check', bad, status=1).err
+        ctl('schema', 'check', b, good)
+        write(m.folder + '/tight.json', '{"properties": {"port": {"maximum": 79}}}')
+        assert 'maximum 79' in ctl('schema', 'check', b, m.folder + '/tight.json', status=1).err
+        assert 'maximum 65535' in ctl('schema', 'check', b, good, '--data', '-', stdin='{"port": 70000}', status=1).err
+        if not has(b, 'meta.json'):
+            return
+        ctl('schema', 'show', b, status=1)
+        ctl('schema', 'check', b, status=1)
+        ctl('schema', 'set', b, good)
+        assert json.loads(ctl('schema', 'show', b).out) == json.loads(read(good))
+        ctl('schema', 'check', b)
+        assert 'maximum 65535' in ctl('set', b, 'port=70000', status=1).err
+        for s in (bad, m.folder + '/tight.json'):
+            ctl('schema', 'set', b, s, status=1)
+        assert json.loads(ctl('schema', 'show', b).out) == json.loads(read(good))
+        ctl('schema', 'remove', b)
+        ctl('schema', 'remove', b)
+        ctl('set', b, 'port=70000')
+
+
+def test_completion():
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../completion/bucketfs.bash')
+    ask = '''compopt() { :; }; PATH=$(dirname "$CTL"):$PATH; source "$SCRIPT"
+        t() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); "_$1"; echo "${COMPREPLY[*]}"; }
+        t bucketctl sc; t bucketctl fetch --sync d; t bucketctl fetch --g; t bucketctl acl grant x e; t bucketctl get "$B" bu
+        t bucketfs -o sync,max_t; t bucketfs -o io_uring = o'''
+    with Mount() as m:
+        b = bucket(m)
+        write(b + '/data.json', '{"build": 1, "other": 2}')
+        assert sh(ask, SCRIPT=script, CTL=CTL, B=b).splitlines() == [
+            'schema', 'data data_and_files', '--glob', 'edit', 'build', 'sync,max_total_size=', 'on off']
+        help_text = ctl('--help').out + ''.join(ctl(c, '--help').out for c in COMMANDS)
+        for word in read(script).split('options="')[2:]:
+            for option in word.split('"')[0].split():
+                assert option in help_text, option
+
+
+if __name__ == '__main__':
+    run(tests_of(__name__))
