@@ -147,18 +147,6 @@ bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
 	return closing;
 }
 
-bool version_beside(struct bucket *b, uint64_t parent, struct slice name)
-{
-	bool beside;
-
-	if (!__atomic_load_n(&b->making.count, __ATOMIC_RELAXED))
-		return false;
-	pthread_mutex_lock(&b->lock);
-	beside = find_version(b, parent, name, NULL) != NULL;
-	pthread_mutex_unlock(&b->lock);
-	return beside;
-}
-
 /* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
 static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, struct file *f, struct slice given)
 {

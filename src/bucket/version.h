@@ -29,8 +29,6 @@ int version_replace(struct file **f, const struct caller *who, struct slice give
  * BUCKET_WAIT if `patient` and that is just being published. With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		   struct slice given, bool patient, bool *several, struct file **f);
-/* Whether there is a version beside what has this name. */
-bool version_beside(struct bucket *b, uint64_t parent, struct slice name);
 /* Whether a file in this folder has been flushed a moment ago and not been released yet. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent);
 /* The same with b->lock held. */
