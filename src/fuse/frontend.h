@@ -34,10 +34,13 @@ struct frontend {
 /* What fi->fh points at. */
 struct handle {
 	struct handle *previous, *next; /* frontend->lock */
-	struct data_handle *data;       /* one of the four */
+	struct data_handle *data;       /* one of the four, or none */
 	struct file_open *file;
 	struct control_handle *control;
 	struct scratch *scratch;
+	/* None of them: a folder. The kernel asks once more after the last entry; by then a file may have been replaced, and
+	 * its new number would make it appear twice. So this is the cookie that the last listing ended with; 0: it has not. */
+	off_t folder_end;
 };
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
@@ -47,6 +50,7 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* Takes over what is given, also on failure. */
 int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_folder(struct frontend *fe, struct fuse_file_info *fi);
 int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi);
 int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. */
@@ -140,6 +144,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi);
+void op_releasedir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);
 void op_fsyncdir(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi);
 
 void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi);

@@ -72,9 +72,20 @@ void handle_close(struct frontend *fe, struct handle *h, bool abandon)
 		scratch_put(h->scratch);
 	else if (h->file)
 		file_close(h->file, abandon);
-	else
+	else if (h->data)
 		close_data(fe, h->data);
 	free(h);
+}
+
+int handle_new_folder(struct frontend *fe, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	link_handle(fe, h);
+	fi->fh = (uintptr_t)h;
+	return 0;
 }
 
 int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi)
@@ -112,7 +123,7 @@ static void name_open(const struct handle *h)
 {
 	const struct bucket *b;
 
-	if (h->control || h->scratch)
+	if (!h->file && !h->data)
 		return;
 	b = h->file ? h->file->file->b : data_bucket(h->data);
 	if (h->file)

@@ -13,6 +13,7 @@ const struct fuse_lowlevel_ops frontend_ops = {
 	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
 	.fsyncdir = op_fsyncdir,
 	.getattr = op_getattr,
 	.setattr = op_setattr,

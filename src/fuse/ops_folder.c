@@ -18,6 +18,7 @@ struct listing {
 	char *buffer;
 	size_t size, used;
 	bool plus, patient;
+	off_t last; /* the cookie of the last entry */
 };
 
 static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
@@ -36,6 +37,7 @@ static int add(struct listing *l, struct slice name, const struct attr *attr, of
 	if (len > l->size - l->used)
 		return 1;
 	l->used += len;
+	l->last = cookie;
 	return 0;
 }
 
@@ -166,13 +168,14 @@ struct list_again {
 	size_t size;
 	off_t at;
 	bool plus;
+	struct handle *folder;
 };
 
 /* False: not answered, ask again. */
 static bool try_list(const struct list_again *a, bool patient)
 {
 	struct call c;
-	struct listing l = {&c, NULL, a->size, 0, a->plus, patient};
+	struct listing l = {&c, NULL, a->size, 0, a->plus, patient, 0};
 	int r;
 
 	if (!call_begin(&c, a->req, a->inode, "readdir"))
@@ -193,6 +196,8 @@ static bool try_list(const struct list_again *a, bool patient)
 		free(l.buffer);
 		return false;
 	}
+	if (r == 0)
+		__atomic_store_n(&a->folder->folder_end, l.used ? l.last : a->at, __ATOMIC_RELAXED);
 	/* 1 means the buffer is full. What was found before an error is given; the error comes with the next call. */
 	if (r == 1 || (r && l.used))
 		r = 0;
@@ -211,10 +216,15 @@ static bool list_again(struct patience_job *job, bool patient)
 	return try_list(container_of(job, struct list_again, job), patient);
 }
 
-static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus)
+static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus, const struct fuse_file_info *fi)
 {
 	struct frontend *fe = fuse_req_userdata(req);
-	struct list_again now = {{.run = list_again}, req, inode, size, at, plus}, *again;
+	struct list_again now = {{.run = list_again}, req, inode, size, at, plus, handle_of(fi)}, *again;
+
+	if (at && at == __atomic_load_n(&now.folder->folder_end, __ATOMIC_RELAXED)) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
 
 	if (try_list(&now, true))
 		return;
@@ -237,24 +247,32 @@ void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	/* Everybody may see which buckets there are. */
 	if (!call_is_root(&c))
 		r = bucket_check(c.fs, c.b, &c.who, PRIVILEGE_READ, "list a folder");
+	if (!r)
+		r = handle_new_folder(c.fe, fi);
 	if (r) {
 		call_end(&c, r);
 		return;
 	}
-	fuse_reply_open(req, fi);
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_close(c.fe, handle_of(fi), true);
 	call_release(&c);
+}
+
+void op_releasedir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	(void)inode;
+	handle_close(fuse_req_userdata(req), handle_of(fi), true);
+	fuse_reply_err(req, 0);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
 {
-	(void)fi;
-	list(req, inode, size, at, false);
+	list(req, inode, size, at, false, fi);
 }
 
 void op_readdirplus(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
 {
-	(void)fi;
-	list(req, inode, size, at, true);
+	list(req, inode, size, at, true, fi);
 }
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi)
