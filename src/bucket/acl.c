@@ -35,20 +35,6 @@ int acl_list_copy(struct acl_list *out, const struct acl_list *from)
 	return 0;
 }
 
-int acl_copy(struct acl *out, const struct acl *from)
-{
-	*out = (struct acl){0};
-	for (int i = 0; i < PRIVILEGE_COUNT; i++) {
-		int r = acl_list_copy(&out->list[i], &from->list[i]);
-
-		if (r) {
-			acl_release(out);
-			return r;
-		}
-	}
-	return 0;
-}
-
 static int add(struct acl_list *list, struct principal p)
 {
 	struct principal *grown;

@@ -52,7 +52,6 @@ struct caller {
 void acl_list_release(struct acl_list *list);
 void acl_release(struct acl *acl);
 int acl_list_copy(struct acl_list *out, const struct acl_list *from);
-int acl_copy(struct acl *out, const struct acl *from);
 
 /* "user:NAME|UID", "group:NAME|GID", "*" and "owner", comma-separated; white space around them is ignored; empty text
  * is the empty list. BUCKET_INVALID for unknown names and anything else; -ENOMEM. */

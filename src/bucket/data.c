@@ -580,29 +580,6 @@ int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	return r;
 }
 
-static int keep_value(void *context, struct slice key_text, struct slice value)
-{
-	(void)key_text;
-	return buf_add_slice(context, value);
-}
-
-/* One JSON value, compact. */
-static int read_value(struct slice text, struct buf *out, struct reason *why)
-{
-	struct json_sink sink = {keep_value, NULL, out};
-	struct json_reader reader;
-	int r;
-
-	json_reader_init(&reader, JSON_VALUE, &sink, 0);
-	/* It will stand inside an object. */
-	reader.depth_max--;
-	r = json_reader_feed(&reader, text.at, text.len, why);
-	if (!r)
-		r = json_reader_finish(&reader, why);
-	json_reader_release(&reader);
-	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
-}
-
 int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice text,
 		 bool create, bool replace, struct reason *why)
 {
@@ -617,7 +594,8 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		reason_set(why, "the key is not UTF-8");
 		return BUCKET_INVALID;
 	}
-	r = read_value(text, &value, why);
+	/* It will stand inside an object. */
+	r = json_compact(text, json_depth_max - 1, &value, why);
 	if (!r)
 		r = json_quote(key, &spelled);
 	if (!r) {

@@ -57,11 +57,6 @@ void json_reader_reset(struct json_reader *r)
 	buf_clear(&r->text);
 }
 
-bool json_reader_idle(const struct json_reader *r)
-{
-	return r->state == BETWEEN || r->state == AT_START || r->state == DONE;
-}
-
 static int invalid(const struct json_reader *r, unsigned char c, const char *expected, struct reason *why)
 {
 	if (c >= ' ' && c < 0x7f)
@@ -467,6 +462,20 @@ int json_reader_finish(struct json_reader *r, struct reason *why)
 	return BUCKET_INCOMPLETE;
 }
 
+static int read_value(struct slice text, unsigned depth_max, const struct json_sink *sink, struct reason *why)
+{
+	struct json_reader reader;
+	int r;
+
+	json_reader_init(&reader, JSON_VALUE, sink, 0);
+	reader.depth_max = depth_max;
+	r = json_reader_feed(&reader, text.at, text.len, why);
+	if (!r)
+		r = json_reader_finish(&reader, why);
+	json_reader_release(&reader);
+	return r;
+}
+
 static int ignore(void *context, struct slice key_text, struct slice value)
 {
 	(void)context, (void)key_text, (void)value;
@@ -475,16 +484,20 @@ static int ignore(void *context, struct slice key_text, struct slice value)
 
 int json_text_state(struct slice text, struct reason *why)
 {
-	struct json_sink sink = {ignore, NULL, NULL};
-	struct json_reader reader;
-	int r;
+	return read_value(text, json_depth_max, &(struct json_sink){ignore, NULL, NULL}, why);
+}
 
-	json_reader_init(&reader, JSON_VALUE, &sink, 0);
-	r = json_reader_feed(&reader, text.at, text.len, why);
-	if (!r)
-		r = json_reader_finish(&reader, why);
-	json_reader_release(&reader);
-	return r;
+static int keep_value(void *context, struct slice key_text, struct slice value)
+{
+	(void)key_text;
+	return buf_add_slice(context, value);
+}
+
+int json_compact(struct slice text, unsigned depth_max, struct buf *out, struct reason *why)
+{
+	int r = read_value(text, depth_max, &(struct json_sink){keep_value, NULL, out}, why);
+
+	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
 }
 
 /* ---- strings ---- */

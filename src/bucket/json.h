@@ -52,11 +52,12 @@ void json_reader_reset(struct json_reader *r);
 int json_reader_feed(struct json_reader *r, const void *bytes, size_t len, struct reason *why);
 /* The text is at its end. 0, or BUCKET_INCOMPLETE; in JSON_VALUE this is what ends a number. */
 int json_reader_finish(struct json_reader *r, struct reason *why);
-/* Between two objects, with nothing half-read. */
-bool json_reader_idle(const struct json_reader *r);
 
 /* How far a text is on its way to one value: 0, BUCKET_INCOMPLETE, or BUCKET_INVALID. */
 int json_text_state(struct slice text, struct reason *why);
+/* Appends the one value that a text is, without its white space. At most `depth_max` levels (json_depth_max; less for
+ * what will stand inside another value). 0, -ENOMEM, or BUCKET_INVALID, also for a text that ends too early. */
+int json_compact(struct slice text, unsigned depth_max, struct buf *out, struct reason *why);
 
 /* The bytes that a JSON string (with its quotes, known to be valid) stands for. A lone surrogate becomes its three
  * bytes in generalised UTF-8, so that different keys stay different. */

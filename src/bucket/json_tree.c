@@ -210,35 +210,13 @@ static int build(struct builder *b)
 	return r;
 }
 
-static int keep_text(void *context, struct slice key_text, struct slice value)
-{
-	struct json_tree *tree = context;
-
-	(void)key_text;
-	return buf_add_slice(&tree->text, value);
-}
-
-static int read_text(struct json_tree *tree, struct slice text, struct reason *why)
-{
-	struct json_sink sink = {keep_text, NULL, tree};
-	struct json_reader reader;
-	int r;
-
-	json_reader_init(&reader, JSON_VALUE, &sink, 0);
-	r = json_reader_feed(&reader, text.at, text.len, why);
-	if (!r)
-		r = json_reader_finish(&reader, why);
-	json_reader_release(&reader);
-	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
-}
-
 int json_tree_parse(struct json_tree *out, struct slice text, struct reason *why)
 {
 	struct builder *b;
 	int r;
 
 	*out = (struct json_tree){0};
-	r = read_text(out, text, why);
+	r = json_compact(text, json_depth_max, &out->text, why);
 	if (r)
 		goto out;
 	b = calloc(1, sizeof(*b));

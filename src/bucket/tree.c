@@ -272,23 +272,36 @@ int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, co
 	return 0;
 }
 
-int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *job, uint32_t *uid)
+/* A node as it is now, for readers. 0: with b->lock held, which the caller gives back, as he does `found`. */
+static int lock_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct found *found,
+		     const struct node **node)
 {
-	struct found found = {0};
-	struct file *f;
 	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute");
+	struct file *f;
 
 	if (r)
 		return r;
 	pthread_mutex_lock(&b->lock);
 	f = file_peek(fs, inode_of(b->number, number));
+	*node = f ? &f->node : &found->node;
 	if (!f)
-		r = find_number(fs, b, number, &found);
+		r = find_number(fs, b, number, found);
+	if (r)
+		pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *job, uint32_t *uid)
+{
+	struct found found = {0};
+	const struct node *node;
+	int r = lock_node(fs, b, who, number, &found, &node);
+
 	if (!r) {
-		*uid = f ? f->node.uid : found.node.uid;
-		r = buf_add_slice(job, f ? f->node.job : found.node.job);
+		*uid = node->uid;
+		r = buf_add_slice(job, node->job);
+		pthread_mutex_unlock(&b->lock);
 	}
-	pthread_mutex_unlock(&b->lock);
 	tree_found_release(&found);
 	return r;
 }
@@ -296,24 +309,13 @@ int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name)
 {
 	struct found found = {0};
-	struct file *f;
-	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute");
+	const struct node *node;
+	int r = lock_node(fs, b, who, number, &found, &node);
 
-	if (r)
-		return r;
-	pthread_mutex_lock(&b->lock);
-	f = file_find(fs, inode_of(b->number, number));
-	if (f) {
-		found.node.given = f->node.given;
-		found.node.name = f->node.name;
-	} else {
-		r = find_number(fs, b, number, &found);
+	if (!r) {
+		r = buf_add_slice(name, node->given.len ? node->given : node->name);
+		pthread_mutex_unlock(&b->lock);
 	}
-	if (!r)
-		r = buf_add_slice(name, found.node.given.len ? found.node.given : found.node.name);
-	pthread_mutex_unlock(&b->lock);
-	if (f)
-		file_put(f);
 	tree_found_release(&found);
 	return r;
 }
@@ -533,7 +535,7 @@ void tree_put_name(const struct node *n, struct store_batch *batch)
 		store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(raw, sizeof(raw)));
 }
 
-void tree_delete_name(const struct node *n, struct store_batch *batch)
+static void delete_name(const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), child = key_child(n->parent, n->number);
 	struct key_buf parent = key_parent(n->number);
@@ -561,7 +563,7 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 	}
 	if (!r && attributes)
 		r = attribute_delete_all(fs, b, n->number, batch);
-	tree_delete_name(n, batch);
+	delete_name(n, batch);
 	if (n->place == PLACE_INLINE)
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	if (n->place == PLACE_CONTENT)
@@ -806,7 +808,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct file *open = NULL;
 	int r = 0;
 
-	tree_delete_name(&from->node, &batch);
+	delete_name(&from->node, &batch);
 	if (to && to->node.number != from->node.number)
 		r = tree_delete_node(fs, b, &to->node, &head, &batch, replaced);
 	if (!r)

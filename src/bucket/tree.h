@@ -85,7 +85,6 @@ int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slic
 int tree_name_is_taken(struct file *f, bool *taken);
 int tree_put_record(const struct node *n, struct store_batch *batch);
 void tree_put_name(const struct node *n, struct store_batch *batch);
-void tree_delete_name(const struct node *n, struct store_batch *batch);
 /* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be
  * told (file_unlinked) after the commit. */
 int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,

@@ -19,11 +19,6 @@ void say_begin(const char *name)
 	began = time(NULL);
 }
 
-const char *say_command(void)
-{
-	return command;
-}
-
 static void say(const char *format, va_list args)
 {
 	fflush(stdout);

@@ -6,7 +6,6 @@
 /* The name of the command, which every line begins with. Also when the command began, for telling its own refusals from
  * older ones. */
 void say_begin(const char *command);
-const char *say_command(void);
 
 void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* CTL_FAILED */

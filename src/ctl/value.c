@@ -7,25 +7,13 @@
 #include "ctl/io.h"
 #include "ctl/say.h"
 
-static int take_value(void *context, struct slice key_text, struct slice value)
-{
-	(void)key_text;
-	return buf_add_slice(context, value);
-}
-
 int value_of(struct slice written, bool is_string, const char *what, struct buf *out)
 {
-	struct json_sink sink = {take_value, NULL, out};
-	struct json_reader reader;
 	size_t began = out->len;
 	int r;
 
 	if (!is_string) {
-		json_reader_init(&reader, JSON_VALUE, &sink, 0);
-		r = json_reader_feed(&reader, written.at, written.len, NULL);
-		if (!r)
-			r = json_reader_finish(&reader, NULL);
-		json_reader_release(&reader);
+		r = json_compact(written, json_depth_max, out, NULL);
 		if (r <= 0)
 			return r ? say_no_memory() : CTL_OK;
 		out->len = began;

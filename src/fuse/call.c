@@ -86,7 +86,8 @@ static void path_of(const struct call *c, char *path, size_t size)
 		snprintf(path, size, "%.*s%s%s", name_len, name, slash, leaf);
 }
 
-void call_refused(const struct call *c, int result)
+/* Tells of a refusal that nobody would hear of otherwise. */
+static void refused(const struct call *c, int result)
 {
 	char path[320];
 
@@ -102,7 +103,7 @@ void call_refused(const struct call *c, int result)
 void call_end(struct call *c, int result)
 {
 	if (result)
-		call_refused(c, result);
+		refused(c, result);
 	count(c, result);
 	c->counted = true;
 	fuse_reply_err(c->req, reply_errno(result));

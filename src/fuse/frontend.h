@@ -86,8 +86,6 @@ void call_end_written(struct call *c, int result, size_t size);
 void call_end_value(struct call *c, int result, struct buf *value, size_t size);
 /* Without a reply: it has been sent. */
 void call_release(struct call *c);
-/* Tells of a refusal that nobody would hear of otherwise. */
-void call_refused(const struct call *c, int result);
 
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);

@@ -2,37 +2,9 @@
  * and the same operation works right afterwards. */
 #include <errno.h>
 
+#include "allocations.h"
 #include "domain.h"
 #include "store/faulty.h"
-
-static unsigned allocations, allocation_fails_at;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool fails(void)
-{
-	return allocation_fails_at && ++allocations == allocation_fails_at;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return fails() ? NULL : __real_realloc(old, size);
-}
 
 struct world {
 	struct store *store;
