@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bucket/tree.h"
@@ -57,6 +58,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->inode = inode_of(b->number, node->number);
 	f->refs = 1;
 	pthread_rwlock_init(&f->lock, NULL);
+	pthread_mutex_init(&f->modes.lock, NULL);
 	f->node = *node;
 	memcpy(f->name, node->name.at, node->name.len);
 	f->node.name.at = f->name;
@@ -142,6 +144,7 @@ void file_put(struct file *f)
 	buf_release(&f->kept_bytes);
 	buf_release(&f->bytes);
 	pthread_rwlock_destroy(&f->lock);
+	pthread_mutex_destroy(&f->modes.lock);
 	bucket_put(fs, b);
 	free(f);
 }
@@ -421,10 +424,30 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 	return r;
 }
 
-int file_truncate_locked(struct file *f, uint64_t size, struct reason *why)
+int file_clear_locked(struct file *f, struct reason *why)
+{
+	int r = account(f, 0, why);
+
+	if (r)
+		return r;
+	/* Nothing of the old content is needed; the stored one stays until the next commit replaces it. */
+	drop_content(f);
+	buf_clear(&f->bytes);
+	f->loaded = true;
+	f->lent = false;
+	f->node.place = PLACE_NONE;
+	f->node.content = 0;
+	f->node.size = 0;
+	touched(f);
+	return 0;
+}
+
+static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 {
 	int r;
 
+	if (size == 0 && !f->lent)
+		return file_clear_locked(f, why);
 	if (size > f->node.size) {
 		r = fs_check_space(f->fs, 0, why);
 		if (r)
@@ -433,19 +456,10 @@ int file_truncate_locked(struct file *f, uint64_t size, struct reason *why)
 	r = account(f, size, why);
 	if (r)
 		return r;
-	if (size == 0) {
-		/* Nothing of the old content is needed; the stored one stays until the next commit replaces it. */
-		drop_content(f);
-		buf_clear(&f->bytes);
-		f->loaded = true;
-		f->node.place = PLACE_NONE;
-		f->node.content = 0;
-	} else {
-		r = prepare(f, size);
-		if (!r)
-			r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
-							     buf_resize(&f->bytes, (size_t)size);
-	}
+	r = prepare(f, size);
+	if (!r)
+		r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
+						     buf_resize(&f->bytes, (size_t)size);
 	if (r) {
 		unaccount(f, size);
 		return r;
@@ -467,7 +481,7 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 		return file_truncate(f, size, why);
 	pthread_rwlock_wrlock(&f->lock);
 	if (f->node.size) {
-		r = file_truncate_locked(f, 0, why);
+		r = file_clear_locked(f, why);
 		if (!r)
 			r = version_swap(f);
 	}
@@ -483,7 +497,7 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why)
 	if (f->unlisted && f->candidate)
 		r = version_mark(f);
 	if (!r)
-		r = file_truncate_locked(f, size, why);
+		r = truncate_locked(f, size, why);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -612,6 +626,60 @@ int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
 	r = read_locked(f, at, bytes, len, got);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
+}
+
+/* ---- lending ---- */
+
+/* Who reads it by themselves goes by its length alone: a crash may have left more or less than the record says. */
+static int fit_content(struct file *f)
+{
+	struct stat st;
+	int fd = store_content_fd(f->content);
+
+	if (fd < 0)
+		return BUCKET_UNSUPPORTED;
+	if (fstat(fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size != f->node.size) {
+		int r = store_content_truncate(f->content, f->node.size);
+
+		if (r)
+			return r;
+	}
+	f->trimmed = true;
+	return 0;
+}
+
+int file_lend_begin(struct file *f, struct file_loan *loan)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = f->unlisted || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
+	if (!r)
+		r = fit_content(f);
+	if (r) {
+		pthread_rwlock_unlock(&f->lock);
+		return r;
+	}
+	*loan = (struct file_loan){store_content_fd(f->content), f->content->number};
+	return 0;
+}
+
+void file_lend_end(struct file *f, bool lent)
+{
+	f->lent |= lent;
+	pthread_rwlock_unlock(&f->lock);
+}
+
+uint64_t file_content_now(struct file *f)
+{
+	uint64_t content;
+
+	pthread_rwlock_rdlock(&f->lock);
+	content = f->node.place == PLACE_CONTENT ? f->node.content : 0;
+	pthread_rwlock_unlock(&f->lock);
+	return content;
 }
 
 int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found)

@@ -9,6 +9,14 @@
 
 enum { file_inline_max = 32768 };
 
+/* In how many ways the kernel has an inode open; whoever serves it keeps count (fuse/io_mode.h). */
+struct file_modes {
+	pthread_mutex_t lock;
+	unsigned cached, direct, mappable, passed;
+	int backing;      /* while some are passed: what the kernel calls the file behind it, … */
+	uint64_t content; /* … and which content that is */
+};
+
 struct file {
 	struct table_node by_inode; /* fs->lock */
 	unsigned refs;              /* fs->lock */
@@ -44,8 +52,11 @@ struct file {
 	bool failed;         /* a write failed: what is there is not whole */
 	bool killed;         /* whoever flushed it last was dying of a signal */
 	int64_t closing;     /* when it was flushed last; 0: written since */
+	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
 	struct buf bytes;
 	struct store_content *content;
+
+	struct file_modes modes;
 };
 
 struct file_open {
@@ -81,8 +92,8 @@ int file_commit(struct file *f);
 int file_add_content(struct file *f, struct store_batch *batch);
 /* It is in the store as it is now; with both locks held. */
 void file_settled(struct file *f);
-/* Its content becomes empty; with f->lock held for writing. */
-int file_truncate_locked(struct file *f, uint64_t size, struct reason *why);
+/* It has no content any more, also where that is lent: for a new one to begin. With f->lock held for writing. */
+int file_clear_locked(struct file *f, struct reason *why);
 /* Takes the reference over, also on failure. `flags` are tree_open_flag. */
 int file_open_new(struct file *f, const struct caller *who, unsigned flags, struct file_open **out);
 /* Whether `uid` has the inode open. With b->lock held. */
@@ -100,6 +111,18 @@ struct file_span {
 int file_read_begin(struct file *f, uint64_t at, size_t len, struct file_span *span);
 void file_read_end(struct file *f);
 int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got);
+
+/* The content behind a published file, for whoever reads it by other ways than file_read: as long as the record says, and
+ * from here on changed in place only. BUCKET_UNSUPPORTED: it has none with a descriptor, or is not published. The descriptor
+ * is valid until file_lend_end, which follows every success; `lent`: it was really taken. */
+struct file_loan {
+	int fd;
+	uint64_t content;
+};
+int file_lend_begin(struct file *f, struct file_loan *loan);
+void file_lend_end(struct file *f, bool lent);
+/* The number of the content it has now; 0: none. */
+uint64_t file_content_now(struct file *f);
 
 /* BUCKET_TOO_LARGE, BUCKET_OVER_QUOTA, BUCKET_NO_SPACE, and what the store says. */
 int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why);

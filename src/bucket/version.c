@@ -275,7 +275,7 @@ static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 
 	pthread_rwlock_wrlock(&f->lock);
 	if (!f->unlisted) {
-		r = file_truncate_locked(f, 0, why);
+		r = file_clear_locked(f, why);
 		if (!r)
 			r = version_swap(f);
 	}

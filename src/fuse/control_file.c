@@ -228,7 +228,7 @@ static void run_open(struct later_job *base)
 		entry = reply_entry(&attr, true);
 		sent = job->create ? fuse_reply_create(c->req, &entry, &job->fi) : fuse_reply_open(c->req, &job->fi);
 		if (sent == -ENOENT)
-			handle_close(c->fe, handle_of(&job->fi), true);
+			handle_close(c->fe, handle_of(&job->fi), c->req, true);
 		call_release(c);
 	}
 	free(c);

@@ -23,6 +23,10 @@ struct frontend {
 	struct patience *patience;
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
+	bool passthrough;    /* the same */
+	bool store_is_stacked; /* on another filesystem, such as a container's */
+	bool direct_files;   /* files may be opened for direct I/O: they can be mapped all the same */
+	bool passthrough_failed; /* atomic: it was tried and does not work */
 	const char *job_env;    /* which environment variables name a job, comma-separated; NULL: BUCKETFS_JOB */
 	const char *job_schema; /* a folder of schemas for new @job buckets, or NULL */
 	const char *device_acl; /* the first lists of @device, or NULL */
@@ -31,6 +35,9 @@ struct frontend {
 	struct handle *handles;
 };
 
+/* How the kernel reaches a file's content (io_mode.h). MAPPABLE: it may be mapped, as it can be read. */
+enum io_mode { IO_CACHED, IO_DIRECT, IO_DIRECT_MAPPABLE, IO_PASSED, IO_PASSED_DIRECT };
+
 /* What fi->fh points at. */
 struct handle {
 	struct handle *previous, *next; /* frontend->lock */
@@ -38,6 +45,7 @@ struct handle {
 	struct file_open *file;
 	struct control_handle *control;
 	struct scratch *scratch;
+	enum io_mode io_mode; /* of a file */
 	/* None of them: a folder. The kernel asks once more after the last entry; by then a file may have been replaced, and
 	 * its new number would make it appear twice. So this is the cookie that the last listing ended with; 0: it has not. */
 	off_t folder_end;
@@ -49,12 +57,12 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 }
 
 /* Takes over what is given, also on failure. */
-int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_file_info *fi);
 int handle_new_folder(struct frontend *fe, struct fuse_file_info *fi);
 int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi);
 int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
-/* `abandon`: what was not flushed is not published. */
-void handle_close(struct frontend *fe, struct handle *h, bool abandon);
+/* `abandon`: what was not flushed is not published. `req` as for io_mode_close. */
+void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon);
 /* At the end: commits what was acknowledged and names what is still open. */
 void handle_drain(struct frontend *fe);
 
@@ -89,6 +97,9 @@ void call_release(struct call *c);
 
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);
+
+/* Takes the file over, also on failure. */
+int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi);
 
 static inline bool call_is_root(const struct call *c)
 {

@@ -3,6 +3,7 @@
 
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
+#include "fuse/io_mode.h"
 #include "util/log.h"
 
 static void link_handle(struct frontend *fe, struct handle *h)
@@ -24,29 +25,36 @@ static void unlink_handle(struct frontend *fe, struct handle *h)
 	pthread_mutex_unlock(&fe->lock);
 }
 
-int handle_new(struct frontend *fe, struct data_handle *data, struct file_open *file, struct fuse_file_info *fi)
+int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_file_info *fi)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
 	if (!h) {
-		if (file)
-			file_close(file, true);
 		data_close(data, NULL);
 		return -ENOMEM;
 	}
 	h->data = data;
-	h->file = file;
 	link_handle(fe, h);
 	fi->fh = (uintptr_t)h;
-	if (data) {
-		/* A snapshot is not what the inode has now: nothing of it belongs into the page cache. */
-		fi->direct_io = 1;
-		fi->noflush = data_is_reader(data);
-	} else {
-		/* Whatever changes the content comes through the page cache. */
-		fi->keep_cache = 1;
-		fi->noflush = !file->writes && !file->file->unlisted;
+	/* A snapshot is not what the inode has now: nothing of it belongs into the page cache. */
+	fi->direct_io = 1;
+	fi->noflush = data_is_reader(data);
+	return 0;
+}
+
+int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		file_close(file, true);
+		return -ENOMEM;
 	}
+	h->file = file;
+	link_handle(c->fe, h);
+	fi->fh = (uintptr_t)h;
+	fi->noflush = !file->writes && !file->file->unlisted;
+	io_mode_open(c, h, fi);
 	return 0;
 }
 
@@ -63,7 +71,7 @@ static void close_data(struct frontend *fe, struct data_handle *data)
 	bucket_put(fe->fs, b);
 }
 
-void handle_close(struct frontend *fe, struct handle *h, bool abandon)
+void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon)
 {
 	unlink_handle(fe, h);
 	if (h->control)
@@ -71,7 +79,7 @@ void handle_close(struct frontend *fe, struct handle *h, bool abandon)
 	else if (h->scratch)
 		scratch_put(h->scratch);
 	else if (h->file)
-		file_close(h->file, abandon);
+		io_mode_close(h, req), file_close(h->file, abandon);
 	else if (h->data)
 		close_data(fe, h->data);
 	free(h);
@@ -138,6 +146,6 @@ void handle_drain(struct frontend *fe)
 	for (struct handle *h = fe->handles, *next; h; h = next) {
 		next = h->next;
 		name_open(h);
-		handle_close(fe, h, true);
+		handle_close(fe, h, NULL, true);
 	}
 }

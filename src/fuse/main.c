@@ -4,8 +4,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "bucket/scoped.h"
@@ -60,6 +62,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+	fe->direct_files = fuse_get_feature_flag(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+	want(conn, FUSE_CAP_PASSTHROUGH, fe->passthrough);
+	fe->passthrough &= fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
+	/* The store may itself be on a filesystem that stands on another, such as a container's. */
+	conn->max_backing_stack_depth = fe->store_is_stacked;
 #endif
 	conn->time_gran = 1;
 	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
@@ -122,6 +129,16 @@ static int session_options(struct options *o, bool *io_uring)
 		log_warning("io_uring is not available: echo Y > /sys/module/fuse/parameters/enable_uring, and build with "
 			    "libfuse 3.18; going on without");
 	return r ? -ENOMEM : 0;
+}
+
+/* Whether the folder's filesystem keeps its files in another one, so that passthrough has one more level to go. */
+static bool is_stacked(const char *folder)
+{
+	enum { ecryptfs = 0xf15f };
+	struct statfs fs;
+
+	return statfs(folder, &fs) == 0 &&
+	       (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == FUSE_SUPER_MAGIC || fs.f_type == ecryptfs);
 }
 
 /* ---- the life of a mount ---- */
@@ -201,6 +218,8 @@ static int make_session(struct mount *m, struct reason *why)
 	int r = session_options(m->options, &fe->io_uring);
 
 	ops.init = op_init;
+	fe->passthrough = m->options->passthrough != PASSTHROUGH_OFF;
+	fe->store_is_stacked = is_stacked(m->options->store);
 	fe->sync_on_close = m->options->sync;
 	fe->job_env = caller_job_variables = m->options->job_env;
 	fe->job_schema = m->options->job_schema;

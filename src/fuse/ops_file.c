@@ -41,7 +41,7 @@ static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 	int r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
 		       data_open(c->fs, c->b, &c->who, flags, &data);
 
-	return r ? r : handle_new(c->fe, data, NULL, fi);
+	return r ? r : handle_new_data(c->fe, data, fi);
 }
 
 static int open_scratch(struct call *c, struct fuse_file_info *fi)
@@ -73,7 +73,7 @@ static int open_tree(struct call *c, struct fuse_file_info *fi)
 	struct file_open *file;
 	int r = tree_open(c->fs, c->b, &c->who, c->node, tree_flags(fi->flags), &file, &c->why);
 
-	return r ? r : handle_new(c->fe, NULL, file, fi);
+	return r ? r : handle_new_file(c, file, fi);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
@@ -105,7 +105,7 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	}
 	/* If the open was interrupted meanwhile, nobody will ever close it. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi), true);
+		handle_close(c.fe, handle_of(fi), req, true);
 	call_release(&c);
 }
 
@@ -126,7 +126,7 @@ static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *a
 	}
 	c->node = NODE_DATA;
 	if (!r && took)
-		r = handle_new(c->fe, data, NULL, fi);
+		r = handle_new_data(c->fe, data, fi);
 	else if (!r)
 		r = open_data(c, data_flags(fi->flags) | created, fi);
 	return r ? r : data_attr(c->fs, c->b, &c->who, attr);
@@ -145,13 +145,13 @@ static int create_tree(struct call *c, const char *name, mode_t mode, struct fus
 	if (!*canonical)
 		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), false);
 	inode = file->file->inode;
-	r = handle_new(c->fe, NULL, file, fi);
+	r = handle_new_file(c, file, fi);
 	if (r)
 		return r;
 	/* Whoever created it has it open, so they may see it even where they may not read. */
 	r = tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
 	if (r)
-		handle_close(c->fe, handle_of(fi), true);
+		handle_close(c->fe, handle_of(fi), c->req, true);
 	return r;
 }
 
@@ -187,7 +187,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	}
 	entry = reply_entry(&attr, canonical);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi), true);
+		handle_close(c.fe, handle_of(fi), req, true);
 	call_release(&c);
 }
 
@@ -196,7 +196,7 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct frontend *fe = fuse_req_userdata(req);
 
 	(void)inode;
-	handle_close(fe, handle_of(fi), false);
+	handle_close(fe, handle_of(fi), req, false);
 	patience_wake(fe->patience);
 	fuse_reply_err(req, 0);
 }

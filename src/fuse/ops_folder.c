@@ -254,14 +254,14 @@ void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 		return;
 	}
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi), true);
+		handle_close(c.fe, handle_of(fi), req, true);
 	call_release(&c);
 }
 
 void op_releasedir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	(void)inode;
-	handle_close(fuse_req_userdata(req), handle_of(fi), true);
+	handle_close(fuse_req_userdata(req), handle_of(fi), req, true);
 	fuse_reply_err(req, 0);
 }
 

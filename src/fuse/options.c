@@ -37,6 +37,7 @@ void options_help(void)
 	       "  -o job_env=NAMES   environment variables that name a job, joined by : (BUCKETFS_JOB)\n"
 	       "  -o job_schema=DIR  a new @job bucket of JOB gets the schema DIR/JOB.json\n"
 	       "  -o io_uring=auto|on|off   FUSE over io_uring (auto: where the kernel has it enabled)\n"
+	       "  -o passthrough=auto|off   large files are read by the kernel itself (auto: where it can, as root)\n"
 	       "  -o log=stderr|syslog      where the log goes (stderr with -f, else syslog)\n"
 	       "  -o log_level=error|warning|info|debug   (info)\n"
 	       "  -o trace           log every call into the store\n"
@@ -75,12 +76,14 @@ static int one_of(const char *value, const char *const *words)
 static int own_option(struct options *o, const char *option)
 {
 	static const char *const urings[] = {"auto", "on", "off", NULL}, *const targets[] = {"stderr", "syslog", NULL};
+	static const char *const passthroughs[] = {"auto", "off", NULL};
 	static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 	static const char *const roots[] = {"squash", NULL}, *const collides[] = {"replace", "refuse", NULL};
 	const struct {
 		const char *name;
 		const char *const *values;
-	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}, {"collide", collides}};
+	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}, {"collide", collides},
+		       {"passthrough", passthroughs}};
 	const char *equals = strchr(option, '=');
 	struct reason why;
 	int r, choice;
@@ -128,8 +131,11 @@ static int own_option(struct options *o, const char *option)
 		case 3:
 			o->squash_root = true;
 			break;
-		default:
+		case 4:
 			o->collide_refuse = choice == 1;
+			break;
+		default:
+			o->passthrough = (unsigned)choice;
 		}
 		return 0;
 	}

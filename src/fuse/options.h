@@ -16,6 +16,7 @@ struct options {
 	bool collide_refuse; /* collide=refuse */
 	bool sync;
 	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
+	enum { PASSTHROUGH_AUTO, PASSTHROUGH_OFF } passthrough;
 	bool log_given;
 	enum log_target log_target;
 	enum log_level log_level;

@@ -1,0 +1,15 @@
+/* How the kernel reaches the content of a file that is opened: through its page cache, request by request (direct), or by
+ * itself in the store's own file (passthrough).
+ *
+ * While an inode is open one way, it can be opened only in some others (Linux fs/fuse/iomode.c): cached and passed through
+ * exclude each other, and all that are passed through share one backing file; direct goes with either, but a mapping of a
+ * direct one counts as cached. A wrong choice is EIO for who opens, so what is open is counted here. The kernel knows of
+ * each close before we do: what we count is never less than what it counts. */
+#pragma once
+
+#include "fuse/frontend.h"
+
+/* Chooses, counts, and sets the flags and the backing file of an open that is about to be answered. */
+void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi);
+/* The handle is closed. `req` is any request of this mount; NULL: the mount has ended. */
+void io_mode_close(struct handle *h, fuse_req_t req);
