@@ -1,0 +1,307 @@
+"""From values to what a person reads: the table, report.md, growth.svg."""
+import math
+import os
+import re
+import statistics
+import subprocess
+
+import rows
+
+OURS = 'bucketfs'
+
+
+class Facts:
+    """What the machine and the set-up are. No path and no name of this machine."""
+
+    def __init__(self, bench):
+        uname = os.uname()
+        self.kernel = f'{uname.sysname} {uname.release} {uname.machine}'
+        self.cores = os.cpu_count()
+        with open('/proc/cpuinfo') as f:
+            self.cpu = next((line.split(':')[1].strip() for line in f if line.startswith('model name')), 'unknown')
+        with open('/proc/meminfo') as f:
+            self.memory = int(f.readline().split()[1]) >> 20
+        self.disk = bench.systems.disk_type
+        self.uring = bench.systems.uring_before is not None
+        out = subprocess.run([os.path.join(bench.options.build, 'bucketfs'), '-V'], stdout=subprocess.PIPE, text=True).stdout
+        self.version = ', '.join(line.strip() for line in out.splitlines() if line.strip())
+        self.options = bench.systems.bucketfs_options()
+        self.kinds = {name: system.kind for name, system in bench.systems.made.items()}
+        self.why_not = dict(bench.systems.why_not)
+        self.descriptors = bench.descriptors
+        self.attribute_names = getattr(bench, 'attribute_names', {})
+        self.load = os.getloadavg()[0]
+
+
+# ---- numbers ----
+
+def amount(value, unit):
+    if unit == 's':
+        return f'{value:.2f} s'
+    if unit == 'B':
+        return f'{value / (1 << 20):.0f} MiB'
+    if unit == 'B/s':
+        return f'{value / (1 << 20):,.0f} MiB/s'
+    return f'{value:,.0f}/s' if value >= 100 else f'{value:.3g}/s'
+
+
+def times(ratio):
+    return f'{ratio:.0f}' if ratio >= 20 else f'{ratio:.2f}'
+
+
+class Line:
+    """A row at a number of threads, with what came of it."""
+
+    def __init__(self, row, threads, bench, facts):
+        self.row, self.threads, self.target = row, threads, row.target_at(threads)
+        self.required = (self.target or row.at_most) is not None
+        ours = bench.values.get((OURS, row.measure, threads), {})
+        self.count = len(ours)
+        self.ours = statistics.median(ours.values()) if ours else None
+        self.peer = self.ratio = None
+        self.met = None
+        if row.at_most is not None:
+            self.met = self.ours is not None and self.ours <= row.at_most
+            return
+        peer = bench.values.get((row.peer, row.peer_measure, row.peer_threads or threads), {})
+        both = sorted(set(ours) & set(peer))
+        if both:
+            ratios = [ours[r] / peer[r] for r in both]
+            self.count = len(both)
+            self.peer = statistics.median(peer.values())
+            self.ratio, self.low, self.high = statistics.median(ratios), min(ratios), max(ratios)
+            self.met = None if self.target is None else self.ratio >= self.target
+
+    def cells(self, facts):
+        row = self.row
+        peer = facts.kinds.get(row.peer, row.peer)
+        if row.peer_work:
+            peer = row.peer_work if row.peer in (OURS, 'memory') else f'{peer} {row.peer_work}'
+        if row.at_most is not None:
+            wanted = f'≤ {amount(row.at_most, row.unit)}'
+        else:
+            wanted = '' if self.target is None else f'{self.target:g}'
+        verdict = 'not run' if self.required and self.ours is None else 'met' if self.met else 'not met' if self.met is False else ''
+        return [row.work, str(self.threads), amount(self.ours, row.unit) if self.ours else '',
+                '' if row.at_most is not None else f'{amount(self.peer, row.unit)}, {peer}' if self.peer else f'not run: {peer}',
+                f'{times(self.ratio)} ({times(self.low)}..{times(self.high)})' if self.ratio else '', wanted, verdict]
+
+
+HEADINGS = ['work', 'threads', 'bucketfs', 'peer', 'ratio (min..max)', 'target', 'verdict']
+
+
+def lines(bench, facts):
+    """Rows that were asked for and that apply here."""
+    return [Line(row, t, bench, facts) for row in bench.options.rows for t in row.threads
+            if not (row.where and row.where != facts.disk)]
+
+
+def tally(all_lines):
+    required = [line for line in all_lines if line.required]
+    met = sum(line.met is True for line in required)
+    return f'{met} of {len(required)} targets met'
+
+
+# ---- the table on a terminal ----
+
+def table(bench, facts, all_lines):
+    cells = [HEADINGS] + [line.cells(facts) for line in all_lines]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
+    out = []
+    for i, row in enumerate(cells):
+        if i == 1 or (i > 1 and all_lines[i - 1].required is False and all_lines[i - 2].required):
+            out.append('-' * (sum(widths) + 2 * len(widths)))
+        right = (1, 2)
+        out.append('  '.join(c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip())
+    for name, series in growth(bench).items():
+        out += ['', f'{rows.GROWTH[name][0]}, {rows.GROWTH[name][2]}:']
+        out += ['  ' + ', '.join([f'{rows.GROWTH[name][3][s]}:'] + [f'{x:,}: {y:.3g}' for x, y in points])
+                for s, points in series.items()]
+    for name, reason in facts.why_not.items():
+        out.append(f'not run: {name}: {reason}')
+    out.append('')
+    quick = '--quick: few files and few repetitions, so the ratios say little; ' if bench.options.quick else ''
+    out.append(f'{quick}{tally(all_lines)}, {bench.seconds:.0f} s')
+    return '\n'.join(out)
+
+
+# ---- how cost grows ----
+
+def growth(bench):
+    """measure -> system -> [(size, microseconds)]"""
+    found = {}
+    for measure in bench.options.growth:
+        for system in rows.GROWTH[measure][3]:
+            points = sorted((size, 1e6 / statistics.median(v.values()))
+                            for (s, m, size), v in bench.values.items() if (s, m) == (system, measure))
+            if points:
+                found.setdefault(measure, {})[system] = points
+    return found
+
+
+# ---- report.md ----
+
+def markdown_table(headings, cells):
+    out = ['| ' + ' | '.join(headings) + ' |', '|' + '---|' * len(headings)]
+    return out + ['| ' + ' | '.join(row) + ' |' for row in cells]
+
+
+def how(bench, facts):
+    sizes, repetitions = bench.sizes, bench.options.repetitions
+    names = facts.attribute_names.get('passthrough_ll', sizes.names)
+    fewer = []
+    if names < sizes.names:
+        fewer = [f'  Listing with attributes passthrough_ll gets a folder of {names:,} names instead, for it keeps a descriptor '
+                 f'for each and may have {facts.descriptors:,} here; its list of them is searched from one end to the other, so '
+                 'this favours it.']
+    ring = 'FUSE over io_uring' if facts.uring else 'the classic channel, for this kernel has no FUSE over io_uring'
+    return [
+        f'- All in one run, {repetitions} repetitions, systems in turn at each step and in another order each time. Figures are '
+        'medians; the ratio is the median of the ratios of each repetition, with the smallest and the largest. It is our rate by '
+        "the peer's, so more is better.",
+        f'- {sizes.files:,} files of 4 KiB in one folder; a fresh folder for each repetition. Large file: {sizes.large >> 20} MiB, '
+        f'read and written in pieces of 128 KiB. Folders to list: {sizes.names:,} names.',
+        *fewer,
+        f'- The full store has {100 * sizes.store_files:,} files of 4 KiB in 100 buckets, and {sizes.store_buckets - 100:,} empty '
+        'buckets. It is mounted with nothing of it in memory.',
+        f'- bucketfs: `-o {facts.options}`, its store on {facts.disk}. It and the peers run over {ring}.',
+        "- passthrough_ll: libfuse's example from the same source as the library we use, over tmpfs, with its own defaults "
+        '(names and attributes kept for a second, pages until the next open) and as many threads as libfuse starts. '
+        '"classic" is the same without io_uring. "cache=always" keeps names, attributes and pages for a day, as bucketfs does.',
+        '- passthrough_hp: over tmpfs, and for the large file over the disk, where the kernel passes reads and writes through. '
+        'It keeps names for a day.',
+        '- "first", "not in the kernel yet", lists, "cold": the kernel has dropped names, attributes and pages. For all but '
+        "the large file and the mount of the full store our store's records are then read into memory again, since the "
+        "peer's tmpfs is there too. \"again\" is at once after that.",
+        '- What a merge, a setxattr and a read of data.json are compared with is measured right beside it.',
+        f'- flock + jq + mv runs on tmpfs. Its shell loop is `( flock 9; jq ... data.json > data.tmp && mv data.tmp data.json ) '
+        '9> lock`, ours `echo ... > data.json`.',
+        '- fdatasync with one writer depends on what is synced: appending, as every log does, also syncs the new size; '
+        'overwriting what is there does not. Both are in the table; the target is held against appending.',
+        f'- Rows without a target are for information, with up to {min(repetitions, 3)} repetitions where a peer is only there. '
+        's3fs and its like need a server and are not here; `rclone mount` of a local folder is.',
+    ]
+
+
+def report_text(bench, facts, all_lines, limits):
+    sizes = bench.sizes
+    out = ['# How fast bucketfs is', '', 'Written by `scripts/bench`' + (' --quick: few files, few repetitions, a first look only.' if bench.options.quick else '.'), '']
+    out += markdown_table(['machine', ''], [
+        ['kernel', facts.kernel], ['processor', f'{facts.cores} × {facts.cpu}'], ['memory', f'{facts.memory} GiB'],
+        ['under the store', facts.disk], ['versions', facts.version]])
+    out += ['', f'**{tally(all_lines)}**, in {bench.seconds:.0f} seconds.', '']
+    out += markdown_table(HEADINGS, [line.cells(facts) for line in all_lines if line.required])
+    out += ['', '![How cost grows](growth.svg)', '', '## How cost grows', '']
+    for measure, series in growth(bench).items():
+        title, x, y, names, _ = rows.GROWTH[measure]
+        points = sorted({p for s in series.values() for p, _ in s})
+        out += [f'{title}, {y}:', '']
+        out += markdown_table([x] + [f'{p:,}' for p in points],
+                              [[names[s]] + [f'{dict(v)[p]:,.3g}' if p in dict(v) else '' for p in points] for s, v in series.items()])
+        out.append('')
+    out += ['## For information', '']
+    out += markdown_table(HEADINGS[:5], [line.cells(facts)[:5] for line in all_lines if not line.required])
+    out += ['', '## How it was measured', ''] + how(bench, facts)
+    if facts.why_not:
+        out += ['', '## Peers that did not run', ''] + [f'- {name}: {reason}' for name, reason in facts.why_not.items()]
+    not_met = [line for line in all_lines if line.required and not line.met]
+    if not_met:
+        out += ['', '## Where a figure was not reached', '']
+        for line in not_met:
+            c = line.cells(facts)
+            threads = f', {c[1]} threads' if line.threads > 1 else ''
+            got = f'{c[4]} of {c[5]}, {c[2]} beside {c[3]}' if line.ratio else f'{c[2] or "not run"}, {c[5]}'
+            out.append(f'- {c[0]}{threads}: {got}')
+        if limits:
+            out += ['', limits.strip()]
+    return '\n'.join(out) + '\n'
+
+
+# ---- growth.svg ----
+
+WIDTH, HEIGHT, GAP = 320, 300, 10
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 62, 46
+COLOURS = ['#1f6feb', '#c2410c', '#57606a']
+
+
+def nice(value):
+    """The next 1, 2 or 5 at or above value."""
+    power = 10 ** math.floor(math.log10(value))
+    return next(n * power for n in (1, 2, 5, 10) if n * power >= value * 0.999)
+
+
+def short(value):
+    for size, letter in ((1e6, 'M'), (1e3, 'k')):
+        if value >= size:
+            return f'{value / size:g}{letter}'
+    return f'{value:g}'
+
+
+def ticks(values, logarithmic):
+    """Where the axis begins and ends, and its ticks."""
+    if logarithmic:
+        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        high += low == high
+        return low, high, [(e, 10 ** e) for e in range(low, high + 1)]
+    step = nice(max(values) / 5)
+    count = math.ceil(max(values) / step)
+    return 0, count * step, [(i * step, i * step) for i in range(count + 1)]
+
+
+def panel(left, measure, series):
+    title, x_title, y_title, names, y_log = rows.GROWTH[measure]
+    x_log = min(x for points in series.values() for x, _ in points) > 0
+    x_low, x_high, x_ticks = ticks([x for p in series.values() for x, _ in p], x_log)
+    y_low, y_high, y_ticks = ticks([y for p in series.values() for _, y in p], y_log)
+
+    def at_x(v):
+        return left + LEFT + ((math.log10(v) if x_log else v) - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+
+    def at_y(v):
+        return HEIGHT - BOTTOM - ((math.log10(v) if y_log else v) - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
+
+    out = [f'<text x="{left + LEFT}" y="20" class="title">{title}</text>']
+    for _, v in y_ticks:
+        out.append(f'<line x1="{left + LEFT}" x2="{left + WIDTH - RIGHT}" y1="{at_y(v):.1f}" y2="{at_y(v):.1f}" class="grid"/>')
+        out.append(f'<text x="{left + LEFT - 6}" y="{at_y(v) + 4:.1f}" text-anchor="end">{short(v)}</text>')
+    for _, v in x_ticks:
+        out.append(f'<line x1="{at_x(v):.1f}" x2="{at_x(v):.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 4}" class="axis"/>')
+        out.append(f'<text x="{at_x(v):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(v)}</text>')
+    out.append(f'<path d="M{left + LEFT} {TOP}V{HEIGHT - BOTTOM}H{left + WIDTH - RIGHT}" class="axis"/>')
+    middle = left + LEFT + (WIDTH - LEFT - RIGHT) / 2
+    out.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{x_title}</text>')
+    out.append(f'<text transform="translate({left + 14} {(HEIGHT + TOP - BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">{y_title}</text>')
+    legend = left + LEFT
+    for colour, (system, points) in zip(COLOURS, series.items()):
+        path = ' '.join(f'{at_x(x):.1f},{at_y(y):.1f}' for x, y in points)
+        out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        out += [f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        out.append(f'<circle cx="{legend + 4}" cy="38" r="4" fill="{colour}"/>')
+        out.append(f'<text x="{legend + 12}" y="42">{names[system]}</text>')
+        legend += 24 + round(6.4 * len(names[system]))
+    return out
+
+
+def chart(bench):
+    found = growth(bench)
+    width = len(found) * (WIDTH + GAP)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" '
+           'font-family="sans-serif" font-size="12" fill="#24292f">',
+           '<style>.title{font-size:14px;font-weight:bold}.grid{stroke:#d8dee4}.axis{stroke:#57606a;fill:none}</style>',
+           f'<rect width="{width}" height="{HEIGHT}" fill="white"/>']
+    for i, (measure, series) in enumerate(found.items()):
+        out += panel(i * (WIDTH + GAP), measure, series)
+    return '\n'.join(out + ['</svg>']) + '\n'
+
+
+def write(bench, facts, all_lines, folder):
+    limits = ''
+    path = os.path.join(folder, 'limits.md')
+    if os.path.exists(path):
+        with open(path) as f:
+            limits = re.sub(r'\A#[^\n]*\n', '', f.read())
+    with open(os.path.join(folder, 'report.md'), 'w') as f:
+        f.write(report_text(bench, facts, all_lines, limits))
+    if growth(bench):
+        with open(os.path.join(folder, 'growth.svg'), 'w') as f:
+            f.write(chart(bench))

@@ -1,0 +1,305 @@
+"""What is done, step by step. A group does some works side by side; what it measures is named in MEASURES.
+
+A group function makes one repetition: each step on every system in turn, so that what disturbs meets all of them."""
+import json
+import os
+import shutil
+import subprocess
+import time
+
+EXTRA_REPETITIONS = 3  # of what is measured for information only
+
+FLOCK_LOOP = '''
+cd "$1"
+for ((i = 0; i < $2; i++)); do
+	( flock 9; jq -c --argjson v $((i + $3)) '.k000007 = $v' data.json > data.tmp && mv data.tmp data.json ) 9> lock
+done
+'''
+ECHO_LOOP = '''
+cd "$1"
+for ((i = 0; i < $2; i++)); do
+	echo "{\\"k000007\\": $((i + $3))}" > data.json
+done
+'''
+
+
+class Sizes:
+    def __init__(self, quick):
+        self.files = 2000 if quick else 10000
+        self.data_files = 1000 if quick else 5000
+        self.names = 10000 if quick else 100000
+        self.folders = [100, 1000, 10000] if quick else [100, 1000, 10000, 100000]
+        self.large = (128 << 20) if quick else (1 << 30)
+        self.documents = {20: 4000, 1000: 2000, 100000: 2000} if quick else {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 10000}
+        self.flock = {20: 50, 1000: 10, 100000: 1} if quick else {20: 200, 100: 50, 1000: 30, 10000: 6, 100000: 2}
+        self.echo = 500 if quick else 3000
+        self.synced = 500 if quick else 3000
+        self.synced_merges = 2000 if quick else 10000
+        self.slow_files = 50 if quick else 300
+        self.store_files = 1000 if quick else 10000
+        self.store_buckets = 10000 if quick else 100000
+
+
+def document(keys):
+    return json.dumps({f'k{i:06}': i for i in range(keys)})
+
+
+# ---- small files ----
+
+def small_files(bench, repetition, threads):
+    systems = bench.take(repetition, ['bucketfs', 'passthrough_ll', 'native'],
+                         ['passthrough_ll_classic', 'passthrough_ll_always', 'passthrough_hp'])
+    folders = {s: bench.get(s).fresh(f'small{threads}_{repetition}') for s in systems}
+    count = bench.sizes.files
+
+    def step(system, work, measure):
+        if bench.wanted(measure):
+            seconds = bench.load(work, folders[system], '-n', count, '-t', threads)
+            bench.record(system, measure, threads, repetition, count / seconds)
+
+    for s in systems:
+        seconds = bench.load('create', folders[s], '-n', count, '-t', threads)
+        bench.record(s, 'create', threads, repetition, count / seconds)
+    # A folder of the disk stays to the end: ext4 is slow to give inodes again that were just freed.
+    systems = [s for s in systems if s != 'native']
+    if bench.wanted('read-first', 'read-again'):
+        bench.drop_caches()
+        for s in systems:
+            step(s, 'read', 'read-first')
+            step(s, 'read', 'read-again')
+    if bench.wanted('stat', 'stat-warm'):
+        bench.drop_caches()
+        for s in systems:
+            step(s, 'stat', 'stat')
+            step(s, 'stat', 'stat-warm')
+    for s in systems:
+        step(s, 'rewrite', 'rewrite')
+    for s in systems:
+        step(s, 'unlink', 'unlink')
+    for s in systems:
+        bench.discard(s, f'small{threads}_{repetition}')
+
+
+# ---- listings ----
+
+def prepare_listing(bench):
+    """Folders of all sizes, once: looking does not change them. The peer's are made below it."""
+    bench.list_folders = {}
+    peer_names = min(bench.sizes.names, bench.descriptors - 4000)
+    for system in [s for s in ('bucketfs', 'passthrough_ll', 'native') if bench.get(s)]:
+        for size in {*bench.sizes.folders, bench.sizes.names, peer_names}:
+            path = bench.get(system).fresh(f'list_{size}')
+            below = path if system != 'passthrough_ll' else os.path.join(bench.get(system).source, f'list_{size}')
+            bench.load('create', below, '-n', size, '-s', 16, '-t', 2)
+            bench.list_folders[system, size] = path
+    bench.attribute_names = {'passthrough_ll': peer_names}
+
+
+def listing(bench, repetition):
+    systems = bench.take(repetition, ['bucketfs', 'passthrough_ll', 'native'])
+
+    def ls(folder, size):
+        began = time.monotonic()
+        subprocess.run(['ls', '-l', folder], stdout=subprocess.DEVNULL, check=True, env={**os.environ, 'LC_ALL': 'C'})
+        return time.monotonic() - began
+
+    def load(work):
+        return lambda folder, size: bench.load(work, folder, '-n', size)
+
+    for measure, one in (('list', load('list')), ('list-attributes', load('list-attributes')), ('ls-l', ls)):
+        if bench.wanted(measure):
+            bench.drop_caches()
+            for s in systems:
+                size = bench.sizes.names if measure == 'list' else bench.attribute_names.get(s, bench.sizes.names)
+                bench.record(s, measure, 1, repetition, size / one(bench.list_folders[s, size], size))
+    if repetition < EXTRA_REPETITIONS and bench.wanted('list-growth'):
+        bench.drop_caches()
+        for size in bench.sizes.folders:
+            rounds = max(1, 1000 // size)
+            for s in systems:
+                seconds = sum(bench.load('list', bench.list_folders[s, size], '-n', size) for _ in range(rounds)) / rounds
+                bench.record(s, 'list-growth', size, repetition, size / seconds)
+
+
+# ---- data.json ----
+
+def data(bench, repetition):
+    systems = bench.take(repetition, ['bucketfs', 'passthrough_ll'])
+    for s in systems:
+        if s == 'bucketfs':
+            own_data(bench, repetition)
+        else:
+            peer_data(bench, repetition)
+    if bench.wanted('merge-shell', 'merge-growth'):
+        for s in bench.take(repetition, ['bucketfs', 'memory']):
+            shell_merges(bench, s, repetition)
+
+
+def own_data(bench, repetition):
+    system = bench.get('bucketfs')
+    for keys, count in bench.sizes.documents.items():
+        if keys in (20, max(bench.sizes.documents)) or (repetition < EXTRA_REPETITIONS and bench.wanted('merge-growth')):
+            folder = system.document(f'data_{keys}_{repetition}', document(keys))
+            seconds = bench.load('merge', folder, '-n', count, '-k', keys)
+            bench.record('bucketfs', f'merge-{keys}', 1, repetition, count / seconds)
+            bench.record('bucketfs', 'merge-growth', keys, repetition, count / seconds)
+            for work in ('read-data', 'setxattr') if keys == 20 else ():
+                seconds = bench.load(work, folder, '-n', count, '-k', keys)
+                bench.record('bucketfs', work, 1, repetition, count / seconds)
+            bench.remove(folder)
+
+
+def peer_data(bench, repetition):
+    """What a merge, a read and a setxattr are compared with."""
+    folder = bench.get('passthrough_ll').fresh(f'data_{repetition}')
+    count = bench.sizes.data_files
+    for work, measure in (('create', 'beside-create'), ('read', 'beside-read'), ('rewrite', 'beside-rewrite')):
+        bench.record('passthrough_ll', measure, 1, repetition, count / bench.load(work, folder, '-n', count))
+    bench.discard('passthrough_ll', f'data_{repetition}')
+
+
+def shell_merges(bench, system, repetition):
+    if system == 'bucketfs':
+        folder = bench.get(system).document(f'shell_{repetition}', document(20))
+        seconds = bench.shell(ECHO_LOOP, folder, bench.sizes.echo, repetition * 1000000)
+        bench.record(system, 'merge-shell', 1, repetition, bench.sizes.echo / seconds)
+        bench.remove(folder)
+        return
+    for keys, count in bench.sizes.flock.items():
+        if keys > 20 and (repetition >= EXTRA_REPETITIONS or not bench.wanted('merge-growth')):
+            continue
+        folder = bench.get(system).fresh(f'shell_{keys}_{repetition}')
+        with open(os.path.join(folder, 'data.json'), 'w') as f:
+            f.write(document(keys))
+        seconds = bench.shell(FLOCK_LOOP, folder, count, repetition * 1000000)
+        if keys == 20:
+            bench.record(system, 'merge-shell', 1, repetition, count / seconds)
+        bench.record(system, 'merge-growth', keys, repetition, count / seconds)
+        bench.discard(system, f'shell_{keys}_{repetition}')
+
+
+# ---- the disk ----
+
+def synced(bench, repetition):
+    for s in bench.take(repetition, ['bucketfs', 'native']):
+        if s == 'bucketfs':
+            folder = bench.get(s).document(f'synced_{repetition}', document(20))
+            count = bench.sizes.synced_merges
+            for threads in (8, 1):
+                seconds = bench.load('fsync-merge', folder, '-n', count // (8 // threads), '-t', threads)
+                bench.record(s, 'fsync-merge', threads, repetition, count // (8 // threads) / seconds)
+            bench.remove(folder)
+        else:
+            folder = bench.get(s).fresh(f'synced_{repetition}')
+            count = bench.sizes.synced
+            for work in ('fdatasync', 'fdatasync-append'):
+                bench.record(s, work, 1, repetition, count / bench.load(work, folder, '-n', count))
+            bench.discard(s, f'synced_{repetition}')
+
+
+# ---- one large file ----
+
+def prepare_large(bench):
+    bench.source = os.path.join(bench.get('memory').folder, 'source')
+    with open(bench.source, 'wb') as f:
+        block = os.urandom(1 << 20)
+        for _ in range(bench.sizes.large >> 20):
+            f.write(block)
+
+
+def finish_large(bench):
+    os.unlink(bench.source)
+
+
+def large(bench, repetition):
+    systems = bench.take(repetition, ['bucketfs', 'native'], ['passthrough_hp_disk'])
+    folders = {s: bench.get(s).fresh(f'large_{repetition}') for s in systems}
+    size = bench.sizes.large
+
+    def step(system, work, measure, *arguments):
+        seconds = bench.load(work, folders[system], '-s', size, *arguments)
+        bench.record(system, measure, 1, repetition, size / seconds)
+
+    for s in systems:
+        step(s, 'copy-in', 'copy-in', '-f', bench.source)
+        os.sync()  # or the next one would wait for this one's pages
+    if bench.wanted('stream-cold', 'stream-cached'):
+        bench.drop_caches(warm=False)
+        for s in systems:
+            step(s, 'stream-read', 'stream-cold')
+            step(s, 'stream-read', 'stream-cached')
+    for s in systems:
+        os.unlink(os.path.join(folders[s], 'large'))
+        bench.discard(s, f'large_{repetition}')
+
+
+# ---- a store with a lot in it ----
+
+def prepare_full_store(bench):
+    """100 buckets with files, all others empty; on the way, what creating costs at that size."""
+    full = bench.get('full')
+    sizes = bench.sizes
+    for i in range(100):
+        bench.progress(f'filling a store: {i} %')
+        folder = full.fresh(f'bucket{i}')
+        sample = i in (0, 3, 10, 30, 60, 99)
+        seconds = bench.load('create', folder, '-n', sizes.store_files, '-t', 1 if sample else 2)
+        if sample:
+            bench.record('bucketfs', 'create-growth', i * sizes.store_files, 0, sizes.store_files / seconds)
+    for i in range(100, sizes.store_buckets):
+        os.mkdir(os.path.join(full.mount, f'bucket{i}'))
+
+
+def full_store(bench, repetition):
+    full = bench.get('full')
+    if repetition < EXTRA_REPETITIONS and bench.wanted('full-mount'):
+        full.stop()
+        bench.drop_caches(warm=False)
+        began = time.monotonic()
+        full.start()
+        subprocess.run(['ls', full.mount], stdout=subprocess.DEVNULL, check=True)
+        bench.record('bucketfs', 'full-mount', 1, repetition, time.monotonic() - began)
+    if repetition == 0 and bench.wanted('full-rss'):
+        subprocess.run(['find', full.mount, '-name', 'x'], stdout=subprocess.DEVNULL, check=True)
+        bench.record('bucketfs', 'full-rss', 1, 0, full.rss())
+    if bench.wanted('full-create'):
+        for which in bench.take(repetition, ['full', 'empty']):
+            folder = bench.get(which).fresh(f'create_{repetition}')
+            seconds = bench.load('create', folder, '-n', bench.sizes.files)
+            bench.record('bucketfs', which + '-create', 1, repetition, bench.sizes.files / seconds)
+            bench.remove(os.path.dirname(folder))
+
+
+def finish_full_store(bench):
+    bench.get('full').stop()
+    shutil.rmtree(bench.get('full').store)
+
+
+# ---- slow peers ----
+
+def slow_peers(bench, repetition):
+    systems = bench.take(repetition, ['bucketfs', 'rclone'])
+    count = bench.sizes.slow_files
+    for s in systems if 'rclone' in systems else []:
+        folder = bench.get(s).fresh(f'slow_{repetition}')
+        bench.record(s, 'slow-create', 1, repetition, count / bench.load('create', folder, '-n', count))
+        bench.record(s, 'slow-read', 1, repetition, count / bench.load('read', folder, '-n', count))
+        bench.load('unlink', folder, '-n', count)
+        bench.discard(s, f'slow_{repetition}')
+
+
+class Group:
+    def __init__(self, title, function, measures, prepare=None, finish=None, threads=None, repetitions=None):
+        self.title, self.function, self.measures = title, function, measures.split()
+        self.prepare, self.finish, self.threads, self.repetitions = prepare, finish, threads, repetitions
+
+
+GROUPS = [
+    Group('small files', small_files, 'create read-first read-again stat stat-warm rewrite unlink', threads=(1, 4)),
+    Group('data.json', data, 'merge-20 merge-100000 merge-shell merge-growth read-data setxattr'),
+    Group('syncs', synced, 'fsync-merge'),
+    Group('listings', listing, 'list list-attributes ls-l list-growth', prepare_listing),
+    Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
+    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=EXTRA_REPETITIONS),
+    Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
+]
