@@ -31,6 +31,13 @@ struct bucket {
 	int64_t published;     /* when a file was published last; atomic */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
+	uint64_t names;        /* how many names other than a new file's own have been put */
+	struct absent_name {   /* looked up and not in the store, while `names` stays: what is created next is asked for first */
+		uint64_t parent, names;
+		uint8_t len; /* 0: none */
+		char name[47];
+	} absent[4];
+	unsigned next_absent;
 	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
 	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes */
 

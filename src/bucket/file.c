@@ -70,6 +70,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->node.job.at = f->job;
 	f->pending = f->unlisted = f->dirty = state != FILE_STORED;
 	f->version = state == FILE_VERSION;
+	f->names = b->names;
 	f->begun = fs_now(fs);
 	if (!f->pending)
 		f->stored = *node;
@@ -781,7 +782,7 @@ static int commit_locked(struct file *f)
 	if (!r)
 		r = tree_put_record(&f->node, &batch);
 	if (is_new)
-		tree_put_name(&f->node, &batch);
+		tree_put_own_name(&f->node, &batch);
 	version_add_mark(f, &head, &batch);
 	if (!f->version) {
 		head.files += is_new;

@@ -32,6 +32,7 @@ struct file {
 	bool marked;                      /* the store has it under key_making */
 	bool spelled;                     /* the kernel may know the old one by name when this takes it */
 	bool unlinked;                    /* it has no name any more */
+	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
 	int64_t counted;                  /* its part of b->pending_bytes */

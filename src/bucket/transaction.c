@@ -321,7 +321,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	m->is_new = true;
 	node.parent = parent;
 	r = tree_put_record(&node, &p->batch);
-	tree_put_name(&node, &p->batch);
+	tree_put_name(p->b, &node, &p->batch);
 	p->head.files++;
 	p->head.file_bytes += node.size;
 	if (!r && node.place == PLACE_INLINE)

@@ -85,11 +85,52 @@ int tree_name_is_taken(struct file *f, bool *taken)
 {
 	struct key_buf key = key_name(f->node.parent, f->node.name);
 	struct buf number = {0};
-	int r = store_get(f->fs->store, f->b->number, STORE_NODE, key_slice(&key), &number);
+	int r;
+
+	*taken = false;
+	/* It was free when the file was made. */
+	if (f->names == f->b->names)
+		return 0;
+	r = store_get(f->fs->store, f->b->number, STORE_NODE, key_slice(&key), &number);
 
 	*taken = r == 0;
 	buf_release(&number);
 	return r == STORE_ABSENT ? 0 : r;
+}
+
+/* ---- names that are not there: a create comes right after the look-up that did not find it ---- */
+
+static struct absent_name *find_absent(struct bucket *b, uint64_t parent, struct slice name)
+{
+	for (size_t i = 0; i < sizeof(b->absent) / sizeof(*b->absent); i++) {
+		struct absent_name *a = &b->absent[i];
+
+		if (a->len == name.len && a->parent == parent && memcmp(a->name, name.at, name.len) == 0)
+			return a;
+	}
+	return NULL;
+}
+
+static void remember_absent(struct bucket *b, uint64_t parent, struct slice name)
+{
+	struct absent_name *a = &b->absent[b->next_absent % (sizeof(b->absent) / sizeof(*b->absent))];
+
+	if (name.len == 0 || name.len > sizeof(a->name))
+		return;
+	b->next_absent++;
+	*a = (struct absent_name){.parent = parent, .names = b->names, .len = (uint8_t)name.len};
+	memcpy(a->name, name.at, name.len);
+}
+
+/* Whether the store is known not to have the name, which is about to be made. */
+static bool take_absent(struct bucket *b, uint64_t parent, struct slice name)
+{
+	struct absent_name *a = find_absent(b, parent, name);
+
+	if (!a)
+		return false;
+	a->len = 0;
+	return a->names == b->names;
 }
 
 /* A folder that things may be put into. */
@@ -227,6 +268,8 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = version_lookup(fs, b, who, parent, slice_of(name, len), given, patient, &several, &f);
 	if (!r && !f)
 		r = tree_find_name(fs, b, parent, slice_of(name, len), &found);
+	if (r == BUCKET_ABSENT)
+		remember_absent(b, parent, slice_of(name, len));
 	pthread_mutex_unlock(&b->lock);
 	if (!r && !f)
 		f = file_find(fs, inode_of(b->number, found.node.number));
@@ -451,7 +494,9 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	*canonical = slice_equal(given, name);
 	pthread_mutex_lock(&b->lock);
 	r = check_folder(fs, b, parent);
-	if (!r)
+	if (!r && take_absent(b, parent, name) && !(b->making.count && find_making(b, parent, name)))
+		r = BUCKET_ABSENT;
+	else if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == 0) {
 		number = found.node.number;
@@ -523,7 +568,7 @@ int tree_put_record(const struct node *n, struct store_batch *batch)
 	return r;
 }
 
-void tree_put_name(const struct node *n, struct store_batch *batch)
+void tree_put_own_name(const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), parent = key_parent(n->number);
 	unsigned char raw[5];
@@ -533,6 +578,12 @@ void tree_put_name(const struct node *n, struct store_batch *batch)
 	bytes_put_be40(raw, n->parent);
 	if (n->parent != NODE_FILES)
 		store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(raw, sizeof(raw)));
+}
+
+void tree_put_name(struct bucket *b, const struct node *n, struct store_batch *batch)
+{
+	b->names++;
+	tree_put_own_name(n, batch);
 }
 
 static void delete_name(const struct node *n, struct store_batch *batch)
@@ -659,7 +710,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 
 		*number = node.number;
 		r = tree_put_record(&node, &batch);
-		tree_put_name(&node, &batch);
+		tree_put_name(b, &node, &batch);
 		head.files++;
 		if (!r)
 			r = tree_touch(fs, b, parent, &head, &batch);
@@ -813,7 +864,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		r = tree_delete_node(fs, b, &to->node, &head, &batch, replaced);
 	if (!r)
 		r = tree_put_record(moved, &batch);
-	tree_put_name(moved, &batch);
+	tree_put_name(b, moved, &batch);
 	/* The folders' records after the moved one's, which may be a folder in one of them. */
 	if (!r)
 		r = tree_touch(fs, b, from->node.parent, &head, &batch);

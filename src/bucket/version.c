@@ -474,7 +474,7 @@ static int swap_locked(struct file *f)
 		r = copy_attributes(f->fs, b, f->node.number, old.number, &batch);
 	if (!r)
 		r = tree_put_record(&old, &batch);
-	tree_put_name(&old, &batch);
+	tree_put_name(b, &old, &batch);
 	if (!r)
 		r = bucket_commit(f->fs, b, &head, &batch);
 	store_batch_release(&batch);
@@ -575,7 +575,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		final.given = slice_of(NULL, 0);
 	if (!r)
 		r = tree_put_record(&final, &batch);
-	tree_put_name(&final, &batch);
+	tree_put_name(f->b, &final, &batch);
 	if (f->marked)
 		version_unmark(f, &head, &batch);
 	head.files += !in_head;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -149,14 +150,22 @@ bool caller_same_process(pid_t thread, pid_t other)
 	return access(path, F_OK) == 0;
 }
 
+/* Asks where none of its pages are: what matters is whether it has any. False: no, or we may not know. */
+static bool has_memory(pid_t thread)
+{
+	return syscall(SYS_move_pages, (long)thread, 0L, NULL, NULL, NULL, 0L) == 0;
+}
+
 bool caller_is_killed(pid_t thread)
 {
 	char text[4096];
 	const char *last;
 
-	/* Files are closed after memory is gone: who still has memory is alive, and this is an ordinary close. statm takes
-	 * no lock that an execve holds; only without memory, where no execve can be, stat is read. */
-	if (thread == 0 || !read_proc(thread, "statm", text, sizeof(text)) || strncmp(text, "0 ", 2) != 0)
+	/* Files are closed after memory is gone: who still has memory is alive, and this is an ordinary close. Neither
+	 * move_pages nor statm takes a lock that an execve holds; only without memory, where no execve can be, stat is read. */
+	if (thread == 0 || has_memory(thread))
+		return false;
+	if (!read_proc(thread, "statm", text, sizeof(text)) || strncmp(text, "0 ", 2) != 0)
 		return false;
 	if (!read_proc(thread, "stat", text, sizeof(text)))
 		return false;

@@ -24,6 +24,14 @@ static const char *const family_name[family_count] = {"meta", "doc", "node", "bo
 
 enum { key_prefix = 4, content_step = 1024, stripe_count = 64 };
 
+/* A commit reads the revision and writes the next one: one at a time for each bucket. */
+struct stripe {
+	pthread_mutex_t lock;
+	rocksdb_writebatch_t *batch; /* used again and again */
+	uint32_t bucket;             /* the last one that was committed to, and … */
+	uint64_t revision;           /* … where it is since; 0: not known */
+};
+
 struct rocksdb_store {
 	struct store base;
 	char *folder;
@@ -38,8 +46,7 @@ struct rocksdb_store {
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write;
 
-	/* A commit reads the revision and writes the next one: one at a time for each bucket. */
-	pthread_mutex_t stripe[stripe_count];
+	struct stripe stripe[stripe_count];
 
 	pthread_mutex_t lock;
 	uint64_t next_content;
@@ -173,7 +180,7 @@ static int rocksdb_store_head(struct store *base, uint32_t bucket, uint64_t *rev
 
 /* ---- commit ---- */
 
-static int revision_now(struct rocksdb_store *s, const unsigned char key[9], uint64_t *revision)
+static int read_revision(struct rocksdb_store *s, const unsigned char key[9], uint64_t *revision)
 {
 	char *error = NULL;
 	rocksdb_pinnableslice_t *found = rocksdb_get_pinned_cf(s->db, s->read, s->family[family_own],
@@ -191,6 +198,16 @@ static int revision_now(struct rocksdb_store *s, const unsigned char key[9], uin
 		*revision = bytes_get_le64((const unsigned char *)bytes);
 	rocksdb_pinnableslice_destroy(found);
 	return len >= 8 ? 0 : -EIO;
+}
+
+/* Nobody else writes in this store, so that what was written last is known without reading. */
+static int revision_now(struct rocksdb_store *s, const struct stripe *stripe, uint32_t bucket,
+			const unsigned char key[9], uint64_t *revision)
+{
+	if (stripe->bucket != bucket || !stripe->revision)
+		return read_revision(s, key, revision);
+	*revision = stripe->revision;
+	return 0;
 }
 
 static int translate(struct rocksdb_store *s, uint32_t bucket, const struct store_batch *batch,
@@ -238,45 +255,69 @@ static void condemn(struct rocksdb_store *s, const struct store_batch *batch)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* The stripe's batch, emptied. A very large one does not stay. */
+static rocksdb_writebatch_t *empty_batch(struct stripe *stripe)
+{
+	enum { keep_bytes = 256 << 10 };
+	size_t size = 0;
+
+	if (stripe->batch) {
+		rocksdb_writebatch_data(stripe->batch, &size);
+		if (size <= keep_bytes) {
+			rocksdb_writebatch_clear(stripe->batch);
+			return stripe->batch;
+		}
+		rocksdb_writebatch_destroy(stripe->batch);
+	}
+	return stripe->batch = rocksdb_writebatch_create();
+}
+
+static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_t bucket, uint64_t expect,
+			 struct slice head, const struct store_batch *batch, uint64_t *revision, bool *drops)
+{
+	rocksdb_writebatch_t *out = empty_batch(stripe);
+	unsigned char key[9], number[8];
+	const char *keys[1] = {(const char *)key};
+	const char *values[2] = {(const char *)number, head.at};
+	size_t key_sizes[1] = {sizeof(key)}, value_sizes[2] = {sizeof(number), head.len};
+	uint64_t now;
+	char *error = NULL;
+	int r = translate(s, bucket, batch, out, drops);
+
+	own_key(key, 'H', bucket);
+	if (!r)
+		r = revision_now(s, stripe, bucket, key, &now);
+	if (r)
+		return r;
+	if (expect != STORE_ANY_REVISION && expect != now)
+		return STORE_CONFLICT;
+	bytes_put_le64(number, now + 1);
+	rocksdb_writebatch_putv_cf(out, s->family[family_own], 1, keys, key_sizes, 2, values, value_sizes);
+	rocksdb_write(s->db, s->write, out, &error);
+	r = errno_of(error);
+	/* After an error nobody knows what is there. */
+	stripe->bucket = bucket;
+	stripe->revision = r ? 0 : now + 1;
+	*revision = now + 1;
+	return r;
+}
+
 static int rocksdb_store_commit(struct store *base, uint32_t bucket, uint64_t expect, struct slice head,
 				const struct store_batch *batch, uint64_t *revision)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
-	pthread_mutex_t *stripe = &s->stripe[bucket % stripe_count];
-	rocksdb_writebatch_t *out = NULL;
+	struct stripe *stripe = &s->stripe[bucket % stripe_count];
 	bool drops = false;
-	unsigned char key[9], number[8];
-	uint64_t now;
-	char *error = NULL;
+	uint64_t new;
 	int r = batch->error;
 
 	if (r)
 		return r;
-	own_key(key, 'H', bucket);
-	out = rocksdb_writebatch_create();
-	r = translate(s, bucket, batch, out, &drops);
-	if (r) {
-		rocksdb_writebatch_destroy(out);
-		return r;
-	}
-	pthread_mutex_lock(stripe);
-	r = revision_now(s, key, &now);
-	if (!r && expect != STORE_ANY_REVISION && expect != now)
-		r = STORE_CONFLICT;
-	if (!r) {
-		const char *keys[1] = {(const char *)key};
-		const char *values[2] = {(const char *)number, head.at};
-		size_t key_sizes[1] = {sizeof(key)}, value_sizes[2] = {sizeof(number), head.len};
-
-		bytes_put_le64(number, now + 1);
-		rocksdb_writebatch_putv_cf(out, s->family[family_own], 1, keys, key_sizes, 2, values, value_sizes);
-		rocksdb_write(s->db, s->write, out, &error);
-		r = errno_of(error);
-	}
-	pthread_mutex_unlock(stripe);
-	rocksdb_writebatch_destroy(out);
+	pthread_mutex_lock(&stripe->lock);
+	r = commit_locked(s, stripe, bucket, expect, head, batch, &new, &drops);
+	pthread_mutex_unlock(&stripe->lock);
 	if (!r && revision)
-		*revision = now + 1;
+		*revision = new;
 	if (!r && drops)
 		condemn(s, batch);
 	return r;
@@ -286,6 +327,7 @@ static int rocksdb_store_erase(struct store *base, uint32_t bucket)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 	rocksdb_writebatch_t *out = rocksdb_writebatch_create();
+	struct stripe *stripe = &s->stripe[bucket % stripe_count];
 	unsigned char from[key_prefix], to[key_prefix], head[9];
 	char *error = NULL;
 
@@ -307,7 +349,10 @@ static int rocksdb_store_erase(struct store *base, uint32_t bucket)
 		}
 		rocksdb_iter_destroy(it);
 	}
+	pthread_mutex_lock(&stripe->lock);
 	rocksdb_write(s->db, s->write, out, &error);
+	stripe->revision = 0;
+	pthread_mutex_unlock(&stripe->lock);
 	rocksdb_writebatch_destroy(out);
 	return errno_of(error);
 }
@@ -712,8 +757,11 @@ static void rocksdb_store_close(struct store *base)
 		rocksdb_readoptions_destroy(s->read);
 	if (s->write)
 		rocksdb_writeoptions_destroy(s->write);
-	for (int i = 0; i < stripe_count; i++)
-		pthread_mutex_destroy(&s->stripe[i]);
+	for (int i = 0; i < stripe_count; i++) {
+		if (s->stripe[i].batch)
+			rocksdb_writebatch_destroy(s->stripe[i].batch);
+		pthread_mutex_destroy(&s->stripe[i].lock);
+	}
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->wake);
 	buf_release(&s->condemned);
@@ -1017,7 +1065,7 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
 	for (int i = 0; i < stripe_count; i++)
-		pthread_mutex_init(&s->stripe[i], NULL);
+		pthread_mutex_init(&s->stripe[i].lock, NULL);
 	reason_set(why, "%s", "");
 	s->folder = strdup(folder);
 	s->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
