@@ -68,7 +68,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	if (node->job.len)
 		memcpy(f->job, node->job.at, node->job.len);
 	f->node.job.at = f->job;
-	f->pending = f->unlisted = f->dirty = state != FILE_STORED;
+	f->pending = f->unlisted = f->dirty = f->unsaved = state != FILE_STORED;
 	f->version = state == FILE_VERSION;
 	f->names = b->names;
 	f->begun = fs_now(fs);
@@ -335,7 +335,7 @@ static void unaccount(struct file *f, uint64_t size)
 static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
-	f->dirty = true;
+	f->dirty = f->unsaved = true;
 	f->candidate = false;
 	f->closing = 0;
 }
@@ -734,7 +734,7 @@ int file_add_content(struct file *f, struct store_batch *batch)
 {
 	struct key_buf body = key_body(f->node.number);
 
-	if (!f->loaded)
+	if (!f->loaded || !(f->unsaved || f->node.place != f->stored.place || f->node.content != f->stored.content))
 		return 0;
 	f->node.blocks = (f->node.size + 511) / 512;
 	if (f->node.place == PLACE_INLINE)
@@ -760,7 +760,7 @@ void file_settled(struct file *f)
 		f->counted = 0;
 	}
 	f->stored = f->node;
-	f->dirty = false;
+	f->dirty = f->unsaved = false;
 }
 
 static int commit_locked(struct file *f)

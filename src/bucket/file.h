@@ -31,6 +31,7 @@ struct file {
 	bool version;                     /* it will take the name from what has it now, and has none in the store */
 	bool marked;                      /* the store has it under key_making */
 	bool spelled;                     /* the kernel may know the old one by name when this takes it */
+	bool respelled;                   /* its name as given is not the one in its record */
 	bool unlinked;                    /* it has no name any more */
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
@@ -47,7 +48,8 @@ struct file {
 	struct node stored;  /* as of the last commit: place, size and content only */
 	bool loaded;         /* `bytes` or `content` is what node.place says */
 	bool trimmed;        /* `content` has no bytes past the record's size */
-	bool dirty;          /* differs from what is stored */
+	bool dirty;          /* differs from what is stored, and … */
+	bool unsaved;        /* … so does its content */
 	bool written;        /* something was written since it was made */
 	bool candidate;      /* flushed, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */

@@ -157,6 +157,7 @@ static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, 
 		return r;
 	memcpy(f->given, kept.at, kept.len);
 	f->node.given.len = kept.len;
+	f->respelled = true;
 	return 0;
 }
 
@@ -481,7 +482,7 @@ static int swap_locked(struct file *f)
 	if (r)
 		return r;
 	f->stored = (struct node){.number = f->node.number};
-	f->pending = f->version = f->unlisted = f->dirty = true;
+	f->pending = f->version = f->unlisted = f->dirty = f->unsaved = true;
 	f->spelled = true;
 	table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 	lost(f, f->node.parent, f->node.name);
@@ -538,7 +539,7 @@ static int replace_holder(struct file *f, struct slice name, bool whole, struct 
 	} else if (!r && found.node.number != f->node.number) {
 		if (whole && f->version && found.node.has_attributes) {
 			r = copy_attributes(f->fs, f->b, found.node.number, f->node.number, batch);
-			f->node.has_attributes = true;
+			f->node.has_attributes = f->dirty = true;
 		}
 		if (!r)
 			r = tree_delete_node(f->fs, f->b, &found.node, head, batch, replaced);
@@ -573,7 +574,8 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	final.name = name;
 	if (!whole)
 		final.given = slice_of(NULL, 0);
-	if (!r)
+	/* A candidate's record is there already. */
+	if (!r && (f->dirty || f->respelled || !whole))
 		r = tree_put_record(&final, &batch);
 	tree_put_name(f->b, &final, &batch);
 	if (f->marked)
@@ -597,7 +599,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		f->spelled = true;
 	table_remove(&f->b->making, &f->by_name);
 	f->b->new_files -= f->pending && !f->version;
-	f->unlisted = f->version = f->pending = f->marked = false;
+	f->unlisted = f->version = f->pending = f->marked = f->respelled = false;
 	if (!whole)
 		tree_move_open(f, &final);
 	file_settled(f);
@@ -760,7 +762,7 @@ static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigne
 		f->version = has == BUCKET_ABSENT || holder.node.number != number;
 		f->written = f->node.size > 0;
 		f->candidate = state == STATE_CANDIDATE;
-		f->dirty = false;
+		f->dirty = f->unsaved = false;
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 		r = has && has != BUCKET_ABSENT ? has : settle_locked(f, true);
 		/* Whatever is wrong with one file, the bucket must open: it stays in the store, without a name. */

@@ -69,6 +69,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_backing_stack_depth = fe->store_is_stacked;
 #endif
 	conn->time_gran = 1;
+	notifier_begin(fe->notifier);
 	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
 		 fuse_pkgversion(), fe->io_uring ? "io_uring" : "classic channel");
 }

@@ -36,7 +36,7 @@ static int epoch_increment(struct notifier *n)
 #endif
 }
 
-/* The kernel is asked once; before the mount is up this would tell nothing. */
+/* The kernel is asked once: what it knows by then is of the old epoch. */
 static bool has_epoch(struct notifier *n)
 {
 	int state = __atomic_load_n(&n->probed, __ATOMIC_ACQUIRE);
@@ -62,6 +62,11 @@ int notifier_new(struct notifier **out, struct fuse_session *session)
 	else
 		*out = n;
 	return r;
+}
+
+void notifier_begin(struct notifier *n)
+{
+	has_epoch(n);
 }
 
 void notifier_free(struct notifier *n)

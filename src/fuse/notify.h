@@ -14,6 +14,8 @@
 struct notifier;
 
 int notifier_new(struct notifier **out, struct fuse_session *session);
+/* When the kernel connects, before it keeps anything: finds out what it can do. */
+void notifier_begin(struct notifier *n);
 /* Waits for what is under way. NULL is fine. */
 void notifier_free(struct notifier *n);
 

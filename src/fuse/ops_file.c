@@ -194,11 +194,13 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	struct frontend *fe = fuse_req_userdata(req);
+	int64_t began = metrics_now();
 
 	(void)inode;
 	handle_close(fe, handle_of(fi), req, false);
 	patience_wake(fe->patience);
 	fuse_reply_err(req, 0);
+	metrics_count("release", 0, began);
 }
 
 /* ---- reading and writing ---- */
