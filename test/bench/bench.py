@@ -112,9 +112,12 @@ class Bench:
             group.finish(self)
 
     def run_all(self):
+        self.spent = {}
         for group in works.GROUPS:
             if self.wanted(*group.measures):
+                began = time.monotonic()
                 self.run_group(group)
+                self.spent[group.title] = time.monotonic() - began
         self.seconds = time.monotonic() - self.began
         if sys.stderr.isatty():
             sys.stderr.write('\r\033[K')

@@ -42,7 +42,11 @@ def amount(value, unit):
         return f'{value / (1 << 20):.0f} MiB'
     if unit == 'B/s':
         return f'{value / (1 << 20):,.0f} MiB/s'
-    return f'{value:,.0f}/s' if value >= 100 else f'{value:.3g}/s'
+    return f'{three_digits(value)}/s'
+
+
+def three_digits(value):
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def times(ratio):
@@ -96,6 +100,21 @@ def lines(bench, facts):
             if not (row.where and row.where != facts.disk)]
 
 
+def compact(all_lines, facts):
+    """For information: one line for a work, one column for a peer; what compares different works stays as it is."""
+    others = [line for line in all_lines if not line.required]
+    plain = [line for line in others if not line.row.peer_work]
+    peers = list(dict.fromkeys(facts.kinds.get(line.row.peer, line.row.peer) for line in plain))
+    table = {}
+    for line in plain:
+        cells = line.cells(facts)
+        if line.ratio:
+            table.setdefault((cells[0], cells[1], cells[2]), {})[facts.kinds[line.row.peer]] = f'{times(line.ratio)} × {amount(line.peer, line.row.unit)}'
+    first = [HEADINGS[:3] + peers] + [[*key] + [found.get(p, '') for p in peers] for key, found in table.items()]
+    second = [HEADINGS[:5]] + [line.cells(facts)[:5] for line in others if line.row.peer_work]
+    return [t for t in (first, second) if len(t) > 1]
+
+
 def tally(all_lines):
     required = [line for line in all_lines if line.required]
     met = sum(line.met is True for line in required)
@@ -104,24 +123,25 @@ def tally(all_lines):
 
 # ---- the table on a terminal ----
 
+def aligned(cells):
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    out = ['  '.join(c.rjust(w) if n in (1, 2) else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
+    return [out[0], '-' * max(map(len, out)), *out[1:]]
+
+
 def table(bench, facts, all_lines):
-    cells = [HEADINGS] + [line.cells(facts) for line in all_lines]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
     out = []
-    for i, row in enumerate(cells):
-        if i == 1 or (i > 1 and all_lines[i - 1].required is False and all_lines[i - 2].required):
-            out.append('-' * (sum(widths) + 2 * len(widths)))
-        right = (1, 2)
-        out.append('  '.join(c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip())
-    for name, series in growth(bench).items():
-        out += ['', f'{rows.GROWTH[name][0]}, {rows.GROWTH[name][2]}:']
-        out += ['  ' + ', '.join([f'{rows.GROWTH[name][3][s]}:'] + [f'{x:,}: {y:.3g}' for x, y in points])
-                for s, points in series.items()]
-    for name, reason in facts.why_not.items():
-        out.append(f'not run: {name}: {reason}')
-    out.append('')
+    required = [line.cells(facts) for line in all_lines if line.required]
+    if required:
+        out += aligned([HEADINGS] + required)
+    for cells in compact(all_lines, facts):
+        out += ['', *aligned(cells)]
+    for measure, series in growth(bench).items():
+        out += ['', f'{rows.GROWTH[measure][0]}, {rows.GROWTH[measure][2]}', *aligned(growth_cells(measure, series, facts))]
+    out += ['', *(f'not run: {name}: {reason}' for name, reason in facts.why_not.items())]
     quick = '--quick: few files and few repetitions, so the ratios say little; ' if bench.options.quick else ''
-    out.append(f'{quick}{tally(all_lines)}, {bench.seconds:.0f} s')
+    out.append(f'{quick}{tally(all_lines)}, {bench.seconds:.0f} s: ' +
+               ', '.join(f'{title} {seconds:.0f}' for title, seconds in bench.spent.items()))
     return '\n'.join(out)
 
 
@@ -139,11 +159,21 @@ def growth(bench):
     return found
 
 
+def growth_cells(measure, series, facts):
+    _, x, _, names, _ = rows.GROWTH[measure]
+    points = sorted({p for s in series.values() for p, _ in s})
+    cells = [[x] + [f'{p:,}' for p in points]]
+    for system, found in series.items():
+        at = dict(found)
+        cells.append([names[system] or facts.disk] + [three_digits(at[p]) if p in at else '' for p in points])
+    return cells
+
+
 # ---- report.md ----
 
-def markdown_table(headings, cells):
-    out = ['| ' + ' | '.join(headings) + ' |', '|' + '---|' * len(headings)]
-    return out + ['| ' + ' | '.join(row) + ' |' for row in cells]
+def markdown_table(cells):
+    out = ['| ' + ' | '.join(row) + ' |' for row in cells]
+    return [out[0], '|' + '---|' * len(cells[0]), *out[1:]]
 
 
 def how(bench, facts):
@@ -184,26 +214,24 @@ def how(bench, facts):
 
 
 def report_text(bench, facts, all_lines, limits):
-    sizes = bench.sizes
-    out = ['# How fast bucketfs is', '', 'Written by `scripts/bench`' + (' --quick: few files, few repetitions, a first look only.' if bench.options.quick else '.'), '']
-    out += markdown_table(['machine', ''], [
-        ['kernel', facts.kernel], ['processor', f'{facts.cores} × {facts.cpu}'], ['memory', f'{facts.memory} GiB'],
-        ['under the store', facts.disk], ['versions', facts.version]])
+    quick = ' --quick: few files, few repetitions, a first look only' if bench.options.quick else ''
+    out = ['# How fast bucketfs is', '', f'Written by `scripts/bench`{quick}.', '']
+    out += markdown_table([
+        ['machine', ''], ['kernel', facts.kernel], ['processor', f'{facts.cores} × {facts.cpu}'],
+        ['memory', f'{facts.memory} GiB'], ['under the store', facts.disk], ['versions', facts.version]])
     out += ['', f'**{tally(all_lines)}**, in {bench.seconds:.0f} seconds.', '']
-    out += markdown_table(HEADINGS, [line.cells(facts) for line in all_lines if line.required])
-    out += ['', '![How cost grows](growth.svg)', '', '## How cost grows', '']
+    out += markdown_table([HEADINGS] + [line.cells(facts) for line in all_lines if line.required])
+    if growth(bench):
+        out += ['', '## How cost grows', '', '![How cost grows](growth.svg)', '']
     for measure, series in growth(bench).items():
-        title, x, y, names, _ = rows.GROWTH[measure]
-        points = sorted({p for s in series.values() for p, _ in s})
-        out += [f'{title}, {y}:', '']
-        out += markdown_table([x] + [f'{p:,}' for p in points],
-                              [[names[s]] + [f'{dict(v)[p]:,.3g}' if p in dict(v) else '' for p in points] for s, v in series.items()])
-        out.append('')
-    out += ['## For information', '']
-    out += markdown_table(HEADINGS[:5], [line.cells(facts)[:5] for line in all_lines if not line.required])
-    out += ['', '## How it was measured', ''] + how(bench, facts)
+        out += [f'{rows.GROWTH[measure][0]}, {rows.GROWTH[measure][2]}:', '']
+        out += [*markdown_table(growth_cells(measure, series, facts)), '']
+    out += ['## For information', '', 'Beside other peers: how many times the rate of each.', '']
+    for cells in compact(all_lines, facts):
+        out += [*markdown_table(cells), '']
+    out += ['## How it was measured', '', *how(bench, facts)]
     if facts.why_not:
-        out += ['', '## Peers that did not run', ''] + [f'- {name}: {reason}' for name, reason in facts.why_not.items()]
+        out += ['', '## Peers that did not run', '', *(f'- {name}: {reason}' for name, reason in facts.why_not.items())]
     not_met = [line for line in all_lines if line.required and not line.met]
     if not_met:
         out += ['', '## Where a figure was not reached', '']
@@ -248,7 +276,7 @@ def ticks(values, logarithmic):
     return 0, count * step, [(i * step, i * step) for i in range(count + 1)]
 
 
-def panel(left, measure, series):
+def panel(left, measure, series, facts):
     title, x_title, y_title, names, y_log = rows.GROWTH[measure]
     x_log = min(x for points in series.values() for x, _ in points) > 0
     x_low, x_high, x_ticks = ticks([x for p in series.values() for x, _ in p], x_log)
@@ -277,12 +305,13 @@ def panel(left, measure, series):
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
         out.append(f'<circle cx="{legend + 4}" cy="38" r="4" fill="{colour}"/>')
-        out.append(f'<text x="{legend + 12}" y="42">{names[system]}</text>')
-        legend += 24 + round(6.4 * len(names[system]))
+        name = names[system] or facts.disk
+        out.append(f'<text x="{legend + 12}" y="42">{name}</text>')
+        legend += 24 + round(6.4 * len(name))
     return out
 
 
-def chart(bench):
+def chart(bench, facts):
     found = growth(bench)
     width = len(found) * (WIDTH + GAP)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" '
@@ -290,7 +319,7 @@ def chart(bench):
            '<style>.title{font-size:14px;font-weight:bold}.grid{stroke:#d8dee4}.axis{stroke:#57606a;fill:none}</style>',
            f'<rect width="{width}" height="{HEIGHT}" fill="white"/>']
     for i, (measure, series) in enumerate(found.items()):
-        out += panel(i * (WIDTH + GAP), measure, series)
+        out += panel(i * (WIDTH + GAP), measure, series, facts)
     return '\n'.join(out + ['</svg>']) + '\n'
 
 
@@ -304,4 +333,4 @@ def write(bench, facts, all_lines, folder):
         f.write(report_text(bench, facts, all_lines, limits))
     if growth(bench):
         with open(os.path.join(folder, 'growth.svg'), 'w') as f:
-            f.write(chart(bench))
+            f.write(chart(bench, facts))

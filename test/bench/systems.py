@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -297,14 +298,19 @@ class Systems:
         while not self.watchdog_over.wait(1):
             limit = self.watchdog_limit
             if limit and time.monotonic() > limit:
+                print('\nbench: a step hangs; its mounts are broken', file=sys.stderr)
                 self.break_mounts()
                 self.watchdog_limit = None
 
     def break_mounts(self):
+        """Ends the daemons as well: what io_uring has handed to one that stands still, an abort does not take back."""
         ours = {m: minor for m, (minor, _) in mounts().items() if any(s.mount == m for s in self.running)}
         for minor in ours.values():
             with contextlib.suppress(OSError), open(f'{CONNECTIONS}/{minor}/abort', 'w') as f:
                 f.write('1')
+        for system in self.running:
+            if system.process and system.process.poll() is None:
+                system.process.kill()
 
     def close(self):
         self.watchdog_limit = time.monotonic() + 60

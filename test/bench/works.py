@@ -30,8 +30,8 @@ class Sizes:
         self.names = 10000 if quick else 100000
         self.folders = [100, 1000, 10000] if quick else [100, 1000, 10000, 100000]
         self.large = (128 << 20) if quick else (1 << 30)
-        self.documents = {20: 4000, 1000: 2000, 100000: 2000} if quick else {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 10000}
-        self.flock = {20: 50, 1000: 10, 100000: 1} if quick else {20: 200, 100: 50, 1000: 30, 10000: 6, 100000: 2}
+        self.documents = {20: 4000, 1000: 2000, 100000: 4000} if quick else {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 20000}
+        self.flock = {20: 30, 1000: 10, 100000: 1} if quick else {20: 200, 100: 50, 1000: 30, 10000: 6, 100000: 2}
         self.echo = 500 if quick else 3000
         self.synced = 500 if quick else 3000
         self.synced_merges = 2000 if quick else 10000
@@ -136,17 +136,24 @@ def data(bench, repetition):
 
 
 def own_data(bench, repetition):
-    system = bench.get('bucketfs')
-    for keys, count in bench.sizes.documents.items():
-        if keys in (20, max(bench.sizes.documents)) or (repetition < EXTRA_REPETITIONS and bench.wanted('merge-growth')):
-            folder = system.document(f'data_{keys}_{repetition}', document(keys))
-            seconds = bench.load('merge', folder, '-n', count, '-k', keys)
-            bench.record('bucketfs', f'merge-{keys}', 1, repetition, count / seconds)
-            bench.record('bucketfs', 'merge-growth', keys, repetition, count / seconds)
-            for work in ('read-data', 'setxattr') if keys == 20 else ():
-                seconds = bench.load(work, folder, '-n', count, '-k', keys)
-                bench.record('bucketfs', work, 1, repetition, count / seconds)
-            bench.remove(folder)
+    system, sizes = bench.get('bucketfs'), bench.sizes
+    ends = [min(sizes.documents), max(sizes.documents)]
+    between = [k for k in sizes.documents if k not in ends]
+    if repetition >= EXTRA_REPETITIONS or not bench.wanted('merge-growth'):
+        between = []
+    # The two that are compared one right after the other; what removing costs is for later.
+    order = ends[::-1 if repetition % 2 else 1] + between
+    folders = {keys: system.document(f'data_{keys}_{repetition}', document(keys)) for keys in order}
+    for keys in order:
+        count = sizes.documents[keys]
+        rate = count / bench.load('merge', folders[keys], '-n', count, '-k', keys)
+        bench.record('bucketfs', f'merge-{keys}', 1, repetition, rate)
+        bench.record('bucketfs', 'merge-growth', keys, repetition, rate)
+    for work in ('read-data', 'setxattr'):
+        count = sizes.documents[20]
+        bench.record('bucketfs', work, 1, repetition, count / bench.load(work, folders[20], '-n', count))
+    for folder in folders.values():
+        bench.remove(folder)
 
 
 def peer_data(bench, repetition):
@@ -288,6 +295,18 @@ def slow_peers(bench, repetition):
         bench.discard(s, f'slow_{repetition}')
 
 
+# ---- ext4 just after a removal ----
+
+def freed_inodes(bench, repetition):
+    """ext4 looks for an inode that was not freed in the last seconds, past all that were."""
+    native, count = bench.get('native'), bench.sizes.files
+    for which in ('removed', 'again'):
+        folder = native.fresh(f'{which}_{repetition}')
+        seconds = bench.load('create', folder, '-n', count)
+        bench.remove(folder)
+    bench.record('native', 'create-freed', 1, repetition, count / seconds)
+
+
 class Group:
     def __init__(self, title, function, measures, prepare=None, finish=None, threads=None, repetitions=None):
         self.title, self.function, self.measures = title, function, measures.split()
@@ -302,4 +321,5 @@ GROUPS = [
     Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
     Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=EXTRA_REPETITIONS),
     Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
+    Group('inodes that were just freed', freed_inodes, 'create-freed', repetitions=EXTRA_REPETITIONS),
 ]
