@@ -29,6 +29,14 @@ int sync_flush(struct call *c, struct handle *h)
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
 
+/* What is done where the request was received: a merge does not wait for the disk, and the disk's thread has enough to do. */
+static int begin(struct call *c, struct handle *h, bool is_flush)
+{
+	if (!h || !h->data)
+		return 0;
+	return is_flush ? sync_flush(c, h) : data_fsync(h->data, &c->why);
+}
+
 static void run(struct later_job *base)
 {
 	struct sync_job *job = container_of(base, struct sync_job, job);
@@ -39,11 +47,9 @@ static void run(struct later_job *base)
 		/* A database that is made and synced is there from then on, whatever becomes of who made it. */
 		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !h->file->file->version)
 			job->result = version_publish(h->file->file);
-	}
-	if (h && !h->file && (job->is_flush || h->control))
+	} else if (h && h->control) {
 		job->result = sync_flush(job->c, h);
-	else if (h && h->data)
-		job->result = data_fsync(h->data, &job->c->why);
+	}
 }
 
 void sync_finish(void *context, struct later_job *jobs)
@@ -65,12 +71,14 @@ static void add(fuse_req_t req, fuse_ino_t inode, struct handle *h, bool is_flus
 {
 	struct sync_job *job;
 	struct call *c;
+	int r;
 
 	if (!call_begin_later(&c, req, inode, is_flush ? "close" : "fsync"))
 		return;
-	job = malloc(sizeof(*job));
+	r = begin(c, h, is_flush);
+	job = r ? NULL : malloc(sizeof(*job));
 	if (!job) {
-		call_end(c, -ENOMEM);
+		call_end(c, r ? r : -ENOMEM);
 		free(c);
 		return;
 	}
