@@ -243,7 +243,7 @@ void file_close(struct file_open *h, bool abandon)
 		}
 	}
 	f->writers -= h->writes;
-	last_writer = f->unlisted && f->writers == 0 && (h->writes || !f->handles);
+	last_writer = f->unlisted && f->writers == 0 && (h->writes || (!f->handles && !f->version));
 	pthread_mutex_unlock(&f->b->lock);
 	free(h);
 	if (last_writer)

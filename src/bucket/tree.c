@@ -245,9 +245,63 @@ int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 	return attr->uid == who->uid ? 0 : bucket_check(fs, b, who, PRIVILEGE_READ, "stat");
 }
 
+/* The open file for a number, made if need be. */
+static int get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file **out)
+{
+	struct found found = {0};
+	int r = 0;
+
+	*out = file_find(fs, inode_of(b->number, number));
+	if (*out)
+		return 0;
+	pthread_mutex_lock(&b->lock);
+	*out = file_find(fs, inode_of(b->number, number));
+	if (!*out)
+		r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
+	if (!*out && !r)
+		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
+	pthread_mutex_unlock(&b->lock);
+	tree_found_release(&found);
+	return r;
+}
+
+/* Finds a name as it is now: its record, or the file that is open or in the making, referenced. */
+static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		struct slice given, bool patient, bool *several, struct found *found, struct file **f)
+{
+	unsigned wants;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->dead)
+		r = BUCKET_GONE;
+	else
+		r = version_lookup(fs, b, who, parent, name, given, patient, several, f);
+	if (!r && !*f)
+		r = tree_find_name(fs, b, parent, name, found);
+	if (r == BUCKET_ABSENT)
+		remember_absent(b, parent, name);
+	pthread_mutex_unlock(&b->lock);
+	if (r || *f)
+		return r;
+	if (found->pending || found->node.kind != NODE_FILE || !version_has_missed(fs, who, &wants)) {
+		*f = file_find(fs, inode_of(b->number, found->node.number));
+		return 0;
+	}
+	r = get_file(fs, b, found->node.number, f);
+	if (r)
+		return r;
+	*several = true;
+	r = version_hold(f, who, wants);
+	if (r)
+		*f = NULL;
+	return r;
+}
+
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
 		bool patient, struct attr *attr, bool *canonical)
 {
+	enum { tries = 4 };
 	char name[name_max];
 	size_t len;
 	struct found found = {0};
@@ -261,18 +315,10 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (r)
 		return r;
 	*canonical = slice_equal(given, slice_of(name, len));
-	pthread_mutex_lock(&b->lock);
-	if (b->dead)
-		r = BUCKET_GONE;
-	else if (b->making.count)
-		r = version_lookup(fs, b, who, parent, slice_of(name, len), given, patient, &several, &f);
-	if (!r && !f)
-		r = tree_find_name(fs, b, parent, slice_of(name, len), &found);
-	if (r == BUCKET_ABSENT)
-		remember_absent(b, parent, slice_of(name, len));
-	pthread_mutex_unlock(&b->lock);
-	if (!r && !f)
-		f = file_find(fs, inode_of(b->number, found.node.number));
+	r = BUCKET_GONE;
+	/* What was found may be gone before it can be held. */
+	for (int i = 0; i < tries && r == BUCKET_GONE; i++)
+		r = look(fs, b, who, parent, slice_of(name, len), given, patient, &several, &found, &f);
 	if (!r && f)
 		fill_open(fs, b, f, attr);
 	else if (!r)
@@ -376,26 +422,6 @@ int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *pare
 
 /* ---- opening ---- */
 
-/* The open file for a number, made if need be. */
-static int get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file **out)
-{
-	struct found found = {0};
-	int r = 0;
-
-	*out = file_find(fs, inode_of(b->number, number));
-	if (*out)
-		return 0;
-	pthread_mutex_lock(&b->lock);
-	*out = file_find(fs, inode_of(b->number, number));
-	if (!*out)
-		r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
-	if (!*out && !r)
-		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
-	pthread_mutex_unlock(&b->lock);
-	tree_found_release(&found);
-	return r;
-}
-
 static int check_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags)
 {
 	int r = 0;
@@ -425,16 +451,17 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 	struct file *f;
 	int r = check_open(fs, b, who, flags);
 
-	if (!r)
-		r = get_file(fs, b, number, &f);
 	if (r)
 		return r;
-	r = version_choose(f, who, &flags, why);
-	if (r) {
-		file_put(f);
-		return r;
+	r = get_file(fs, b, number, &f);
+	if (!r) {
+		r = version_choose(f, who, &flags, why);
+		if (r)
+			file_put(f);
 	}
-	return open_file(f, who, flags, out, why);
+	if (r == BUCKET_GONE)
+		version_missed(fs, who, inode_of(b->number, number), flags);
+	return r ? r : open_file(f, who, flags, out, why);
 }
 
 /* Whether one more file or folder of this name may be. With b->lock held. */
@@ -475,23 +502,16 @@ static struct node new_node(struct fs *fs, struct bucket *b, const struct caller
 	};
 }
 
-int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
-		uint32_t mode, unsigned flags, struct file_open **out, bool *canonical, struct reason *why)
+static int create(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		  struct slice given, uint32_t mode, unsigned flags, struct file_open **out, struct reason *why)
 {
-	char normal[name_max];
-	struct slice name = slice_of(normal, 0);
 	struct found found = {0};
 	struct file *f = NULL;
 	uint64_t number = 0;
 	char job[node_job_max];
 	size_t job_len = who->job ? who->job(who, job, sizeof(job)) : 0;
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file");
+	int r;
 
-	if (!r)
-		r = name_normalise(given, normal, &name.len);
-	if (r)
-		return r;
-	*canonical = slice_equal(given, name);
 	pthread_mutex_lock(&b->lock);
 	r = check_folder(fs, b, parent);
 	if (!r && take_absent(b, parent, name) && !(b->making.count && find_making(b, parent, name)))
@@ -533,6 +553,26 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		return r;
 	}
 	return file_open_new(f, who, flags, out);
+}
+
+int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
+		uint32_t mode, unsigned flags, struct file_open **out, bool *canonical, struct reason *why)
+{
+	enum { tries = 4 };
+	char normal[name_max];
+	struct slice name = slice_of(normal, 0);
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file");
+
+	if (!r)
+		r = name_normalise(given, normal, &name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, name);
+	r = BUCKET_GONE;
+	/* What has the name may be replaced before it can be opened. */
+	for (int i = 0; i < tries && r == BUCKET_GONE; i++)
+		r = create(fs, b, who, parent, name, given, mode, flags, out, why);
+	return r;
 }
 
 /* ---- changing names, with b->lock held ---- */

@@ -17,7 +17,8 @@ struct redirect {
 	struct redirect *next;
 	pid_t thread;
 	uint64_t from; /* the inode it tried to open */
-	struct file *to; /* referenced */
+	unsigned wants; /* tree_open_flag */
+	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
 	int64_t since;
 };
 
@@ -50,23 +51,25 @@ static void free_redirects(struct redirect *list)
 	while (list) {
 		struct redirect *next = list->next;
 
-		file_put(list->to);
+		if (list->to)
+			file_put(list->to);
 		free(list);
 		list = next;
 	}
 }
 
 /* Takes the reference on `to` over, also on failure. */
-static int add_redirect(struct fs *fs, pid_t thread, uint64_t from, struct file *to)
+static int add_redirect(struct fs *fs, pid_t thread, uint64_t from, unsigned wants, struct file *to)
 {
 	struct redirect *redirect = malloc(sizeof(*redirect)), *old = NULL;
 	int64_t now = fs_now(fs);
 
 	if (!redirect) {
-		file_put(to);
+		if (to)
+			file_put(to);
 		return -ENOMEM;
 	}
-	*redirect = (struct redirect){NULL, thread, from, to, now};
+	*redirect = (struct redirect){NULL, thread, from, wants, to, now};
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect **at = &fs->redirects; *at;) {
 		struct redirect *r = *at;
@@ -161,30 +164,38 @@ static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, 
 	return 0;
 }
 
-int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		   struct slice given, bool patient, bool *several, struct file **f)
+/* What a thread that looks again is to find, referenced, or NULL. */
+static struct file *find_redirected(struct fs *fs, struct bucket *b, pid_t thread, uint64_t parent, struct slice name)
 {
-	bool canonical = slice_equal(name, given);
-	struct file *version = find_version(b, parent, name, NULL);
+	struct file *found = NULL;
 
-	if (!version)
-		return 0;
-	*several = true;
+	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
+		return NULL;
 	pthread_mutex_lock(&fs->lock);
-	for (struct redirect *r = fs->redirects; r && !*f; r = r->next) {
-		if (r->thread == who->pid && r->to->b == b && r->to->node.parent == parent &&
+	for (struct redirect *r = fs->redirects; r && !found; r = r->next) {
+		if (r->thread == thread && r->to && r->to->b == b && r->to->node.parent == parent &&
 		    slice_equal(r->to->node.name, name)) {
-			*f = r->to;
-			r->to->refs++;
-			r->to->spelled |= !canonical;
+			found = r->to;
+			found->refs++;
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
-	if (*f && take_name(fs, b, who, *f, given)) {
-		/* The caller puts it: it is not for here, for the bucket is locked. */
-		return BUCKET_EXISTS;
+	return found;
+}
+
+int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+		   struct slice given, bool patient, bool *several, struct file **f)
+{
+	struct file *version = b->making.count ? find_version(b, parent, name, NULL) : NULL;
+
+	*f = find_redirected(fs, b, who->pid, parent, name);
+	*several = version || *f;
+	if (*f && (*f)->version) {
+		(*f)->spelled |= !slice_equal(name, given);
+		/* On failure the caller puts it: not here, for the bucket is locked. */
+		return take_name(fs, b, who, *f, given);
 	}
-	return !*f && patient && is_closing(fs, version) ? BUCKET_WAIT : 0;
+	return !*f && version && patient && is_closing(fs, version) ? BUCKET_WAIT : 0;
 }
 
 /* ---- beginning ---- */
@@ -306,16 +317,31 @@ static bool only_writes(unsigned flags)
 	return flags & TREE_WRITE && !(flags & TREE_READ);
 }
 
+/* Nobody finds somebody else's version by its name. Who opens one comes too late, or from /proc/self/fd: then looking at the
+ * name again does not happen, and at the second time it is theirs. */
+static int strayed(struct file *f, const struct caller *who, const struct redirect *redirect, unsigned flags)
+{
+	int r;
+
+	if (!__atomic_load_n(&f->version, __ATOMIC_RELAXED) || who->pid == 0)
+		return 0;
+	if (redirect && (redirect->to == f || (redirect->from == f->inode && !redirect->to)))
+		return 0;
+	r = add_redirect(f->fs, who->pid, f->inode, flags, NULL);
+	return r ? r : BUCKET_REDIRECTED;
+}
+
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why)
 {
-	struct redirect *redirect;
+	struct redirect *redirect = take_redirect(f->fs, who->pid);
 	struct file *version = NULL;
 	bool arrived, failed;
-	int r = 0;
+	int r = strayed(f, who, redirect, *flags);
 
-	if (!only_writes(*flags) || !(*flags & (TREE_TRUNCATE | TREE_APPEND)))
-		return 0;
-	redirect = take_redirect(f->fs, who->pid);
+	if (r || !only_writes(*flags) || !(*flags & (TREE_TRUNCATE | TREE_APPEND))) {
+		free_redirects(redirect);
+		return r;
+	}
 	arrived = redirect && redirect->to == f;
 	failed = redirect && redirect->from == f->inode;
 	if (arrived) {
@@ -324,7 +350,7 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	}
 	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
 	if (failed || who->pid == 0) {
-		r = *flags & TREE_TRUNCATE ? replace_here(f, flags, why) : 0;
+		r = *flags & TREE_TRUNCATE && !f->version ? replace_here(f, flags, why) : 0;
 	} else if (*flags & TREE_TRUNCATE) {
 		r = begin_version(f, who, flags, &version);
 	} else {
@@ -333,8 +359,64 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	free_redirects(redirect);
 	if (r || !version)
 		return r;
-	r = add_redirect(f->fs, who->pid, f->inode, version);
+	r = add_redirect(f->fs, who->pid, f->inode, *flags, version);
 	return r ? r : BUCKET_REDIRECTED;
+}
+
+/* ---- who comes too late ----
+ *
+ * Between a look-up and the open that follows, the file may have been replaced: the inode is dead, and the kernel looks
+ * again, once. That time nobody may be faster, so what is found is held until it is opened. */
+
+void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags)
+{
+	if (who->pid)
+		add_redirect(fs, who->pid, inode, flags, NULL);
+}
+
+bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants)
+{
+	bool has = false;
+
+	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
+		return false;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r && !has; r = r->next) {
+		if (r->thread == who->pid && !r->to) {
+			*wants = r->wants;
+			has = true;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return has;
+}
+
+int version_hold(struct file **f, const struct caller *who, unsigned wants)
+{
+	struct fs *fs = (*f)->fs;
+	struct file *version = NULL;
+	int r = 0;
+
+	if (only_writes(wants) && wants & TREE_TRUNCATE)
+		r = begin_version(*f, who, &wants, &version);
+	else if (only_writes(wants) && wants & TREE_APPEND)
+		version = version_to_append(*f);
+	if (r || version)
+		file_put(*f);
+	if (version)
+		*f = version;
+	if (r)
+		return r;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *redirect = fs->redirects; redirect; redirect = redirect->next) {
+		if (redirect->thread == who->pid && !redirect->to) {
+			redirect->to = *f;
+			(*f)->refs++;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return 0;
 }
 
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why)

@@ -25,7 +25,13 @@
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
-/* Who is redirected gets their version in *f, referenced. *several: there is a version beside what the name has.
+/* An open came for an inode that is gone: if its thread looks the name up again … */
+void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags);
+/* … this tells so, and what it wanted; … */
+bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants);
+/* … and what it found is held for it, or a version of that in its place. On failure *f is put. BUCKET_GONE. */
+int version_hold(struct file **f, const struct caller *who, unsigned wants);
+/* Who is redirected gets their file in *f, referenced, also on failure. *several: others find something else.
  * BUCKET_WAIT if `patient` and that is just being published. With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		   struct slice given, bool patient, bool *several, struct file **f);

@@ -137,6 +137,7 @@ static int create_tree(struct call *c, const char *name, mode_t mode, struct fus
 {
 	struct file_open *file;
 	uint64_t inode;
+	bool version;
 	int r = tree_create(c->fs, c->b, &c->who, c->node, slice_str(name), mode, tree_flags(fi->flags), &file, canonical,
 			    &c->why);
 
@@ -145,11 +146,14 @@ static int create_tree(struct call *c, const char *name, mode_t mode, struct fus
 	if (!*canonical)
 		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), false);
 	inode = file->file->inode;
+	version = __atomic_load_n(&file->file->version, __ATOMIC_RELAXED);
 	r = handle_new_file(c, file, fi);
 	if (r)
 		return r;
 	/* Whoever created it has it open, so they may see it even where they may not read. */
 	r = tree_attr(c->fs, c->b, &c->who, inode & INODE_NODE_MASK, attr);
+	/* Others find something else by this name. */
+	attr->private |= version;
 	if (r)
 		handle_close(c->fe, handle_of(fi), c->req, true);
 	return r;

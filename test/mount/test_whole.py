@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 import time
 
 from harness import *
@@ -265,8 +266,10 @@ def test_daemon_killed():
 
 
 def test_killed_writers_and_readers():
-    """Writers of one name killed at random moments, readers all the while."""
+    """Writers of one name killed at random moments, readers all the while. BUCKETFS_WRITERS=1000x10M for more of it."""
     writers, size = (150, 2 << 20) if SLOW == 1 else (30, 1 << 20)
+    if 'BUCKETFS_WRITERS' in os.environ:
+        writers, size = (int(x) for x in os.environ['BUCKETFS_WRITERS'].replace('M', '000000').split('x'))
     with Mount() as m:
         f = files(m)
         stop = m.folder + '/stop'
@@ -287,43 +290,113 @@ def test_killed_writers_and_readers():
                     except FileNotFoundError:
                         continue
                     assert is_whole(data), (n, len(data))
-        pids = []
-        for i in range(3):
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    read_all(i)
-                    code = 0
-                except BaseException:
-                    traceback.print_exc()
-                finally:
-                    os._exit(code)
-            pids.append(pid)
-        rnd = random.Random(5)
-        running = []
-        for i in range(writers):
-            source = f'{m.folder}/source{i % 7}'
-            write(source, whole(size + rnd.randrange(size), i))
-            running.append((subprocess.Popen(['cp', source, f'{f}/f{i % 4}']), time.time() + rnd.random() * 0.02))
-            while len(running) > 3:
-                for p, at in running:
-                    if time.time() > at:
-                        p.kill()
-                running = [(p, at) for p, at in running if p.poll() is None]
-        for p, _ in running:
-            p.wait()
-        write(stop, '')
-        bad = [p for p in pids if os.waitpid(p, 0)[1] != 0]
-        assert not bad
+
+        def kill_them():
+            rnd = random.Random(5)
+            running = []
+            for i in range(writers):
+                source = f'{m.folder}/source{i % 7}'
+                write(source, whole(size + rnd.randrange(size), i))
+                running.append((subprocess.Popen(['cp', source, f'{f}/f{i % 4}']), time.time() + rnd.random() * 0.02))
+                while len(running) > 3:
+                    for p, at in running:
+                        if time.time() > at:
+                            p.kill()
+                    running = [(p, at) for p, at in running if p.poll() is None]
+            for p, _ in running:
+                p.wait()
+            write(stop, '')
+
+        parallel(4, lambda i: read_all(i) if i else kill_them())
         for n in os.listdir(f):
             assert n.startswith('.') or is_whole(read(f'{f}/{n}', 'rb')), n
 
 
+def test_many_replace_one_small_file():
+    """Nobody is told ESTALE, and nobody reads a mixture, however often the inode is another one by the time it is opened."""
+    with Mount() as m:
+        f = files(m)
+        write(f + '/x', b'1' * 1001)
+        end = time.time() + (3 if SLOW == 1 else 6)
+
+        def work(i):
+            while time.time() < end:
+                if i < 3:
+                    fd = os.open(f + '/x', os.O_WRONLY | os.O_TRUNC | (os.O_CREAT if i else 0), 0o644)
+                    assert os.write(fd, b'%d' % i * (1000 + i)) == 1000 + i
+                    os.close(fd)
+                else:
+                    data = read(f + '/x', 'rb')
+                    assert len(set(data)) == 1 and len(data) == 1000 + int(data[:1]), (len(data), set(data))
+
+        parallel(6, work)
+
+
+def test_own_output_by_its_other_names():
+    """/dev/stdout is opened by the inode, not by the name: there is nothing to look up again."""
+    with Mount() as m:
+        f = files(m)
+        native = m.folder + '/native'
+        os.mkdir(native)
+        for script in ('{ echo one; echo two >> /dev/stdout; } > out', '{ echo one; echo two >> /dev/stdout; } >> log',
+                       '{ echo longer than it; echo again > /dev/stdout; } > out', 'echo x | tee /dev/fd/3 3> t > /dev/null',
+                       'exec 4> o; echo 1 >&4; echo 2 > /proc/self/fd/4; cat < /proc/self/fd/4 > back; echo 3 >&4'):
+            for _ in range(2):
+                sh(script, f)
+                sh(script, native)
+                sh(f'diff -r {native} {f}')
+
+
+def test_store_on_a_full_disk():
+    """The filesystem below is full, not only a limit reached: what was there stays, nothing half-written gets a name."""
+    store = tempfile.mkdtemp(prefix='bucketfs-full')
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=40m', 'none', store], check=True)
+    try:
+        with Mount(store=store, options='reserve=0') as m:
+            f = files(m)
+            kept = whole(1 << 20, 0)
+            for i in range(4):
+                write(f'{f}/f{i}', kept)
+            failed = 0
+            for n in range(60):
+                try:
+                    with open(f'{f}/f{n % 4 if n % 2 else f"new{n}"}', 'wb', buffering=0) as h:
+                        for part in range(8):
+                            h.write(whole(1 << 20, n)[part << 17:(part + 1) << 17] if part < 7 else whole(1 << 20, n)[7 << 17:])
+                except OSError as e:
+                    assert e.errno == errno.ENOSPC, e
+                    failed += 1
+                for name in os.listdir(f):
+                    assert name.startswith('.') or is_whole(read(f'{f}/{name}', 'rb')), name
+            assert failed
+            sh(f'rm -f {f}/new* {f}/.*.partial {f}/f3')
+            wait_for(lambda: not fails_to(write, f + '/again', kept), 10)
+            m.restart()
+            for name in os.listdir(f):
+                assert name.startswith('.') or is_whole(read(f'{f}/{name}', 'rb')), name
+            write(m / 'nightly/data.json', '{"still": "works"}')
+    finally:
+        subprocess.run(['umount', '-l', store])
+        os.rmdir(store)
+
+
+def fails_to(what, *args):
+    try:
+        what(*args)
+    except OSError:
+        return True
+    return False
+
+
 def test_replaced_again_and_again():
     """Readers by read, mmap and sendfile, a writer that replaces by truncation: one version, whole, every time."""
-    rounds = 60 if SLOW == 1 else 15
-    with Mount() as m:
+    for options in ('passthrough=auto', 'passthrough=off'):
+        replaced_again_and_again(options)
+
+
+def replaced_again_and_again(options):
+    rounds = 40 if SLOW == 1 else 8
+    with Mount(options) as m:
         f = files(m)
         write(f + '/x', whole(3 << 20, 0))
         stop = m.folder + '/stop'
