@@ -18,7 +18,7 @@ import systems  # noqa: E402
 import works  # noqa: E402
 
 STEP_LIMIT = 240  # seconds: what takes longer hangs
-EXTRAS_UNTIL = 360  # seconds: after that only what has a target is measured more than once
+FEWER_AFTER = 400  # seconds: on a slow machine, three repetitions of what is left must do
 
 
 class Failed(Exception):
@@ -43,10 +43,9 @@ class Bench:
         return self.systems.get(name)
 
     def take(self, repetition, names, extras=()):
-        """Those that can run, in another order each time; extras take part in the first repetitions, while there is time."""
-        late = time.monotonic() - self.began > EXTRAS_UNTIL
+        """Those that can run, in another order each time; extras take part in the first repetitions."""
         asked = {row.peer for row in self.options.rows}
-        if repetition < works.EXTRA_REPETITIONS and not late:
+        if repetition < works.EXTRA_REPETITIONS:
             names = names + [e for e in extras if e in asked]
         for name in ('bucketfs', 'full', 'empty'):
             if name in names and not self.get(name):
@@ -104,6 +103,8 @@ class Bench:
             group.prepare(self)
         repetitions = min(self.options.repetitions, group.repetitions or self.options.repetitions)
         for repetition in range(repetitions):
+            if repetition >= 3 and not self.options.repetitions_asked and time.monotonic() - self.began > FEWER_AFTER:
+                break
             for threads in group.threads or (None,):
                 of = f'{group.title}, {repetition + 1} of {repetitions}'
                 self.progress(of if threads is None else f'{of}, {threads} thread{"s" if threads > 1 else ""}')
@@ -144,7 +145,8 @@ def parse(arguments):
         p.error(f'there is no row {unknown}; --list shows them')
     o.rows = [row for row in rows.ROWS if row.name in only]
     o.growth = [g for g in rows.GROWTH if g in only]
-    o.repetitions = o.repetitions or (2 if o.quick else 5)
+    o.repetitions_asked = o.repetitions is not None
+    o.repetitions = o.repetitions if o.repetitions_asked else 2 if o.quick else 5
     if not (o.report or o.quick or o.only):
         o.report = os.path.join(ROOT, 'bench')
     if o.no_report:

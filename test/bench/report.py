@@ -176,41 +176,49 @@ def markdown_table(cells):
     return [out[0], '|' + '---|' * len(cells[0]), *out[1:]]
 
 
+HOW = '''
+- All in one run, {repetitions} repetitions, the systems in turn, in another order each time. Figures are medians; the
+  ratio is the median of the ratios of each repetition, with the smallest and the largest. It is our rate by the peer's:
+  more is better.
+- {files:,} files of 4 KiB in one folder, a fresh folder for each repetition. The large file has {large} MiB and is read and
+  written in pieces of 128 KiB. Folders to list have {names:,} names.{fewer}
+- bucketfs: `-o {options}`, its store on {disk}. It and the peers run over {ring}.
+- passthrough_ll: libfuse's example, from the same source as the library that we use, over tmpfs, with its own defaults
+  (names and attributes are good for a second, pages until the next open) and as many threads as libfuse starts. At every
+  lookup it searches a list of all files that the kernel knows. "classic" is the same without io_uring; "cache=always" keeps
+  names, attributes and pages for a day, as bucketfs does.
+- passthrough_hp: over tmpfs, and for the large file over the disk, where it has the kernel read and write the file itself. It
+  keeps names for a day and finds files by a hash table.
+- {disk} itself: a new folder each time, and nothing is removed before the end, for ext4 is slow to give inodes again that
+  were freed in the last seconds; what that makes of it is among what is for information.
+- "first", "not in the kernel yet", "cold" and listings: the kernel has just dropped all names, attributes and pages. For all
+  but the large file and the mount of the full store our records are then read into memory again, for the peer's tmpfs is in
+  memory too. "again" is at once after "first". rewrite and unlink come at once after stat, so that the kernel knows the
+  names.
+- What a merge, a setxattr and a read of data.json are compared with is measured right beside it.
+- flock + jq + mv is on tmpfs: `( flock 9; jq … data.json > data.tmp && mv data.tmp data.json ) 9> lock`; ours is
+  `echo … > data.json`; both are loops in one bash.
+- What fdatasync costs depends on what is synced: appending, as every log does, syncs the new size as well, overwriting does
+  not. The target is held against appending; the other is for information.
+- The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
+  it in memory.
+- What has no target has up to 3 repetitions.
+- s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
+'''
+
+FEWER = ''' Listing with
+  attributes, passthrough_ll gets {names:,} names instead: it keeps a descriptor for each and may have {descriptors:,} here.
+  That favours it, because of its list.'''
+
+
 def how(bench, facts):
-    sizes, repetitions = bench.sizes, bench.options.repetitions
+    sizes = bench.sizes
     names = facts.attribute_names.get('passthrough_ll', sizes.names)
-    fewer = []
-    if names < sizes.names:
-        fewer = [f'  Listing with attributes passthrough_ll gets a folder of {names:,} names instead, for it keeps a descriptor '
-                 f'for each and may have {facts.descriptors:,} here; its list of them is searched from one end to the other, so '
-                 'this favours it.']
-    ring = 'FUSE over io_uring' if facts.uring else 'the classic channel, for this kernel has no FUSE over io_uring'
-    return [
-        f'- All in one run, {repetitions} repetitions, systems in turn at each step and in another order each time. Figures are '
-        'medians; the ratio is the median of the ratios of each repetition, with the smallest and the largest. It is our rate by '
-        "the peer's, so more is better.",
-        f'- {sizes.files:,} files of 4 KiB in one folder; a fresh folder for each repetition. Large file: {sizes.large >> 20} MiB, '
-        f'read and written in pieces of 128 KiB. Folders to list: {sizes.names:,} names.',
-        *fewer,
-        f'- The full store has {100 * sizes.store_files:,} files of 4 KiB in 100 buckets, and {sizes.store_buckets - 100:,} empty '
-        'buckets. It is mounted with nothing of it in memory.',
-        f'- bucketfs: `-o {facts.options}`, its store on {facts.disk}. It and the peers run over {ring}.',
-        "- passthrough_ll: libfuse's example from the same source as the library we use, over tmpfs, with its own defaults "
-        '(names and attributes kept for a second, pages until the next open) and as many threads as libfuse starts. '
-        '"classic" is the same without io_uring. "cache=always" keeps names, attributes and pages for a day, as bucketfs does.',
-        '- passthrough_hp: over tmpfs, and for the large file over the disk, where the kernel passes reads and writes through. '
-        'It keeps names for a day.',
-        '- "first", "not in the kernel yet", lists, "cold": the kernel has dropped names, attributes and pages. For all but '
-        "the large file and the mount of the full store our store's records are then read into memory again, since the "
-        "peer's tmpfs is there too. \"again\" is at once after that.",
-        '- What a merge, a setxattr and a read of data.json are compared with is measured right beside it.',
-        f'- flock + jq + mv runs on tmpfs. Its shell loop is `( flock 9; jq ... data.json > data.tmp && mv data.tmp data.json ) '
-        '9> lock`, ours `echo ... > data.json`.',
-        '- fdatasync with one writer depends on what is synced: appending, as every log does, also syncs the new size; '
-        'overwriting what is there does not. Both are in the table; the target is held against appending.',
-        f'- Rows without a target are for information, with up to {min(repetitions, 3)} repetitions where a peer is only there. '
-        's3fs and its like need a server and are not here; `rclone mount` of a local folder is.',
-    ]
+    return HOW.strip().format(
+        repetitions=bench.options.repetitions, files=sizes.files, large=sizes.large >> 20, names=sizes.names,
+        fewer=FEWER.format(names=names, descriptors=facts.descriptors) if names < sizes.names else '',
+        options=facts.options, disk=facts.disk, full_files=100 * sizes.store_files, empty=sizes.store_buckets - 100,
+        ring='FUSE over io_uring' if facts.uring else 'the classic channel: this kernel has no FUSE over io_uring')
 
 
 def report_text(bench, facts, all_lines, limits):
@@ -229,7 +237,7 @@ def report_text(bench, facts, all_lines, limits):
     out += ['## For information', '', 'Beside other peers: how many times the rate of each.', '']
     for cells in compact(all_lines, facts):
         out += [*markdown_table(cells), '']
-    out += ['## How it was measured', '', *how(bench, facts)]
+    out += ['## How it was measured', '', how(bench, facts)]
     if facts.why_not:
         out += ['', '## Peers that did not run', '', *(f'- {name}: {reason}' for name, reason in facts.why_not.items())]
     not_met = [line for line in all_lines if line.required and not line.met]
