@@ -949,7 +949,9 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 		s->family_options[i] = rocksdb_options_create_copy(s->options);
 		rocksdb_options_set_block_based_table_factory(s->family_options[i], table);
 		rocksdb_options_set_write_buffer_size(s->family_options[i], buffers / 2);
-		rocksdb_options_set_compression(s->family_options[i], rocksdb_lz4_compression);
+		/* What is young may not stay: only what has sunk to the bottom is worth compressing. */
+		rocksdb_options_set_compression(s->family_options[i], rocksdb_no_compression);
+		rocksdb_options_set_bottommost_compression(s->family_options[i], rocksdb_lz4_compression);
 	}
 	s->read = rocksdb_readoptions_create();
 	s->write = rocksdb_writeoptions_create();
