@@ -7,6 +7,7 @@
 
 #include "bucket/data.h"
 #include "bucket/document.h"
+#include "bucket/reading.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
@@ -858,6 +859,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = refusals_new(&fs->refusals);
 	if (!r)
+		r = readings_new(&fs->readings);
+	if (!r)
 		r = load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -890,6 +893,7 @@ void fs_close(struct fs *fs)
 	table_release(&fs->buckets);
 	table_release(&fs->files);
 	refusals_free(fs->refusals);
+	readings_free(fs->readings);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);

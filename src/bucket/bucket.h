@@ -6,6 +6,7 @@
 /* The rendered document of one moment, shared by its readers. */
 struct text {
 	unsigned refs;
+	unsigned kept; /* how often reading.c has it */
 	struct buf bytes;
 };
 

@@ -657,6 +657,7 @@ struct data_handle {
 	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
 	bool readable;
 	bool dirty;           /* edit: something was written since the last commit */
+	struct reading_key reading; /* read, edit: as whose to keep the snapshot, if anybody's */
 
 	/* patch */
 	struct json_reader reader;
@@ -780,6 +781,13 @@ int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, st
 	h->own_buffer = empty;
 	*out = h;
 	return 0;
+}
+
+void data_keep_reading(struct data_handle *h, const struct reading_key *key)
+{
+	h->reading = *key;
+	if (h->kind == HANDLE_READ)
+		readings_add(h->fs->readings, h->b->number, key, h->base, key->source == READING_PROCESS ? h : NULL);
 }
 
 pid_t data_opener(const struct data_handle *h)
@@ -990,6 +998,8 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	data_text_put(h->base);
 	h->base = text;
 	h->dirty = false;
+	if (h->reading.source)
+		readings_add(h->fs->readings, h->b->number, &h->reading, text, NULL);
 	return 0;
 }
 
@@ -1045,6 +1055,8 @@ int data_close(struct data_handle *h, struct reason *why)
 	} else if (h->kind == HANDLE_PATCH && !h->poisoned) {
 		r = h->pending.count ? BUCKET_INCOMPLETE : json_reader_finish(&h->reader, why);
 	}
+	if (h->kind == HANDLE_READ && h->reading.source == READING_PROCESS)
+		readings_closed(h->fs->readings, h);
 	json_reader_release(&h->reader);
 	document_release(&h->partial);
 	document_release(&h->pending);

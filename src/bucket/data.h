@@ -8,6 +8,7 @@
 
 #include "bucket/bucket.h"
 #include "bucket/document.h"
+#include "bucket/reading.h"
 
 enum { data_text_budget = 16 << 20 };
 
@@ -70,6 +71,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
  * data_open. */
 int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
 		   struct data_handle **out);
+/* Whose handle it is: what it reads is kept as what they have read, and once an edit is committed, what they wrote. */
+void data_keep_reading(struct data_handle *h, const struct reading_key *key);
 /* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */
 int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
 /* All of it or nothing. BUCKET_INVALID for text that cannot become a patch any more: after that the handle merges

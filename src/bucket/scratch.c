@@ -17,7 +17,8 @@ struct scratch {
 	size_t name_len;
 	char name[name_max];
 	struct text *base;    /* the document when it was created */
-	pid_t editor;         /* who made it exclusively, for reading and writing; 0: not made so */
+	pid_t maker;          /* who has begun it, or begun it anew, last */
+	bool exclusive;       /* it was made exclusively, for reading and writing */
 	bool moved;           /* it is what data.json was, renamed away */
 
 	pthread_mutex_t lock; /* guards all below */
@@ -230,8 +231,8 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 		data_text_put(base);
 	if (!r) {
 		(*out)->refs++;
-		if (exclusive && reads_and_writes)
-			(*out)->editor = who->pid;
+		(*out)->maker = who->pid;
+		(*out)->exclusive |= exclusive && reads_and_writes;
 	} else {
 		data_text_put(base);
 	}
@@ -239,20 +240,40 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return r;
 }
 
+/* Open, which is more than the list's reference, and made by this thread. With b->lock held. */
+static bool is_held(const struct scratch *s, const struct caller *who)
+{
+	return s->refs > 1 && s->uid == who->uid && s->maker && s->maker == who->pid;
+}
+
 struct text *scratch_editor_base(struct bucket *b, const struct caller *who)
 {
 	struct text *base = NULL;
 
 	pthread_mutex_lock(&b->lock);
-	/* More than the list's reference: it is open. */
 	for (struct scratch *s = b->scratch; s; s = s->next)
-		if (s->uid == who->uid && s->editor && s->editor == who->pid && s->refs > 1 &&
-		    has_data_name(slice_of(s->name, s->name_len)))
+		if (is_held(s, who) && s->exclusive && has_data_name(slice_of(s->name, s->name_len)))
 			base = s->base;
 	if (base)
 		base = data_text_share(base);
 	pthread_mutex_unlock(&b->lock);
 	return base;
+}
+
+bool scratch_is_backup(struct slice name)
+{
+	return name.len > data_name.len && slice_starts_with(name, data_name);
+}
+
+bool scratch_is_backed_up(struct bucket *b, const struct caller *who)
+{
+	bool is = false;
+
+	pthread_mutex_lock(&b->lock);
+	for (struct scratch *s = b->scratch; s && !is; s = s->next)
+		is = is_held(s, who) && scratch_is_backup(slice_of(s->name, s->name_len));
+	pthread_mutex_unlock(&b->lock);
+	return is;
 }
 
 int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool truncate,
@@ -273,6 +294,7 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			/* Written anew, from the document as it is now. */
 			old = (*out)->base;
 			(*out)->base = base;
+			(*out)->maker = who->pid;
 			base = NULL;
 		}
 	}
@@ -516,7 +538,7 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return between(b, who, from, to, no_replace);
 }
 
-int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, bool reads, bool *took,
+int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why)
 {
 	struct scratch *moved = NULL;
@@ -542,7 +564,7 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (!r)
 		r = data_merge(fs, b, &document, why);
 	if (!r)
-		r = data_open_edit(fs, b, who, data_text_share(moved->base), reads, true, out);
+		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out);
 	if (!r)
 		moved->moved = false;
 	document_release(&document);

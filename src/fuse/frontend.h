@@ -23,6 +23,7 @@ struct frontend {
 	struct patience *patience;
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
+	const char *editors;    /* programs that save in place, colon-separated; NULL: editor_default */
 	const char *job_env;    /* which environment variables name a job, comma-separated; NULL: BUCKETFS_JOB */
 	const char *job_schema; /* a folder of schemas for new @job buckets, or NULL */
 	const char *device_acl; /* the first lists of @device, or NULL */

@@ -204,6 +204,7 @@ static int make_session(struct mount *m, struct reason *why)
 	fe->sync_on_close = m->options->sync;
 	fe->job_env = caller_job_variables = m->options->job_env;
 	fe->job_schema = m->options->job_schema;
+	fe->editors = m->options->editors;
 	fe->device_acl = m->options->device_acl;
 	for (char *c = m->options->device_acl; c && *c; c++)
 		if (*c == '+')

@@ -8,6 +8,7 @@
 #include "bucket/control.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
+#include "fuse/editor.h"
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
@@ -36,12 +37,22 @@ static unsigned tree_flags(int flags)
 
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 {
+	struct reading_key reader = {0};
 	struct data_handle *data;
 	struct text *base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
-	int r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
-		       data_open(c->fs, c->b, &c->who, flags, &data);
+	int r;
 
-	return r ? r : handle_new(c->fe, data, NULL, fi);
+	if (!base && flags & DATA_WRITE && flags & DATA_TRUNCATE)
+		base = editor_base(c, &reader);
+	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
+		   data_open(c->fs, c->b, &c->who, flags, &data);
+	if (r)
+		return r;
+	if (!(flags & DATA_WRITE))
+		editor_reads(c, &reader);
+	if (reader.source)
+		data_keep_reading(data, &reader);
+	return handle_new(c->fe, data, NULL, fi);
 }
 
 static int open_scratch(struct call *c, struct fuse_file_info *fi)
@@ -49,7 +60,11 @@ static int open_scratch(struct call *c, struct fuse_file_info *fi)
 	struct scratch *scratch;
 	int r = scratch_open(c->fs, c->b, &c->who, c->node, fi->flags & O_TRUNC, &scratch);
 
-	return r ? r : handle_new_scratch(c->fe, scratch, fi);
+	if (r)
+		return r;
+	if (fi->flags & O_TRUNC)
+		editor_copies(c);
+	return handle_new_scratch(c->fe, scratch, fi);
 }
 
 static int create_scratch(struct call *c, const char *name, struct fuse_file_info *fi, struct attr *attr)
@@ -60,6 +75,7 @@ static int create_scratch(struct call *c, const char *name, struct fuse_file_inf
 
 	if (r)
 		return r;
+	editor_copies(c);
 	r = scratch_attr(c->fs, c->b, scratch_node(scratch), attr);
 	if (r) {
 		scratch_put(scratch);
@@ -112,6 +128,8 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
 {
 	struct data_handle *data = NULL;
+	struct reading_key reader = {0};
+	struct text *read;
 	unsigned created = 0;
 	bool took = false;
 	int r = data_attr(c->fs, c->b, &c->who, attr);
@@ -119,12 +137,16 @@ static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *a
 	if (!r && fi->flags & O_EXCL)
 		return BUCKET_EXISTS;
 	if (r == BUCKET_ABSENT) {
-		r = scratch_recreate(c->fs, c->b, &c->who, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		read = editor_base(c, &reader);
+		r = scratch_recreate(c->fs, c->b, &c->who, read, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		data_text_put(read);
 		if (!took)
 			r = data_create(c->fs, c->b, &c->who);
 		created = DATA_CREATED;
 	}
 	c->node = NODE_DATA;
+	if (!r && took && reader.source)
+		data_keep_reading(data, &reader);
 	if (!r && took)
 		r = handle_new(c->fe, data, NULL, fi);
 	else if (!r)
