@@ -593,12 +593,39 @@ static int denied(struct fs *fs, const struct bucket *b, const struct caller *wh
 	return BUCKET_DENIED;
 }
 
+bool bucket_is_enabled(struct fs *fs, const struct bucket *b)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct bucket *into;
+	bool enabled = true;
+
+	if (!number)
+		return !b->number || b->head.enabled;
+	if (!bucket_get(fs, number, &into)) {
+		enabled = into->head.enabled;
+		bucket_put(fs, into);
+	}
+	return enabled;
+}
+
+int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct reason why;
+	char path[name_max + 1];
+
+	snprintf(path, sizeof(path), "%.*s", (int)b->name.len, (const char *)b->name.at);
+	reason_set(&why, "the bucket is disabled, so nobody can %s", action);
+	fs_refused(fs, number ? number : b->number, who, path, "EROFS", &why);
+	return BUCKET_READ_ONLY;
+}
+
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action)
 {
 	if (!bucket_may(fs, b, who, privilege))
 		return denied(fs, b, who, privilege, action);
-	return privilege != PRIVILEGE_READ && b->number && !b->head.enabled ? BUCKET_READ_ONLY : 0;
+	return privilege != PRIVILEGE_READ && !bucket_is_enabled(fs, b) ? bucket_read_only(fs, b, who, action) : 0;
 }
 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)

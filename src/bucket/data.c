@@ -317,7 +317,7 @@ static int plan_commit(struct plan *p, struct reason *why)
 		r = plan_judge(p, why);
 	if (r)
 		return r;
-	if (!p->b->head.enabled) {
+	if (!bucket_is_enabled(p->fs, p->b)) {
 		reason_set(why, "the bucket is disabled");
 		return BUCKET_READ_ONLY;
 	}

@@ -107,12 +107,19 @@ def test_disabled_is_read_only():
         write(b + '/files/x', 'x')
         held = open(b + '/data.json', 'w')
         held.write('{"b": 1}')
+        tx = control(b, 'tx/t')
+        os.mkdir(tx)
+        write(tx + '/files/x', 'x')
         write(control(b, 'meta.json'), '{"enabled": false}')
         for what in (lambda: write(b + '/data.json', '{"a": 2}'), lambda: write(b + '/files/y', 'y'), lambda: os.unlink(b + '/files/x'),
                      lambda: os.unlink(b + '/data.json'), lambda: os.mkdir(b + '/files/d'), lambda: os.rmdir(b),
                      lambda: os.setxattr(b + '/data.json', 'user.bucketfs.key.a', b'2'),
-                     lambda: os.setxattr(b, ACL + 'edit', b'*'), held.close):
+                     lambda: os.setxattr(b, ACL + 'edit', b'*'), held.close,
+                     lambda: write(tx + '/data.json', '{"a": 2}'), lambda: write(tx + '/files/x', 'y'),
+                     lambda: os.unlink(tx + '/files/x'), lambda: os.mkdir(control(b, 'tx/u')),
+                     lambda: os.rename(tx, control(b, 'commit'))):
             fails(errno.EROFS, what)
+            assert 'disabled' in json.loads(read(control(b, 'errors')).splitlines()[-1])['reason']
         assert read(b + '/files/x') == 'x'
         write(control(b, 'meta.json'), '{"enabled": true}')
         write(b + '/data.json', '{"a": 2}')

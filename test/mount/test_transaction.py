@@ -112,6 +112,17 @@ def test_abandon_and_names():
         assert os.listdir(b + '/.bucketfs/tx') == [] and state(b)[1] == sorted(OLD[1] + ['hers'])
 
 
+def test_how_many():
+    with Mount() as m:
+        b, t, commit = setup(m)
+        for i in range(100):
+            os.mkdir(f'{b}/.bucketfs/tx/n{i}')
+        fails(errno.EDQUOT, os.mkdir, t)
+        assert 'as many as there may be' in json.loads(read(b + '/.bucketfs/errors').splitlines()[-1])['reason']
+        os.rename(b + '/.bucketfs/tx/n5', commit)
+        os.mkdir(t)
+
+
 def test_killed():
     """At whatever moment: all of it or nothing of it."""
     with Mount() as m:
