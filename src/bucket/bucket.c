@@ -610,13 +610,12 @@ bool bucket_is_enabled(struct fs *fs, const struct bucket *b)
 
 int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
 {
-	uint32_t number = transaction_bucket(b->name);
+	char path[name_max + 32];
+	uint32_t number = transaction_path(fs, b, path, sizeof(path));
 	struct reason why;
-	char path[name_max + 1];
 
-	snprintf(path, sizeof(path), "%.*s", (int)b->name.len, (const char *)b->name.at);
 	reason_set(&why, "the bucket is disabled, so nobody can %s", action);
-	fs_refused(fs, number ? number : b->number, who, path, "EROFS", &why);
+	fs_refused(fs, number, who, path, "EROFS", &why);
 	return BUCKET_READ_ONLY;
 }
 

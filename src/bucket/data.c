@@ -838,6 +838,18 @@ static void patch_clear(struct data_handle *h)
 	h->position = 0;
 }
 
+/* Whether a text may have `len` bytes more than `at`. */
+static int check_buffer(const struct bucket *b, uint64_t at, uint64_t len, struct reason *why)
+{
+	uint64_t max = data_buffer_max(b);
+
+	if (at <= max && len <= max - at)
+		return 0;
+	reason_set(why, "a text that is written to data.json has up to %llu bytes here, twice max_data_size and some room",
+		   (unsigned long long)max);
+	return BUCKET_TOO_LARGE;
+}
+
 static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = 0;
@@ -854,19 +866,16 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 	}
 	reason_set(&h->poison, "%s", "");
 	if (h->readable) {
-		if (h->buffer.len + bytes.len > data_buffer_max(h->b))
-			r = BUCKET_TOO_LARGE;
-		else
+		r = check_buffer(h->b, h->buffer.len, bytes.len, &h->poison);
+		if (!r)
 			r = buf_add_slice(&h->buffer, bytes);
 	}
 	if (!r)
 		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
 	if (!r)
 		r = patch_check(h);
-	if (!r && document_size(&h->pending) + document_size(&h->partial) > data_buffer_max(h->b)) {
-		reason_set(&h->poison, "the patch has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
-		r = BUCKET_TOO_LARGE;
-	}
+	if (!r)
+		r = check_buffer(h->b, document_size(&h->pending), document_size(&h->partial), &h->poison);
 	if (r) {
 		if (why)
 			*why = h->poison;
@@ -899,10 +908,9 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 		return r;
 	if (append)
 		at = h->buffer.len;
-	if (at > data_buffer_max(h->b) || bytes.len > data_buffer_max(h->b) - at) {
-		reason_set(why, "the text has more than %llu bytes", (unsigned long long)data_buffer_max(h->b));
-		return BUCKET_TOO_LARGE;
-	}
+	r = check_buffer(h->b, at, bytes.len, why);
+	if (r)
+		return r;
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
 	h->dirty |= !r;
 	return r;
@@ -937,10 +945,10 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 			reason_set(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
-	} else if (len > data_buffer_max(h->b)) {
-		r = BUCKET_TOO_LARGE;
 	} else {
-		r = edit_begin(h);
+		r = check_buffer(h->b, 0, len, why);
+		if (!r)
+			r = edit_begin(h);
 		if (!r)
 			r = buf_resize(&h->buffer, (size_t)len);
 		h->dirty |= !r;

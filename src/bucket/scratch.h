@@ -36,9 +36,9 @@ uint64_t scratch_node(const struct scratch *s);
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out);
 int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why);
-int scratch_truncate(struct scratch *s, uint64_t size);
+int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why);
 /* truncate(2) by name. */
-int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size);
+int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size, struct reason *why);
 
 int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* Between scratch names and data.json, either way. BUCKET_ABSENT, BUCKET_EXISTS, and what data_edit says. */

@@ -52,6 +52,31 @@ uint32_t transaction_bucket(struct slice id)
 	return transaction_is_id(id) ? (uint32_t)strtoul((const char *)id.at + 3, NULL, 10) : 0;
 }
 
+/* tx.NUMBER.uUID.NAME */
+static struct slice name_in_id(struct slice id)
+{
+	const char *at = id.at, *end = at + id.len;
+
+	for (int dots = 0; at < end && dots < 3; at++)
+		dots += *at == '.';
+	return slice_of(at, (size_t)(end - at));
+}
+
+uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct slice name = number ? name_in_id(b->name) : b->name;
+	struct bucket *into = NULL;
+
+	if (number && !bucket_get(fs, number, &into))
+		snprintf(path, size, "%.*s/.bucketfs/tx/%.*s", (int)into->name.len, (const char *)into->name.at,
+			 (int)name.len, (const char *)name.at);
+	else
+		snprintf(path, size, "%.*s", (int)name.len, (const char *)name.at);
+	bucket_put(fs, into);
+	return into ? number : b->number;
+}
+
 static struct key_buf key_transaction(uint32_t number)
 {
 	struct key_buf key = {.bytes = {'T'}, .len = 5};
@@ -352,8 +377,15 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	node.given = slice_of(p->names.data + m->given, m->node.given.len);
 	node.job = slice_of(p->names.data + m->job, m->node.job.len);
 	r = check_file(p, m, node.name, why);
-	if (!r && !(folder && folder->is_new))
+	if (!r && !(folder && folder->is_new)) {
 		r = meet(p, m, parent, node.name);
+		if (r == BUCKET_IS_FOLDER || r == BUCKET_NOT_FOLDER)
+			reason_set(why, "%.*s is a folder in one of the two and a file in the other", (int)node.name.len,
+				   (const char *)node.name.at);
+		else if (r == BUCKET_BUSY)
+			reason_set(why, "%.*s is a folder in the transaction and a file that is being written in the bucket",
+				   (int)node.name.len, (const char *)node.name.at);
+	}
 	if (r || m->number)
 		return r;
 	m->number = node.number = p->head.next_node++;

@@ -14,6 +14,8 @@ enum { transaction_max = 100 }; /* of one user in one bucket */
 bool transaction_is_id(struct slice id);
 /* The number of the bucket that it will be published in; 0: the id is no transaction's. Pure. */
 uint32_t transaction_bucket(struct slice id);
+/* A bucket's path under the mount, with that of a transaction below its bucket; the number of the bucket. */
+uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size);
 
 /* mkdir. BUCKET_INVALID for a name with other bytes than [A-Za-z0-9_.-] or of more than 100; BUCKET_EXISTS;
  * BUCKET_OVER_QUOTA for one more than transaction_max. */

@@ -20,7 +20,9 @@ struct control_handle {
 	uint64_t node;
 	pthread_mutex_t lock;
 	struct buf text; /* what is read; what was written */
-	bool writes, dirty, fresh;
+	bool writes, dirty;
+	int refused; /* the verdict upon what was written, until it is truncated; 0: none */
+	struct reason refusal;
 };
 
 /* ---- the root's own files ---- */
@@ -148,11 +150,15 @@ void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 int control_file_remove(struct call *c, const char *name)
 {
 	uint64_t node = control_node(slice_str(name));
+	int r;
 
 	if (!node)
 		return BUCKET_ABSENT;
 	c->node = node;
-	return control_remove(c->fs, c->b, &c->who, node);
+	r = control_remove(c->fs, c->b, &c->who, node);
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c->why, "of the files in .bucketfs/ only schema.json and previous.json can be removed");
+	return r;
 }
 
 /* ---- opening ---- */
@@ -163,6 +169,15 @@ struct open_job {
 	struct fuse_file_info fi;
 	bool create;
 };
+
+int control_file_check(struct call *c)
+{
+	int r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
+
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c->why, "of the files in .bucketfs/ only a bucket's meta.json and schema.json can be written");
+	return r;
+}
 
 static int check(struct call *c, int flags, bool create)
 {
@@ -177,7 +192,7 @@ static int check(struct call *c, int flags, bool create)
 	else if (!r && create && flags & O_EXCL)
 		r = BUCKET_EXISTS;
 	if (!r && writes)
-		r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
+		r = control_file_check(c);
 	return r;
 }
 
@@ -193,7 +208,6 @@ static int handle_open(struct call *c, int flags, struct control_handle **out)
 	h->node = c->node;
 	h->b = bucket_share(c->fs, c->b);
 	h->writes = (flags & O_ACCMODE) != O_RDONLY;
-	h->fresh = true;
 	pthread_mutex_init(&h->lock, NULL);
 	if (!h->writes || ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC)))
 		r = call_is_root(c) ? about_text(c->fe, &c->who, c->node, &h->text) :
@@ -272,6 +286,14 @@ void control_file_read(fuse_req_t req, struct control_handle *h, uint64_t at, si
 	pthread_mutex_unlock(&h->lock);
 }
 
+static int check_size(uint64_t at, uint64_t len, struct reason *why)
+{
+	if (at <= text_max && len <= text_max - at)
+		return 0;
+	reason_set(why, "this file has up to %d bytes", text_max);
+	return BUCKET_TOO_LARGE;
+}
+
 int control_file_write(struct control_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r;
@@ -281,10 +303,15 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 	pthread_mutex_lock(&h->lock);
 	if (append)
 		at = h->text.len;
-	if (at > text_max || bytes.len > text_max - at) {
-		reason_set(why, "the text has more than %d bytes", text_max);
-		r = BUCKET_TOO_LARGE;
-	} else {
+	/* A writer may not notice before its next piece. */
+	if (h->refused) {
+		*why = h->refusal;
+		r = h->refused;
+		pthread_mutex_unlock(&h->lock);
+		return r;
+	}
+	r = check_size(at, bytes.len, why);
+	if (!r) {
 		r = buf_write_at(&h->text, (size_t)at, bytes.at, bytes.len);
 	}
 	if (!r) {
@@ -297,18 +324,22 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 	if (r) {
 		buf_clear(&h->text);
 		h->dirty = false;
+		h->refused = r;
+		h->refusal = *why;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
 
-int control_file_truncate(struct control_handle *h, uint64_t size)
+int control_file_truncate(struct control_handle *h, uint64_t size, struct reason *why)
 {
-	int r = h->writes && size <= text_max ? 0 : BUCKET_WRONG_HANDLE;
+	int r = h->writes ? check_size(0, size, why) : BUCKET_WRONG_HANDLE;
 
 	pthread_mutex_lock(&h->lock);
 	if (!r)
 		r = buf_resize(&h->text, (size_t)size);
+	if (!r && !size)
+		h->refused = 0;
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }

@@ -70,6 +70,7 @@ struct call {
 	const char *name; /* of the operation */
 	const char *leaf; /* the name it was given, or NULL */
 	struct reason why;
+	bool told;     /* a refusal without `why` has been told of, or programs try this and go on without */
 	int64_t began; /* for the metrics */
 	bool counted;
 };
@@ -124,6 +125,8 @@ static inline bool call_in_tree(const struct call *c)
 
 int reply_errno(int result);
 const char *reply_errno_name(int result);
+/* For a refusal that nobody has said anything about; NULL: errno says it all. */
+const char *reply_reason(int result);
 struct stat reply_stat(const struct attr *attr);
 struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical);
 

@@ -201,6 +201,8 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		r = BUCKET_IS_FOLDER;
 	else if (call_in_bucket(&c))
 		r = create_scratch(&c, name, fi, &attr);
+	else if (call_in_tx(&c) || call_in_control(&c))
+		reason_set(&c.why, ".bucketfs/ holds what it holds; a transaction is begun with mkdir in .bucketfs/tx/");
 	else
 		reason_set(&c.why, "the root of the mount holds buckets only: make one with mkdir");
 	if (r) {
@@ -373,6 +375,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t le
 		r = file_allocate(h->file->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
 	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		r = file_punch(h->file->file, (uint64_t)at, (uint64_t)len);
+	if (r == BUCKET_UNSUPPORTED)
+		reason_set(&c.why, "space can be allocated up to the end of a file, and given back; nothing else");
 	call_end(&c, r);
 }
 
@@ -385,6 +389,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fus
 
 	if (!call_begin(&c, req, inode, "lseek"))
 		return;
+	c.told = true;
 	if (h->file && (whence == SEEK_DATA || whence == SEEK_HOLE))
 		r = file_seek(h->file->file, (uint64_t)at, whence, &found);
 	if (r) {

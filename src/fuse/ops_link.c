@@ -71,6 +71,9 @@ static int resolve_job(struct call *c, char id[name_max + 1])
 		return BUCKET_ABSENT;
 	}
 	r = read_schema(c->fe, job, &schema);
+	if (r && r != BUCKET_ABSENT)
+		reason_set(&c->why, "the schema for this job, %.60s.json in the folder of job_schema, cannot be used: %s", job,
+			   r > 0 ? "it has more than 4 MiB" : strerror(-r));
 	text = buf_slice(&schema);
 	if (r == 0 || r == BUCKET_ABSENT)
 		r = scoped_job(c->fs, &c->who, slice_str(job), r ? NULL : &text, id, &c->why);

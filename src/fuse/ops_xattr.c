@@ -243,6 +243,9 @@ static int set(struct call *c, const struct attribute *a, struct slice value, in
 	case ATTRIBUTE_LIMIT:
 		return bucket_limit_set(c->fs, c->b, &c->who, a->limit, &value, &c->why);
 	case ATTRIBUTE_FOREIGN:
+		/* cp -a and install try this on every file and go on without. */
+		if (!slice_starts_with(a->rest, slice_str("system.")))
+			reason_set(&c->why, "only attributes that begin with user. are kept");
 		return BUCKET_UNSUPPORTED;
 	default:
 		reason_set(&c->why, "there is no attribute of this name here that can be set");
@@ -294,6 +297,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 		r = a.kind == ATTRIBUTE_FOREIGN ? BUCKET_UNSUPPORTED :
 		    a.kind == ATTRIBUTE_OURS    ? BUCKET_NO_ATTRIBUTE :
 						  BUCKET_NOT_PERMITTED;
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c.why, "where a file comes from cannot be taken back");
 	call_end(&c, r);
 }
 

@@ -16,6 +16,14 @@ struct sync_job {
 	int result;
 };
 
+static void note(struct call *c, int r)
+{
+	if (r == BUCKET_GONE)
+		reason_set(&c->why, "the bucket was deleted meanwhile");
+	/* The write that was refused has said why. */
+	c->told = r > 0 && !c->why.text[0];
+}
+
 int sync_flush(struct call *c, struct handle *h)
 {
 	bool opener_only;
@@ -26,6 +34,7 @@ int sync_flush(struct call *c, struct handle *h)
 	if (h->control)
 		return control_file_flush(c, h->control);
 	r = data_flush(h->data, &opener_only, &c->why);
+	note(c, r);
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
 
@@ -43,7 +52,7 @@ static void run(struct later_job *base)
 	if (h && !h->file && (job->is_flush || h->control))
 		job->result = sync_flush(job->c, h);
 	else if (h && h->data)
-		job->result = data_fsync(h->data, &job->c->why);
+		note(job->c, job->result = data_fsync(h->data, &job->c->why));
 }
 
 void sync_finish(void *context, struct later_job *jobs)
