@@ -55,20 +55,17 @@ bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *na
 	return !r;
 }
 
-bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name)
+void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
-	struct call *c = malloc(sizeof(*c));
-	int r = c ? begin(c, req, inode, name) : -ENOMEM;
+	struct call *c = calloc(1, size);
 
-	if (r == BUCKET_GONE)
-		lost(c);
-	if (!r) {
-		*out = c;
-		return true;
+	if (!c) {
+		fuse_reply_err(req, ENOMEM);
+	} else if (!call_begin(c, req, inode, name)) {
+		free(c);
+		c = NULL;
 	}
-	free(c);
-	fuse_reply_err(req, reply_errno(r));
-	return false;
+	return c;
 }
 
 static void count(const struct call *c, int result)

@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bucket/control.h"
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/later.h"
+#include "fuse/patience.h"
 
 enum { text_max = 4 << 20 };
 
@@ -106,45 +106,36 @@ int control_tx_mkdir(struct call *c, const char *name, struct attr *attr)
 /* ---- publishing: it may be long, and what was just closed may not be released yet ---- */
 
 struct commit_job {
-	struct later_job job;
-	struct call *c;
-	char name[name_max + 1];
+	struct call c;
+	struct patience_job job;
+	char name[];
 };
 
-static void run_commit(struct later_job *base)
+static bool run_commit(struct patience_job *base, bool patient)
 {
 	struct commit_job *job = container_of(base, struct commit_job, job);
-	struct call *c = job->c;
-	int r = BUCKET_BUSY;
+	struct call *c = &job->c;
+	int r;
 
-	for (int i = 0; i < 20 && r == BUCKET_BUSY; i++) {
-		if (i)
-			nanosleep(&(struct timespec){0, 1000000}, NULL);
-		r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
-	}
+	reason_set(&c->why, "%s", "");
+	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
+	if (r == BUCKET_BUSY && patient)
+		return false;
 	c->leaf = job->name;
 	call_end(c, r);
-	free(c);
 	free(job);
+	return true;
 }
 
 void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct commit_job *job;
-	struct call *c;
+	struct commit_job *job = call_begin_later(sizeof(*job) + strlen(name) + 1, req, parent, "commit");
 
-	if (!call_begin_later(&c, req, parent, "commit"))
+	if (!job)
 		return;
-	job = strlen(name) <= name_max ? malloc(sizeof(*job)) : NULL;
-	if (!job) {
-		call_end(c, -ENOMEM);
-		free(c);
-		return;
-	}
 	job->job.run = run_commit;
-	job->c = c;
 	strcpy(job->name, name);
-	later_add(c->fe->names, &job->job);
+	patience_add(job->c.fe->publishing, &job->job);
 }
 
 int control_file_remove(struct call *c, const char *name)
@@ -164,8 +155,8 @@ int control_file_remove(struct call *c, const char *name)
 /* ---- opening ---- */
 
 struct open_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 	struct fuse_file_info fi;
 	bool create;
 };
@@ -225,7 +216,7 @@ static void run_open(struct later_job *base)
 {
 	struct open_job *job = container_of(base, struct open_job, job);
 	struct control_handle *h;
-	struct call *c = job->c;
+	struct call *c = &job->c;
 	struct fuse_entry_param entry;
 	struct attr attr;
 	int r = check(c, job->fi.flags, job->create), sent;
@@ -245,25 +236,19 @@ static void run_open(struct later_job *base)
 			handle_close(c->fe, handle_of(&job->fi), true);
 		call_release(c);
 	}
-	free(c);
 	free(job);
 }
 
 void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, const struct fuse_file_info *fi)
 {
-	struct open_job *job;
-	struct call *c;
+	struct open_job *job = call_begin_later(sizeof(*job), req, inode, "open");
 
-	if (!call_begin_later(&c, req, inode, "open"))
+	if (!job)
 		return;
-	job = malloc(sizeof(*job));
-	if (!job) {
-		call_end(c, -ENOMEM);
-		free(c);
-		return;
-	}
-	*job = (struct open_job){{NULL, run_open}, c, *fi, create != NULL};
-	later_add(c->fe->names, &job->job);
+	job->job.run = run_open;
+	job->fi = *fi;
+	job->create = create != NULL;
+	later_add(job->c.fe->names, &job->job);
 }
 
 void control_file_close(struct control_handle *h)

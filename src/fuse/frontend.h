@@ -20,7 +20,8 @@ struct frontend {
 	struct notifier *notifier;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
-	struct patience *patience;
+	struct patience *patience;   /* names and folders */
+	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
 	const char *editors;    /* programs that save in place, colon-separated; NULL: editor_default */
@@ -77,8 +78,9 @@ struct call {
 
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
-/* The same for a request that will be answered by another thread: `*out` is on the heap. */
-bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* The same for a request that another thread will answer: a job of `size` bytes on the heap, which begins with its call and
+ * is zero otherwise. NULL: it has been replied to. Whoever ends the call frees the job. */
+void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name);
 /* Each replies once and ends the call. `result` is a verdict or errno; 0 is success. */
 void call_end(struct call *c, int result);
 void call_end_attr(struct call *c, int result, const struct attr *attr);

@@ -222,6 +222,7 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	(void)inode;
 	handle_close(fe, handle_of(fi), false);
 	patience_wake(fe->patience);
+	patience_wake(fe->publishing);
 	fuse_reply_err(req, 0);
 }
 

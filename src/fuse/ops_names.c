@@ -105,7 +105,11 @@ static bool lookup_again(struct patience_job *job, bool patient)
 {
 	struct lookup_again *l = container_of(job, struct lookup_again, job);
 
-	return try_lookup(l->req, l->parent, l->name, patient);
+	bool done = try_lookup(l->req, l->parent, l->name, patient);
+
+	if (done)
+		free(l);
+	return done;
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)

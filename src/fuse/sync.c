@@ -9,8 +9,8 @@
 #include "fuse/later.h"
 
 struct sync_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 	struct handle *h;
 	bool is_flush;
 	int result;
@@ -50,9 +50,9 @@ static void run(struct later_job *base)
 			job->result = version_publish(h->file->file);
 	}
 	if (h && !h->file && (job->is_flush || h->control))
-		job->result = sync_flush(job->c, h);
+		job->result = sync_flush(&job->c, h);
 	else if (h && h->data)
-		note(job->c, job->result = data_fsync(h->data, &job->c->why));
+		note(&job->c, job->result = data_fsync(h->data, &job->c.why));
 }
 
 void sync_finish(void *context, struct later_job *jobs)
@@ -64,27 +64,21 @@ void sync_finish(void *context, struct later_job *jobs)
 		struct sync_job *job = container_of(jobs, struct sync_job, job);
 
 		jobs = jobs->next;
-		call_end(job->c, job->result ? job->result : r);
-		free(job->c);
+		call_end(&job->c, job->result ? job->result : r);
 		free(job);
 	}
 }
 
 static void add(fuse_req_t req, fuse_ino_t inode, struct handle *h, bool is_flush)
 {
-	struct sync_job *job;
-	struct call *c;
+	struct sync_job *job = call_begin_later(sizeof(*job), req, inode, is_flush ? "close" : "fsync");
 
-	if (!call_begin_later(&c, req, inode, is_flush ? "close" : "fsync"))
+	if (!job)
 		return;
-	job = malloc(sizeof(*job));
-	if (!job) {
-		call_end(c, -ENOMEM);
-		free(c);
-		return;
-	}
-	*job = (struct sync_job){{NULL, run}, c, h, is_flush, 0};
-	later_add(c->fe->disk, &job->job);
+	job->job.run = run;
+	job->h = h;
+	job->is_flush = is_flush;
+	later_add(job->c.fe->disk, &job->job);
 }
 
 void sync_later(fuse_req_t req, fuse_ino_t inode, struct handle *h)
