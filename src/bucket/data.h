@@ -33,6 +33,9 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 /* The same into a batch and head that the caller commits, and then calls data_forget_text. With b->lock held. */
 int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
 		    struct store_batch *batch, struct reason *why);
+/* Whether a merge would break the schema or the size limit; *headroom: how many bytes more would not. */
+int data_check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
+		     struct reason *why);
 /* Merges what differs between two sorted documents and deletes what is gone. BUCKET_CONFLICT if the bucket has one of
  * these keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
@@ -54,7 +57,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		 bool create, bool replace, struct reason *why);
 int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why);
 
-/* ---- handles ---- */
+/* ---- handles (data_handle.c) ---- */
 
 struct data_handle;
 
