@@ -7,6 +7,7 @@
 
 #include "bucket/data.h"
 #include "bucket/document.h"
+#include "bucket/reading.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
@@ -592,12 +593,38 @@ static int denied(struct fs *fs, const struct bucket *b, const struct caller *wh
 	return BUCKET_DENIED;
 }
 
+bool bucket_is_enabled(struct fs *fs, const struct bucket *b)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct bucket *into;
+	bool enabled = true;
+
+	if (!number)
+		return !b->number || b->head.enabled;
+	if (!bucket_get(fs, number, &into)) {
+		enabled = into->head.enabled;
+		bucket_put(fs, into);
+	}
+	return enabled;
+}
+
+int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	char path[name_max + 32];
+	uint32_t number = transaction_path(fs, b, path, sizeof(path));
+	struct reason why;
+
+	reason_set(&why, "the bucket is disabled, so nobody can %s", action);
+	fs_refused(fs, number, who, path, "EROFS", &why);
+	return BUCKET_READ_ONLY;
+}
+
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action)
 {
 	if (!bucket_may(fs, b, who, privilege))
 		return denied(fs, b, who, privilege, action);
-	return privilege != PRIVILEGE_READ && b->number && !b->head.enabled ? BUCKET_READ_ONLY : 0;
+	return privilege != PRIVILEGE_READ && !bucket_is_enabled(fs, b) ? bucket_read_only(fs, b, who, action) : 0;
 }
 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
@@ -858,6 +885,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = refusals_new(&fs->refusals);
 	if (!r)
+		r = readings_new(&fs->readings);
+	if (!r)
 		r = load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -890,6 +919,7 @@ void fs_close(struct fs *fs)
 	table_release(&fs->buckets);
 	table_release(&fs->files);
 	refusals_free(fs->refusals);
+	readings_free(fs->readings);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);

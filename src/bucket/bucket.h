@@ -6,6 +6,7 @@
 /* The rendered document of one moment, shared by its readers. */
 struct text {
 	unsigned refs;
+	unsigned kept; /* how often reading.c has it */
 	struct buf bytes;
 };
 
@@ -84,6 +85,10 @@ bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who,
  * bucket that is disabled. */
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action);
+/* False: nothing in it can be changed. A transaction is what the bucket is that it will be published in. */
+bool bucket_is_enabled(struct fs *fs, const struct bucket *b);
+/* Notes why, and is BUCKET_READ_ONLY. */
+int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action);
 /* 0 for readers and editors: who may pass through. */
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action);
 /* Some may not read it. */

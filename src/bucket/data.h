@@ -8,6 +8,7 @@
 
 #include "bucket/bucket.h"
 #include "bucket/document.h"
+#include "bucket/reading.h"
 
 enum { data_text_budget = 16 << 20 };
 
@@ -32,6 +33,9 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 /* The same into a batch and head that the caller commits, and then calls data_forget_text. With b->lock held. */
 int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
 		    struct store_batch *batch, struct reason *why);
+/* Whether a merge would break the schema or the size limit; *headroom: how many bytes more would not. */
+int data_check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
+		     struct reason *why);
 /* Merges what differs between two sorted documents and deletes what is gone. BUCKET_CONFLICT if the bucket has one of
  * these keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
@@ -53,7 +57,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		 bool create, bool replace, struct reason *why);
 int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why);
 
-/* ---- handles ---- */
+/* ---- handles (data_handle.c) ---- */
 
 struct data_handle;
 
@@ -70,6 +74,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
  * data_open. */
 int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
 		   struct data_handle **out);
+/* Whose handle it is: what it reads is kept as what they have read, and once an edit is committed, what they wrote. */
+void data_keep_reading(struct data_handle *h, const struct reading_key *key);
 /* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */
 int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
 /* All of it or nothing. BUCKET_INVALID for text that cannot become a patch any more: after that the handle merges

@@ -47,6 +47,7 @@ struct fs {
 	struct table files;    /* open files, by inode number (file.c) */
 	struct refusals *refusals; /* with a lock of its own */
 	struct redirect *redirects; /* version.c */
+	struct readings *readings; /* with a lock of its own */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
 };

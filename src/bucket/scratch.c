@@ -17,7 +17,8 @@ struct scratch {
 	size_t name_len;
 	char name[name_max];
 	struct text *base;    /* the document when it was created */
-	pid_t editor;         /* who made it exclusively, for reading and writing; 0: not made so */
+	pid_t maker;          /* who has begun it, or begun it anew, last */
+	bool exclusive;       /* it was made exclusively, for reading and writing */
 	bool moved;           /* it is what data.json was, renamed away */
 
 	pthread_mutex_t lock; /* guards all below */
@@ -113,7 +114,7 @@ static bool has_data_name(struct slice name)
 }
 
 static int make(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct text *base,
-		struct scratch **out)
+		struct scratch **out, struct reason *why)
 {
 	struct scratch *s;
 	unsigned own = 0;
@@ -122,8 +123,11 @@ static int make(struct fs *fs, struct bucket *b, const struct caller *who, struc
 		return BUCKET_NAME_TOO_LONG;
 	for (s = b->scratch; s; s = s->next)
 		own += s->uid == who->uid;
-	if (own >= scratch_max)
+	if (own >= scratch_max) {
+		reason_set(why, "you have %d temporary files beside data.json, which is as many as there may be: remove some",
+			   scratch_max);
 		return BUCKET_OVER_QUOTA;
+	}
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
@@ -225,13 +229,13 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	if (*out && exclusive)
 		r = BUCKET_EXISTS;
 	else if (!*out)
-		r = b->dead ? BUCKET_GONE : make(fs, b, who, name, base, out);
+		r = b->dead ? BUCKET_GONE : make(fs, b, who, name, base, out, why);
 	else
 		data_text_put(base);
 	if (!r) {
 		(*out)->refs++;
-		if (exclusive && reads_and_writes)
-			(*out)->editor = who->pid;
+		(*out)->maker = who->pid;
+		(*out)->exclusive |= exclusive && reads_and_writes;
 	} else {
 		data_text_put(base);
 	}
@@ -239,20 +243,40 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return r;
 }
 
+/* Open, which is more than the list's reference, and made by this thread. With b->lock held. */
+static bool is_held(const struct scratch *s, const struct caller *who)
+{
+	return s->refs > 1 && s->uid == who->uid && s->maker && s->maker == who->pid;
+}
+
 struct text *scratch_editor_base(struct bucket *b, const struct caller *who)
 {
 	struct text *base = NULL;
 
 	pthread_mutex_lock(&b->lock);
-	/* More than the list's reference: it is open. */
 	for (struct scratch *s = b->scratch; s; s = s->next)
-		if (s->uid == who->uid && s->editor && s->editor == who->pid && s->refs > 1 &&
-		    has_data_name(slice_of(s->name, s->name_len)))
+		if (is_held(s, who) && s->exclusive && has_data_name(slice_of(s->name, s->name_len)))
 			base = s->base;
 	if (base)
 		base = data_text_share(base);
 	pthread_mutex_unlock(&b->lock);
 	return base;
+}
+
+bool scratch_is_backup(struct slice name)
+{
+	return name.len > data_name.len && slice_starts_with(name, data_name);
+}
+
+bool scratch_is_backed_up(struct bucket *b, const struct caller *who)
+{
+	bool is = false;
+
+	pthread_mutex_lock(&b->lock);
+	for (struct scratch *s = b->scratch; s && !is; s = s->next)
+		is = is_held(s, who) && scratch_is_backup(slice_of(s->name, s->name_len));
+	pthread_mutex_unlock(&b->lock);
+	return is;
 }
 
 int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool truncate,
@@ -273,12 +297,13 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			/* Written anew, from the document as it is now. */
 			old = (*out)->base;
 			(*out)->base = base;
+			(*out)->maker = who->pid;
 			base = NULL;
 		}
 	}
 	pthread_mutex_unlock(&b->lock);
 	if (!r && truncate)
-		r = scratch_truncate(*out, 0);
+		r = scratch_truncate(*out, 0, NULL);
 	data_text_put(old);
 	data_text_put(base);
 	return r;
@@ -286,9 +311,15 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 
 /* ---- content ---- */
 
-static uint64_t size_max(const struct scratch *s)
+static int check_size(const struct scratch *s, uint64_t at, uint64_t len, struct reason *why)
 {
-	return data_buffer_max(s->b);
+	uint64_t max = data_buffer_max(s->b);
+
+	if (at <= max && len <= max - at)
+		return 0;
+	reason_set(why, "a temporary file beside data.json has up to %llu bytes here, twice max_data_size and some room",
+		   (unsigned long long)max);
+	return BUCKET_TOO_LARGE;
 }
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
@@ -304,30 +335,26 @@ int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
 
 int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
-	uint64_t max = size_max(s);
 	int r;
 
 	pthread_mutex_lock(&s->lock);
 	if (append)
 		at = s->bytes.len;
-	if (at > max || bytes.len > max - at) {
-		reason_set(why, "a scratch file may have up to %llu bytes", (unsigned long long)max);
-		r = BUCKET_TOO_LARGE;
-	} else {
+	r = check_size(s, at, bytes.len, why);
+	if (!r)
 		r = buf_write_at(&s->bytes, (size_t)at, bytes.at, bytes.len);
-	}
 	if (!r)
 		s->modified = fs_now(s->fs);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
 
-int scratch_truncate(struct scratch *s, uint64_t size)
+int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why)
 {
-	int r;
+	int r = check_size(s, 0, size, why);
 
-	if (size > size_max(s))
-		return BUCKET_TOO_LARGE;
+	if (r)
+		return r;
 	pthread_mutex_lock(&s->lock);
 	r = buf_resize(&s->bytes, (size_t)size);
 	s->modified = fs_now(s->fs);
@@ -335,7 +362,7 @@ int scratch_truncate(struct scratch *s, uint64_t size)
 	return r;
 }
 
-int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size)
+int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size, struct reason *why)
 {
 	struct scratch *s;
 	int r = BUCKET_GONE;
@@ -348,7 +375,7 @@ int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64
 	pthread_mutex_unlock(&b->lock);
 	if (!s)
 		return r;
-	r = scratch_truncate(s, size);
+	r = scratch_truncate(s, size, why);
 	scratch_put(s);
 	return r;
 }
@@ -458,7 +485,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		if (old)
 			unlink_from_list(b, old);
 		base = oldest_base(b, who->uid);
-		r = make(fs, b, who, to, base ? base : data_text_share(now), &s);
+		r = make(fs, b, who, to, base ? base : data_text_share(now), &s, why);
 		if (r)
 			data_text_put(base ? base : now);
 	}
@@ -516,7 +543,7 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return between(b, who, from, to, no_replace);
 }
 
-int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, bool reads, bool *took,
+int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why)
 {
 	struct scratch *moved = NULL;
@@ -542,7 +569,7 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (!r)
 		r = data_merge(fs, b, &document, why);
 	if (!r)
-		r = data_open_edit(fs, b, who, data_text_share(moved->base), reads, true, out);
+		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out);
 	if (!r)
 		moved->moved = false;
 	document_release(&document);

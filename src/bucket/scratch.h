@@ -36,21 +36,26 @@ uint64_t scratch_node(const struct scratch *s);
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out);
 int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why);
-int scratch_truncate(struct scratch *s, uint64_t size);
+int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why);
 /* truncate(2) by name. */
-int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size);
+int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size, struct reason *why);
 
 int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* Between scratch names and data.json, either way. BUCKET_ABSENT, BUCKET_EXISTS, and what data_edit says. */
 int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, struct slice from, struct slice to,
 		   bool no_replace, struct reason *why);
-/* creat of data.json by somebody who has moved it away: an edit in *out. *took is false if they have not. */
-int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, bool reads, bool *took,
+/* creat of data.json by somebody who has moved it away: an edit in *out, of what they had `read` (NULL: nobody knows, then
+ * see above). *took is false if they have not. */
+int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why);
 
 /* What a program had read that now writes data.json in place: the one with a scratch file like an editor's swap file
  * open. NULL: it is none. The caller puts it back. */
 struct text *scratch_editor_base(struct bucket *b, const struct caller *who);
+/* A name as backups have it: data.json~, data.json.bak. Pure. */
+bool scratch_is_backup(struct slice name);
+/* Whether the caller has one open that they have made under such a name: who reads data.json then makes a copy. */
+bool scratch_is_backed_up(struct bucket *b, const struct caller *who);
 
 /* The caller's own, for listing; nonzero from `each` ends it and is returned. */
 int scratch_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t after,

@@ -46,54 +46,43 @@ bool transaction_is_id(struct slice id)
 	return slice_starts_with(id, slice_str("tx."));
 }
 
+uint32_t transaction_bucket(struct slice id)
+{
+	/* The number ends with a dot. */
+	return transaction_is_id(id) ? (uint32_t)strtoul((const char *)id.at + 3, NULL, 10) : 0;
+}
+
+/* tx.NUMBER.uUID.NAME */
+static struct slice name_in_id(struct slice id)
+{
+	const char *at = id.at, *end = at + id.len;
+
+	for (int dots = 0; at < end && dots < 3; at++)
+		dots += *at == '.';
+	return slice_of(at, (size_t)(end - at));
+}
+
+uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct slice name = number ? name_in_id(b->name) : b->name;
+	struct bucket *into = NULL;
+
+	if (number && !bucket_get(fs, number, &into))
+		snprintf(path, size, "%.*s/.bucketfs/tx/%.*s", (int)into->name.len, (const char *)into->name.at,
+			 (int)name.len, (const char *)name.at);
+	else
+		snprintf(path, size, "%.*s", (int)name.len, (const char *)name.at);
+	bucket_put(fs, into);
+	return into ? number : b->number;
+}
+
 static struct key_buf key_transaction(uint32_t number)
 {
 	struct key_buf key = {.bytes = {'T'}, .len = 5};
 
 	bytes_put_be32(key.bytes + 1, number);
 	return key;
-}
-
-/* ---- beginning and ending ---- */
-
-int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
-		      struct reason *why)
-{
-	struct principal owner = {PRINCIPAL_OWNER, 0};
-	struct acl_list theirs = {true, 1, &owner};
-	char text[256];
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "begin a transaction");
-
-	if (r)
-		return r;
-	if (transaction_is_id(b->name)) {
-		reason_set(why, "there are no transactions in a transaction");
-		return BUCKET_NOT_PERMITTED;
-	}
-	if (!is_name(name)) {
-		reason_set(why, "a transaction's name is made of letters, digits, _, - and ., up to %d", transaction_name_max);
-		return BUCKET_INVALID;
-	}
-	return bucket_make(fs, who, id_of(text, sizeof(text), b, who->uid, name), &theirs, &theirs, out);
-}
-
-int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
-		       struct bucket **out)
-{
-	char text[256];
-
-	if (!is_name(name))
-		return BUCKET_ABSENT;
-	return bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
-}
-
-int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
-{
-	char text[256];
-
-	if (!is_name(name))
-		return BUCKET_ABSENT;
-	return bucket_remove_any(fs, who, id_of(text, sizeof(text), b, who->uid, name));
 }
 
 static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice name, uint32_t number),
@@ -115,6 +104,81 @@ static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *contex
 	}
 	store_cursor_close(cursor);
 	return r == STORE_END ? 0 : r;
+}
+
+/* ---- beginning and ending ---- */
+
+static int count_one(void *context, struct slice name, uint32_t number)
+{
+	unsigned *count = context;
+
+	(void)name, (void)number;
+	return ++*count < transaction_max ? 0 : BUCKET_OVER_QUOTA;
+}
+
+/* With b->lock held, so that nobody begins another meanwhile. */
+static int begin_locked(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
+			struct reason *why)
+{
+	struct principal owner = {PRINCIPAL_OWNER, 0};
+	struct acl_list theirs = {true, 1, &owner};
+	struct bucket *present;
+	unsigned count = 0;
+	char text[256];
+	int r = b->dead ? BUCKET_GONE : transaction_lookup(fs, b, who, name, &present);
+
+	if (!r) {
+		bucket_put(fs, present);
+		return BUCKET_EXISTS;
+	}
+	if (r == BUCKET_ABSENT)
+		r = list_ids(fs, prefix_of(text, sizeof(text), b, who->uid), count_one, &count);
+	if (r == BUCKET_OVER_QUOTA)
+		reason_set(why, "you have %d transactions here, which is as many as there may be: publish or abandon one",
+			   transaction_max);
+	return r ? r : bucket_make(fs, who, id_of(text, sizeof(text), b, who->uid, name), &theirs, &theirs, out);
+}
+
+int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
+		      struct reason *why)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "begin a transaction");
+
+	if (r)
+		return r;
+	if (transaction_is_id(b->name)) {
+		reason_set(why, "there are no transactions in a transaction");
+		return BUCKET_NOT_PERMITTED;
+	}
+	if (!is_name(name)) {
+		reason_set(why, "a transaction's name is made of letters, digits, _, - and ., up to %d", transaction_name_max);
+		return BUCKET_INVALID;
+	}
+	pthread_mutex_lock(&b->lock);
+	r = begin_locked(fs, b, who, name, out, why);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+		       struct bucket **out)
+{
+	char text[256];
+
+	if (!is_name(name))
+		return BUCKET_ABSENT;
+	return bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+}
+
+int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
+{
+	char text[256];
+
+	if (!is_name(name))
+		return BUCKET_ABSENT;
+	if (!b->head.enabled)
+		return bucket_read_only(fs, b, who, "abandon a transaction");
+	return bucket_remove_any(fs, who, id_of(text, sizeof(text), b, who->uid, name));
 }
 
 struct own_listing {
@@ -313,8 +377,15 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	node.given = slice_of(p->names.data + m->given, m->node.given.len);
 	node.job = slice_of(p->names.data + m->job, m->node.job.len);
 	r = check_file(p, m, node.name, why);
-	if (!r && !(folder && folder->is_new))
+	if (!r && !(folder && folder->is_new)) {
 		r = meet(p, m, parent, node.name);
+		if (r == BUCKET_IS_FOLDER || r == BUCKET_NOT_FOLDER)
+			reason_set(why, "%.*s is a folder in one of the two and a file in the other", (int)node.name.len,
+				   (const char *)node.name.at);
+		else if (r == BUCKET_BUSY)
+			reason_set(why, "%.*s is a folder in the transaction and a file that is being written in the bucket",
+				   (int)node.name.len, (const char *)node.name.at);
+	}
 	if (r || m->number)
 		return r;
 	m->number = node.number = p->head.next_node++;

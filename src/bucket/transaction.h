@@ -8,16 +8,23 @@
 
 #include "bucket/bucket.h"
 
+enum { transaction_max = 100 }; /* of one user in one bucket */
+
 /* Whether a bucket's id is a transaction's. Pure. */
 bool transaction_is_id(struct slice id);
+/* The number of the bucket that it will be published in; 0: the id is no transaction's. Pure. */
+uint32_t transaction_bucket(struct slice id);
+/* A bucket's path under the mount, with that of a transaction below its bucket; the number of the bucket. */
+uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size);
 
-/* mkdir. BUCKET_INVALID for a name with other bytes than [A-Za-z0-9_.-] or of more than 100; BUCKET_EXISTS. */
+/* mkdir. BUCKET_INVALID for a name with other bytes than [A-Za-z0-9_.-] or of more than 100; BUCKET_EXISTS;
+ * BUCKET_OVER_QUOTA for one more than transaction_max. */
 int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out,
 		      struct reason *why);
 /* The caller's own. BUCKET_ABSENT. */
 int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
 		       struct bucket **out);
-/* rmdir, when it is empty. */
+/* rmdir, when it is empty. BUCKET_READ_ONLY where the bucket is. */
 int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* The caller's own with a number greater than `after`, in that order, until `each` returns nonzero, which is returned. */
 int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, uint32_t after,

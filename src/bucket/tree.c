@@ -347,16 +347,18 @@ int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, co
 	reason_set(&what, "\"%.*s\" and \"%.*s\" are both stored as %.*s", was.len > 60 ? 60 : (int)was.len,
 		   (const char *)was.at, given.len > 60 ? 60 : (int)given.len, (const char *)given.at,
 		   old->name.len > 60 ? 60 : (int)old->name.len, (const char *)old->name.at);
+	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)b->name.len, (const char *)b->name.at, (int)old->name.len,
+		 (const char *)old->name.at);
 	if (fs->options.collide_refuse) {
 		if (why)
 			*why = what;
+		else
+			fs_refused(fs, b->number, who, path, "EEXIST", &what);
 		return BUCKET_EXISTS;
 	}
 	__atomic_add_fetch(&fs->collisions, 1, __ATOMIC_RELAXED);
 	log_limited(who->uid, LOG_LEVEL_WARNING, "bucket %.*s: %s: the newer replaces the older", (int)b->name.len,
 		    (const char *)b->name.at, what.text);
-	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)b->name.len, (const char *)b->name.at, (int)old->name.len,
-		 (const char *)old->name.at);
 	fs_refused(fs, b->number, who, path, "0", &what);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bucket/control.h"
+#include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
@@ -32,27 +33,39 @@ static int begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *n
 	return r == BUCKET_GONE ? bucket_of_open_file(c->fs, inode, &c->b) : r;
 }
 
+/* Bytes for a bucket that is not there any more, whose own errors are gone with it. */
+static void lost(const struct call *c)
+{
+	struct reason why;
+
+	if (strcmp(c->name, "write") && strcmp(c->name, "close") && strcmp(c->name, "fsync"))
+		return;
+	reason_set(&why, "the bucket was deleted meanwhile");
+	fs_refused(c->fs, 0, &c->who, "/", "ESTALE", &why);
+}
+
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
 	int r = begin(c, req, inode, name);
 
+	if (r == BUCKET_GONE)
+		lost(c);
 	if (r)
 		fuse_reply_err(req, reply_errno(r));
 	return !r;
 }
 
-bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name)
+void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
-	struct call *c = malloc(sizeof(*c));
-	int r = c ? begin(c, req, inode, name) : -ENOMEM;
+	struct call *c = calloc(1, size);
 
-	if (!r) {
-		*out = c;
-		return true;
+	if (!c) {
+		fuse_reply_err(req, ENOMEM);
+	} else if (!call_begin(c, req, inode, name)) {
+		free(c);
+		c = NULL;
 	}
-	free(c);
-	fuse_reply_err(req, reply_errno(r));
-	return false;
+	return c;
 }
 
 static void count(const struct call *c, int result)
@@ -69,35 +82,45 @@ void call_release(struct call *c)
 }
 
 /* Where it was, as well as it is known. */
-static void path_of(const struct call *c, char *path, size_t size)
+static void path_of(const struct call *c, const char *bucket, char *path, size_t size)
 {
-	int name_len = (int)c->b->name.len;
-	const char *name = c->b->name.at, *leaf = c->leaf ? c->leaf : "", *slash = c->leaf ? "/" : "";
+	const char *leaf = c->leaf ? c->leaf : "", *slash = c->leaf ? "/" : "";
 
-	if (call_is_root(c))
+	if (call_is_root(c) && call_in_control(c))
+		snprintf(path, size, ".bucketfs/%s", control_file_name(c, c->node) ? control_file_name(c, c->node) : leaf);
+	else if (call_is_root(c))
 		snprintf(path, size, "%s", c->leaf ? c->leaf : "/");
 	else if (call_is_data(c))
-		snprintf(path, size, "%.*s/data.json", name_len, name);
+		snprintf(path, size, "%s/data.json", bucket);
 	else if (call_in_tree(c))
-		snprintf(path, size, "%.*s/files%s%s", name_len, name, slash, leaf);
+		snprintf(path, size, "%s/files%s%s", bucket, slash, leaf);
 	else if (control_is(c->node))
-		snprintf(path, size, "%.*s/.bucketfs/%s", name_len, name, control_name(c->node));
+		snprintf(path, size, "%s/.bucketfs/%s", bucket, control_name(c->node));
+	else if (call_in_tx(c))
+		snprintf(path, size, "%s/.bucketfs/tx%s%s", bucket, slash, leaf);
+	else if (c->node == NODE_CONTROL)
+		snprintf(path, size, "%s/.bucketfs%s%s", bucket, slash, leaf);
 	else
-		snprintf(path, size, "%.*s%s%s", name_len, name, slash, leaf);
+		snprintf(path, size, "%s%s%s", bucket, slash, leaf);
 }
 
 /* Tells of a refusal that nobody would hear of otherwise. */
-static void refused(const struct call *c, int result)
+static void refused(struct call *c, int result)
 {
-	char path[320];
+	char path[320], bucket[name_max + 32];
+	const char *reason = c->why.text[0] || c->told ? NULL : reply_reason(result);
+	uint32_t number;
 
+	if (reason)
+		reason_set(&c->why, "%s", reason);
 	if (!c->why.text[0])
 		return;
-	path_of(c, path, sizeof(path));
-	fs_refused(c->fs, c->b->number, &c->who, path, reply_errno_name(result), &c->why);
-	log_limited(c->who.uid, LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%.*s errno=%d: %s", c->name, c->who.uid, c->who.pid,
-		    c->b->number ? (int)c->b->name.len : 1, c->b->number ? (const char *)c->b->name.at : "/",
-		    reply_errno(result), c->why.text);
+	number = transaction_path(c->fs, c->b, bucket, sizeof(bucket));
+	path_of(c, bucket, path, sizeof(path));
+	/* What is said of a transaction is to be found in the bucket, and of what is gone, in the root. */
+	fs_refused(c->fs, c->b->dead ? 0 : number, &c->who, path, reply_errno_name(result), &c->why);
+	log_limited(c->who.uid, LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%s errno=%d: %s", c->name, c->who.uid, c->who.pid,
+		    call_is_root(c) ? "/" : bucket, reply_errno(result), c->why.text);
 }
 
 void call_end(struct call *c, int result)

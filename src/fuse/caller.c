@@ -150,6 +150,55 @@ bool caller_same_process(pid_t thread, pid_t other)
 	return access(path, F_OK) == 0;
 }
 
+bool caller_program(pid_t thread, char name[16])
+{
+	if (!thread || !read_proc(thread, "comm", name, 16))
+		return false;
+	name[strcspn(name, "\n")] = 0;
+	return true;
+}
+
+/* The 22nd field of /proc/PID/stat, counted after the name, which may hold anything. */
+static int64_t start_of(pid_t process)
+{
+	char text[1024];
+	const char *at;
+
+	if (!read_proc(process, "stat", text, sizeof(text)) || !(at = strrchr(text, ')')))
+		return 0;
+	for (int i = 2; i < 22 && at; i++)
+		at = strchr(at + 1, ' ');
+	return at ? (int64_t)(strtoull(at, NULL, 10) * (1000000000 / (uint64_t)sysconf(_SC_CLK_TCK))) : 0;
+}
+
+pid_t caller_process(pid_t thread, int64_t *started)
+{
+	char text[4096];
+	const char *at;
+	pid_t process;
+
+	if (!thread || !read_proc(thread, "status", text, sizeof(text)) || !(at = field(text, "\nTgid:")))
+		return 0;
+	process = atoi(at);
+	if (started)
+		*started = start_of(process);
+	return process;
+}
+
+uint64_t caller_pipe(pid_t thread, int fd)
+{
+	char path[64], target[64];
+	unsigned long long inode;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", thread, fd);
+	len = thread ? readlink(path, target, sizeof(target) - 1) : 0;
+	if (len <= 0)
+		return 0;
+	target[len] = 0;
+	return sscanf(target, "pipe:[%llu]", &inode) == 1 ? inode : 0;
+}
+
 /* Asks where none of its pages are: what matters is whether it has any. False: no, or we may not know. */
 static bool has_memory(pid_t thread)
 {

@@ -13,5 +13,12 @@ bool caller_same_process(pid_t thread, pid_t other);
 /* The value of the first of the comma-separated variables (NULL: BUCKETFS_JOB) that is in the environment a process was
  * started with and not empty; malloc'd. BUCKET_ABSENT. Not in a flush. */
 int caller_environment(pid_t thread, const char *variables, char **value);
+/* The name of the program a thread runs. */
+bool caller_program(pid_t thread, char name[16]);
+/* The process that a thread is of, and when it was started: ns since boot, as CLOCK_BOOTTIME counts, to a clock tick and
+ * never too late. 0: it cannot be told. Not in a flush. */
+pid_t caller_process(pid_t thread, int64_t *started);
+/* The inode of the pipe that a descriptor leads to; 0: it is no pipe. */
+uint64_t caller_pipe(pid_t thread, int fd);
 /* Whether this thread is dying of a signal. Asked in a flush: see caller.c for what may be read then. */
 bool caller_is_killed(pid_t thread);

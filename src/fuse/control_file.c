@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bucket/control.h"
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/later.h"
+#include "fuse/patience.h"
 
 enum { text_max = 4 << 20 };
 
@@ -20,7 +20,9 @@ struct control_handle {
 	uint64_t node;
 	pthread_mutex_t lock;
 	struct buf text; /* what is read; what was written */
-	bool writes, dirty, fresh;
+	bool writes, dirty;
+	int refused; /* the verdict upon what was written, until it is truncated; 0: none */
+	struct reason refusal;
 };
 
 /* ---- the root's own files ---- */
@@ -104,65 +106,69 @@ int control_tx_mkdir(struct call *c, const char *name, struct attr *attr)
 /* ---- publishing: it may be long, and what was just closed may not be released yet ---- */
 
 struct commit_job {
-	struct later_job job;
-	struct call *c;
-	char name[name_max + 1];
+	struct call c;
+	struct patience_job job;
+	char name[];
 };
 
-static void run_commit(struct later_job *base)
+static bool run_commit(struct patience_job *base, bool patient)
 {
 	struct commit_job *job = container_of(base, struct commit_job, job);
-	struct call *c = job->c;
-	int r = BUCKET_BUSY;
+	struct call *c = &job->c;
+	int r;
 
-	for (int i = 0; i < 20 && r == BUCKET_BUSY; i++) {
-		if (i)
-			nanosleep(&(struct timespec){0, 1000000}, NULL);
-		r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
-	}
+	reason_set(&c->why, "%s", "");
+	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
+	if (r == BUCKET_BUSY && patient)
+		return false;
 	c->leaf = job->name;
 	call_end(c, r);
-	free(c);
 	free(job);
+	return true;
 }
 
 void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct commit_job *job;
-	struct call *c;
+	struct commit_job *job = call_begin_later(sizeof(*job) + strlen(name) + 1, req, parent, "commit");
 
-	if (!call_begin_later(&c, req, parent, "commit"))
+	if (!job)
 		return;
-	job = strlen(name) <= name_max ? malloc(sizeof(*job)) : NULL;
-	if (!job) {
-		call_end(c, -ENOMEM);
-		free(c);
-		return;
-	}
 	job->job.run = run_commit;
-	job->c = c;
 	strcpy(job->name, name);
-	later_add(c->fe->names, &job->job);
+	patience_add(job->c.fe->publishing, &job->job);
 }
 
 int control_file_remove(struct call *c, const char *name)
 {
 	uint64_t node = control_node(slice_str(name));
+	int r;
 
 	if (!node)
 		return BUCKET_ABSENT;
 	c->node = node;
-	return control_remove(c->fs, c->b, &c->who, node);
+	r = control_remove(c->fs, c->b, &c->who, node);
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c->why, "of the files in .bucketfs/ only schema.json and previous.json can be removed");
+	return r;
 }
 
 /* ---- opening ---- */
 
 struct open_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 	struct fuse_file_info fi;
 	bool create;
 };
+
+int control_file_check(struct call *c)
+{
+	int r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
+
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c->why, "of the files in .bucketfs/ only a bucket's meta.json and schema.json can be written");
+	return r;
+}
 
 static int check(struct call *c, int flags, bool create)
 {
@@ -177,7 +183,7 @@ static int check(struct call *c, int flags, bool create)
 	else if (!r && create && flags & O_EXCL)
 		r = BUCKET_EXISTS;
 	if (!r && writes)
-		r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
+		r = control_file_check(c);
 	return r;
 }
 
@@ -193,7 +199,6 @@ static int handle_open(struct call *c, int flags, struct control_handle **out)
 	h->node = c->node;
 	h->b = bucket_share(c->fs, c->b);
 	h->writes = (flags & O_ACCMODE) != O_RDONLY;
-	h->fresh = true;
 	pthread_mutex_init(&h->lock, NULL);
 	if (!h->writes || ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC)))
 		r = call_is_root(c) ? about_text(c->fe, &c->who, c->node, &h->text) :
@@ -211,7 +216,7 @@ static void run_open(struct later_job *base)
 {
 	struct open_job *job = container_of(base, struct open_job, job);
 	struct control_handle *h;
-	struct call *c = job->c;
+	struct call *c = &job->c;
 	struct fuse_entry_param entry;
 	struct attr attr;
 	int r = check(c, job->fi.flags, job->create), sent;
@@ -231,25 +236,19 @@ static void run_open(struct later_job *base)
 			handle_close(c->fe, handle_of(&job->fi), c->req, true);
 		call_release(c);
 	}
-	free(c);
 	free(job);
 }
 
 void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, const struct fuse_file_info *fi)
 {
-	struct open_job *job;
-	struct call *c;
+	struct open_job *job = call_begin_later(sizeof(*job), req, inode, "open");
 
-	if (!call_begin_later(&c, req, inode, "open"))
+	if (!job)
 		return;
-	job = malloc(sizeof(*job));
-	if (!job) {
-		call_end(c, -ENOMEM);
-		free(c);
-		return;
-	}
-	*job = (struct open_job){{NULL, run_open}, c, *fi, create != NULL};
-	later_add(c->fe->names, &job->job);
+	job->job.run = run_open;
+	job->fi = *fi;
+	job->create = create != NULL;
+	later_add(job->c.fe->names, &job->job);
 }
 
 void control_file_close(struct control_handle *h)
@@ -272,6 +271,14 @@ void control_file_read(fuse_req_t req, struct control_handle *h, uint64_t at, si
 	pthread_mutex_unlock(&h->lock);
 }
 
+static int check_size(uint64_t at, uint64_t len, struct reason *why)
+{
+	if (at <= text_max && len <= text_max - at)
+		return 0;
+	reason_set(why, "this file has up to %d bytes", text_max);
+	return BUCKET_TOO_LARGE;
+}
+
 int control_file_write(struct control_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r;
@@ -281,10 +288,15 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 	pthread_mutex_lock(&h->lock);
 	if (append)
 		at = h->text.len;
-	if (at > text_max || bytes.len > text_max - at) {
-		reason_set(why, "the text has more than %d bytes", text_max);
-		r = BUCKET_TOO_LARGE;
-	} else {
+	/* A writer may not notice before its next piece. */
+	if (h->refused) {
+		*why = h->refusal;
+		r = h->refused;
+		pthread_mutex_unlock(&h->lock);
+		return r;
+	}
+	r = check_size(at, bytes.len, why);
+	if (!r) {
 		r = buf_write_at(&h->text, (size_t)at, bytes.at, bytes.len);
 	}
 	if (!r) {
@@ -297,18 +309,22 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 	if (r) {
 		buf_clear(&h->text);
 		h->dirty = false;
+		h->refused = r;
+		h->refusal = *why;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
 
-int control_file_truncate(struct control_handle *h, uint64_t size)
+int control_file_truncate(struct control_handle *h, uint64_t size, struct reason *why)
 {
-	int r = h->writes && size <= text_max ? 0 : BUCKET_WRONG_HANDLE;
+	int r = h->writes ? check_size(0, size, why) : BUCKET_WRONG_HANDLE;
 
 	pthread_mutex_lock(&h->lock);
 	if (!r)
 		r = buf_resize(&h->text, (size_t)size);
+	if (!r && !size)
+		h->refused = 0;
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }

@@ -20,13 +20,15 @@ struct frontend {
 	struct notifier *notifier;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
-	struct patience *patience;
+	struct patience *patience;   /* names and folders */
+	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* in use, as the kernel said */
 	bool passthrough;    /* the same */
 	bool store_is_stacked; /* on another filesystem, such as a container's */
 	bool direct_files;   /* files may be opened for direct I/O: they can be mapped all the same */
 	bool passthrough_failed; /* atomic: it was tried and does not work */
+	const char *editors;    /* programs that save in place, colon-separated; NULL: editor_default */
 	const char *job_env;    /* which environment variables name a job, comma-separated; NULL: BUCKETFS_JOB */
 	const char *job_schema; /* a folder of schemas for new @job buckets, or NULL */
 	const char *device_acl; /* the first lists of @device, or NULL */
@@ -77,14 +79,16 @@ struct call {
 	const char *name; /* of the operation */
 	const char *leaf; /* the name it was given, or NULL */
 	struct reason why;
+	bool told;     /* a refusal without `why` has been told of, or programs try this and go on without */
 	int64_t began; /* for the metrics */
 	bool counted;
 };
 
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
-/* The same for a request that will be answered by another thread: `*out` is on the heap. */
-bool call_begin_later(struct call **out, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* The same for a request that another thread will answer: a job of `size` bytes on the heap, which begins with its call and
+ * is zero otherwise. NULL: it has been replied to. Whoever ends the call frees the job. */
+void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name);
 /* Each replies once and ends the call. `result` is a verdict or errno; 0 is success. */
 void call_end(struct call *c, int result);
 void call_end_attr(struct call *c, int result, const struct attr *attr);
@@ -134,6 +138,8 @@ static inline bool call_in_tree(const struct call *c)
 
 int reply_errno(int result);
 const char *reply_errno_name(int result);
+/* For a refusal that nobody has said anything about; NULL: errno says it all. */
+const char *reply_reason(int result);
 struct stat reply_stat(const struct attr *attr);
 struct fuse_entry_param reply_entry(const struct attr *attr, bool canonical);
 

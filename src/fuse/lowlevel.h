@@ -5,9 +5,7 @@
 
 /* FUSE_USE_VERSION comes from the build: 3.14 for a system's older library, 3.18 for the newer one. */
 #if FUSE_USE_VERSION >= FUSE_MAKE_VERSION(3, 18)
-#define HAVE_FUSE_EPOCH 1
 #define HAVE_FUSE_URING 1
 #else
-#define HAVE_FUSE_EPOCH 0
 #define HAVE_FUSE_URING 0
 #endif

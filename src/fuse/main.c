@@ -12,6 +12,7 @@
 
 #include "bucket/scoped.h"
 #include "bucket/transaction.h"
+#include "bucket/version.h"
 #include "fuse/caller.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
@@ -224,6 +225,7 @@ static int make_session(struct mount *m, struct reason *why)
 	fe->sync_on_close = m->options->sync;
 	fe->job_env = caller_job_variables = m->options->job_env;
 	fe->job_schema = m->options->job_schema;
+	fe->editors = m->options->editors;
 	fe->device_acl = m->options->device_acl;
 	for (char *c = m->options->device_acl; c && *c; c++)
 		if (*c == '+')
@@ -255,7 +257,9 @@ static int start_session(struct mount *m, struct reason *why)
 	if (!r)
 		r = later_new(&fe->names, "names", NULL, NULL);
 	if (!r)
-		r = patience_new(&fe->patience);
+		r = patience_new(&fe->patience, "patience", version_wait);
+	if (!r)
+		r = patience_new(&fe->publishing, "publish", 2 * version_wait);
 	if (r)
 		return r;
 	fe->fs->options.name_lost = name_lost;
@@ -316,6 +320,7 @@ static void stop(struct mount *m)
 	later_free(fe->names);
 	later_free(fe->disk);
 	patience_free(fe->patience);
+	patience_free(fe->publishing);
 	handle_drain(fe);
 	notifier_free(fe->notifier);
 	if (m->signals)

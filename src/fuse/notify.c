@@ -19,12 +19,10 @@ struct notifier {
 	uint64_t absent[absent_bits / 64];
 };
 
+/* What libfuse 3.18 does as well, but not before the kernel's first request is answered: a notification is a reply without
+ * a request (linux/fuse.h). */
 static int epoch_increment(struct notifier *n)
 {
-#if HAVE_FUSE_EPOCH
-	return fuse_lowlevel_notify_increment_epoch(n->session);
-#else
-	/* What a newer libfuse does: a notification is a reply without a request (linux/fuse.h). */
 	enum { notify_inc_epoch = 8 };
 	const struct {
 		uint32_t len;
@@ -33,7 +31,6 @@ static int epoch_increment(struct notifier *n)
 	} message = {16, notify_inc_epoch, 0};
 
 	return write(fuse_session_fd(n->session), &message, sizeof(message)) == sizeof(message) ? 0 : -errno;
-#endif
 }
 
 /* The kernel is asked once: what it knows by then is of the old epoch. */

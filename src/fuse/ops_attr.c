@@ -55,8 +55,8 @@ static int set_scratch(struct call *c, const struct stat *st, int set, struct ha
 {
 	if (!(set & FUSE_SET_ATTR_SIZE))
 		return 0;
-	return h && h->scratch ? scratch_truncate(h->scratch, (uint64_t)st->st_size) :
-				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size);
+	return h && h->scratch ? scratch_truncate(h->scratch, (uint64_t)st->st_size, &c->why) :
+				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size, &c->why);
 }
 
 static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h)
@@ -95,11 +95,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 	if (!call_begin(&c, req, inode, "setattr"))
 		return;
 	if (h && h->control)
-		r = set & FUSE_SET_ATTR_SIZE ? control_file_truncate(h->control, (uint64_t)st->st_size) : 0;
+		r = set & FUSE_SET_ATTR_SIZE ? control_file_truncate(h->control, (uint64_t)st->st_size, &c.why) : 0;
 	else if (scratch_is(c.node))
 		r = set_scratch(&c, st, set, h);
 	else if (call_in_control(&c))
-		r = call_is_root(&c) ? BUCKET_NOT_PERMITTED : control_check_write(c.fs, c.b, &c.who, c.node);
+		r = control_file_check(&c);
 	else if (call_is_data(&c))
 		r = set_data(&c, st, set, h);
 	else if (call_in_tree(&c))
@@ -145,8 +145,11 @@ void op_access(fuse_req_t req, fuse_ino_t inode, int mask)
 {
 	struct call c;
 
-	if (call_begin(&c, req, inode, "access"))
-		call_end(&c, check_access(&c, mask));
+	if (!call_begin(&c, req, inode, "access"))
+		return;
+	/* They only ask. */
+	c.told = true;
+	call_end(&c, check_access(&c, mask));
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t inode)

@@ -8,6 +8,7 @@
 #include "bucket/control.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
+#include "fuse/editor.h"
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
@@ -36,12 +37,22 @@ static unsigned tree_flags(int flags)
 
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 {
+	struct reading_key reader = {0};
 	struct data_handle *data;
 	struct text *base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
-	int r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
-		       data_open(c->fs, c->b, &c->who, flags, &data);
+	int r;
 
-	return r ? r : handle_new_data(c->fe, data, fi);
+	if (!base && flags & DATA_WRITE && flags & DATA_TRUNCATE)
+		base = editor_base(c, &reader);
+	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
+		   data_open(c->fs, c->b, &c->who, flags, &data);
+	if (r)
+		return r;
+	if (!(flags & DATA_WRITE))
+		editor_reads(c, &reader);
+	if (reader.source)
+		data_keep_reading(data, &reader);
+	return handle_new_data(c->fe, data, fi);
 }
 
 static int open_scratch(struct call *c, struct fuse_file_info *fi)
@@ -49,7 +60,11 @@ static int open_scratch(struct call *c, struct fuse_file_info *fi)
 	struct scratch *scratch;
 	int r = scratch_open(c->fs, c->b, &c->who, c->node, fi->flags & O_TRUNC, &scratch);
 
-	return r ? r : handle_new_scratch(c->fe, scratch, fi);
+	if (r)
+		return r;
+	if (fi->flags & O_TRUNC)
+		editor_copies(c);
+	return handle_new_scratch(c->fe, scratch, fi);
 }
 
 static int create_scratch(struct call *c, const char *name, struct fuse_file_info *fi, struct attr *attr)
@@ -60,6 +75,7 @@ static int create_scratch(struct call *c, const char *name, struct fuse_file_inf
 
 	if (r)
 		return r;
+	editor_copies(c);
 	r = scratch_attr(c->fs, c->b, scratch_node(scratch), attr);
 	if (r) {
 		scratch_put(scratch);
@@ -112,6 +128,8 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
 {
 	struct data_handle *data = NULL;
+	struct reading_key reader = {0};
+	struct text *read;
 	unsigned created = 0;
 	bool took = false;
 	int r = data_attr(c->fs, c->b, &c->who, attr);
@@ -119,12 +137,16 @@ static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *a
 	if (!r && fi->flags & O_EXCL)
 		return BUCKET_EXISTS;
 	if (r == BUCKET_ABSENT) {
-		r = scratch_recreate(c->fs, c->b, &c->who, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		read = editor_base(c, &reader);
+		r = scratch_recreate(c->fs, c->b, &c->who, read, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
+		data_text_put(read);
 		if (!took)
 			r = data_create(c->fs, c->b, &c->who);
 		created = DATA_CREATED;
 	}
 	c->node = NODE_DATA;
+	if (!r && took && reader.source)
+		data_keep_reading(data, &reader);
 	if (!r && took)
 		r = handle_new_data(c->fe, data, fi);
 	else if (!r)
@@ -183,6 +205,8 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		r = BUCKET_IS_FOLDER;
 	else if (call_in_bucket(&c))
 		r = create_scratch(&c, name, fi, &attr);
+	else if (call_in_tx(&c) || call_in_control(&c))
+		reason_set(&c.why, ".bucketfs/ holds what it holds; a transaction is begun with mkdir in .bucketfs/tx/");
 	else
 		reason_set(&c.why, "the root of the mount holds buckets only: make one with mkdir");
 	if (r) {
@@ -203,6 +227,7 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	(void)inode;
 	handle_close(fe, handle_of(fi), req, false);
 	patience_wake(fe->patience);
+	patience_wake(fe->publishing);
 	fuse_reply_err(req, 0);
 	metrics_count("release", 0, began);
 }
@@ -357,6 +382,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t le
 		r = file_allocate(h->file->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
 	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		r = file_punch(h->file->file, (uint64_t)at, (uint64_t)len);
+	if (r == BUCKET_UNSUPPORTED)
+		reason_set(&c.why, "space can be allocated up to the end of a file, and given back; nothing else");
 	call_end(&c, r);
 }
 
@@ -369,6 +396,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fus
 
 	if (!call_begin(&c, req, inode, "lseek"))
 		return;
+	c.told = true;
 	if (h->file && (whence == SEEK_DATA || whence == SEEK_HOLE))
 		r = file_seek(h->file->file, (uint64_t)at, whence, &found);
 	if (r) {

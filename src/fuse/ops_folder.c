@@ -213,7 +213,12 @@ static bool try_list(const struct list_again *a, bool patient)
 
 static bool list_again(struct patience_job *job, bool patient)
 {
-	return try_list(container_of(job, struct list_again, job), patient);
+	struct list_again *l = container_of(job, struct list_again, job);
+	bool done = try_list(l, patient);
+
+	if (done)
+		free(l);
+	return done;
 }
 
 static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus, const struct fuse_file_info *fi)

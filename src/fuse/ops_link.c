@@ -71,6 +71,9 @@ static int resolve_job(struct call *c, char id[name_max + 1])
 		return BUCKET_ABSENT;
 	}
 	r = read_schema(c->fe, job, &schema);
+	if (r && r != BUCKET_ABSENT)
+		reason_set(&c->why, "the schema for this job, %.60s.json in the folder of job_schema, cannot be used: %s", job,
+			   r > 0 ? "it has more than 4 MiB" : strerror(-r));
 	text = buf_slice(&schema);
 	if (r == 0 || r == BUCKET_ABSENT)
 		r = scoped_job(c->fs, &c->who, slice_str(job), r ? NULL : &text, id, &c->why);
@@ -80,14 +83,14 @@ static int resolve_job(struct call *c, char id[name_max + 1])
 }
 
 struct link_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 };
 
 static void run(struct later_job *base)
 {
 	struct link_job *job = container_of(base, struct link_job, job);
-	struct call *c = job->c;
+	struct call *c = &job->c;
 	char id[name_max + 1];
 	int r;
 
@@ -102,24 +105,22 @@ static void run(struct later_job *base)
 		fuse_reply_readlink(c->req, id);
 		call_release(c);
 	}
-	free(c);
 	free(job);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t inode)
 {
-	struct link_job *job;
-	struct call *c;
+	struct link_job *job = call_begin_later(sizeof(*job), req, inode, "readlink");
 
-	if (!call_begin_later(&c, req, inode, "readlink"))
+	if (!job)
 		return;
-	job = call_is_root(c) && (c->node == NODE_ROOT_DEVICE || c->node == NODE_ROOT_JOB) ? malloc(sizeof(*job)) : NULL;
-	if (!job) {
-		call_end(c, BUCKET_INVALID);
-		free(c);
+	if (!call_is_link(&job->c)) {
+		job->c.told = true;
+		call_end(&job->c, BUCKET_INVALID);
+		free(job);
 		return;
 	}
-	*job = (struct link_job){{NULL, run}, c};
+	job->job.run = run;
 	/* It may ask the name service, and reads /proc. */
-	later_add(c->fe->names, &job->job);
+	later_add(job->c.fe->names, &job->job);
 }

@@ -105,7 +105,11 @@ static bool lookup_again(struct patience_job *job, bool patient)
 {
 	struct lookup_again *l = container_of(job, struct lookup_again, job);
 
-	return try_lookup(l->req, l->parent, l->name, patient);
+	bool done = try_lookup(l->req, l->parent, l->name, patient);
+
+	if (done)
+		free(l);
+	return done;
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -123,6 +127,14 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	*l = (struct lookup_again){{.run = lookup_again}, req, parent};
 	strcpy(l->name, name);
 	patience_add(fe->patience, &l->job);
+}
+
+static const char stays[] = ".bucketfs/ stays where and as it is; a transaction is begun with mkdir in .bucketfs/tx/";
+
+static int not_here(struct call *c, const char *reason)
+{
+	reason_set(&c->why, "%s", reason);
+	return BUCKET_NOT_PERMITTED;
 }
 
 /* ---- making ---- */
@@ -167,7 +179,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	if (call_in_tx(&c)) {
 		r = control_tx_mkdir(&c, name, &attr);
 	} else if (call_in_control(&c) || is(name, control_folder)) {
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, stays);
 	} else if (call_is_root(&c)) {
 		r = mkdir_root(&c, slice_str(name), &attr);
 	} else if (call_in_bucket(&c)) {
@@ -210,8 +222,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	if (S_ISREG(mode) && call_in_tree(&c)) {
 		r = mknod_tree(&c, slice_str(name), mode, &attr, &canonical);
 	} else {
-		reason_set(&c.why, "only plain files and folders, and only in files/");
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, "only plain files and folders, and only in files/");
 	}
 	call_end_entry(&c, r, &attr, canonical);
 }
@@ -282,7 +293,7 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (call_in_tx(&c))
 		r = transaction_abandon(c.fs, c.b, &c.who, slice_str(name));
 	else if (call_in_control(&c) || is(name, control_folder))
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, stays);
 	else if (call_in_tree(&c))
 		r = remove_tree(&c, slice_str(name), true);
 	else if (call_is_root(&c))
@@ -327,15 +338,14 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		return;
 	}
 	if (call_in_tx(&c) || to == NODE_TX || call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, call_in_tx(&c) ? "a transaction is renamed to .bucketfs/commit and to nothing else" : stays);
 	} else if (flags & ~(unsigned)no_replace) {
+		reason_set(&c.why, "a name can be replaced, not exchanged");
 		r = BUCKET_INVALID;
 	} else if (call_is_root(&c) || new_parent == FUSE_ROOT_ID) {
-		reason_set(&c.why, "a bucket keeps its name, and the root of the mount holds buckets only");
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, "a bucket keeps its name, and the root of the mount holds buckets only");
 	} else if (call_in_bucket(&c) && is(name, files_name)) {
-		reason_set(&c.why, "files/ stays where it is");
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, "files/ stays where it is");
 	} else if (!same_bucket) {
 		r = BUCKET_CROSSES;
 	} else if (call_in_tree(&c) && to != NODE_BUCKET) {
@@ -343,8 +353,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	} else if (call_in_bucket(&c) && to == NODE_BUCKET && !is(new_name, files_name)) {
 		r = scratch_rename(c.fs, c.b, &c.who, slice_str(name), slice_str(new_name), flags & no_replace, &c.why);
 	} else if (to == NODE_BUCKET && !is(new_name, data_name)) {
-		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put files into files/");
-		r = BUCKET_NOT_PERMITTED;
+		r = not_here(&c, "a bucket holds data.json and files/ and nothing else: put files into files/");
 	} else {
 		/* data.json and a file are different things: mv copies. */
 		r = BUCKET_CROSSES;

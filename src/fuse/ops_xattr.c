@@ -89,11 +89,13 @@ static struct attribute parse(const struct call *c, const char *full)
 
 /* ---- access lists: names come from the name service, so another thread asks it ---- */
 
+enum acl_action { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET };
+
 struct acl_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 	enum privilege privilege;
-	enum { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET } action;
+	enum acl_action action;
 	size_t size; /* get: the caller's buffer */
 	struct buf text;
 };
@@ -123,7 +125,7 @@ static int get_source(struct call *c, enum attribute_kind kind, struct buf *valu
 static void acl_run(struct later_job *base)
 {
 	struct acl_job *job = container_of(base, struct acl_job, job);
-	struct call *c = job->c;
+	struct call *c = &job->c;
 	struct slice text = buf_slice(&job->text);
 	struct buf value = {0};
 	bool narrowed = false;
@@ -149,33 +151,29 @@ static void acl_run(struct later_job *base)
 		bucket_put(fe->fs, b);
 	}
 	buf_release(&job->text);
-	free(c);
 	free(job);
 }
 
-static void acl_later(fuse_req_t req, fuse_ino_t inode, const struct acl_job *what, struct slice text)
+/* `size` is that of the caller's buffer, `text` the list to be set. */
+static void acl_later(fuse_req_t req, fuse_ino_t inode, enum acl_action action, enum privilege privilege, size_t size,
+		      struct slice text)
 {
-	struct acl_job *job;
-	struct call *c;
+	struct acl_job *job = call_begin_later(sizeof(*job), req, inode, "access list");
 	int r;
 
-	if (!call_begin_later(&c, req, inode, "access list"))
+	if (!job)
 		return;
-	job = malloc(sizeof(*job));
-	r = job ? 0 : -ENOMEM;
-	if (job) {
-		*job = *what;
-		job->job.run = acl_run;
-		job->c = c;
-		r = buf_add_slice(&job->text, text);
-	}
+	job->job.run = acl_run;
+	job->action = action;
+	job->privilege = privilege;
+	job->size = size;
+	r = buf_add_slice(&job->text, text);
 	if (r) {
+		call_end(&job->c, r);
 		free(job);
-		call_end(c, r);
-		free(c);
 		return;
 	}
-	later_add(c->fe->names, &job->job);
+	later_add(job->c.fe->names, &job->job);
 }
 
 /* ---- operations ---- */
@@ -219,11 +217,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size
 	a = parse(&c, name);
 	if (a.kind == ATTRIBUTE_ACL || a.kind == ATTRIBUTE_USERNAME) {
 		call_release(&c);
-		acl_later(req, inode,
-			  &(struct acl_job){.privilege = a.privilege,
-					    .action = a.kind == ATTRIBUTE_ACL ? ACL_GET : USERNAME_GET,
-					    .size = size},
-			  slice_of(NULL, 0));
+		acl_later(req, inode, a.kind == ATTRIBUTE_ACL ? ACL_GET : USERNAME_GET, a.privilege, size, slice_of(NULL, 0));
 	} else if (a.kind == ATTRIBUTE_FOREIGN && strncmp(name, "system.", 7) == 0) {
 		call_end(&c, BUCKET_UNSUPPORTED);
 	} else {
@@ -243,6 +237,9 @@ static int set(struct call *c, const struct attribute *a, struct slice value, in
 	case ATTRIBUTE_LIMIT:
 		return bucket_limit_set(c->fs, c->b, &c->who, a->limit, &value, &c->why);
 	case ATTRIBUTE_FOREIGN:
+		/* cp -a and install try this on every file and go on without. */
+		if (!slice_starts_with(a->rest, slice_str("system.")))
+			reason_set(&c->why, "only attributes that begin with user. are kept");
 		return BUCKET_UNSUPPORTED;
 	default:
 		reason_set(&c->why, "there is no attribute of this name here that can be set");
@@ -267,7 +264,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 		return;
 	}
 	call_release(&c);
-	acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_SET}, slice_of(value, size));
+	acl_later(req, inode, ACL_SET, a.privilege, 0, slice_of(value, size));
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
@@ -281,7 +278,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 	a = parse(&c, name);
 	if (a.kind == ATTRIBUTE_ACL) {
 		call_release(&c);
-		acl_later(req, inode, &(struct acl_job){.privilege = a.privilege, .action = ACL_REMOVE}, slice_of(NULL, 0));
+		acl_later(req, inode, ACL_REMOVE, a.privilege, 0, slice_of(NULL, 0));
 		return;
 	}
 	if (a.kind == ATTRIBUTE_USER)
@@ -294,6 +291,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 		r = a.kind == ATTRIBUTE_FOREIGN ? BUCKET_UNSUPPORTED :
 		    a.kind == ATTRIBUTE_OURS    ? BUCKET_NO_ATTRIBUTE :
 						  BUCKET_NOT_PERMITTED;
+	if (r == BUCKET_NOT_PERMITTED)
+		reason_set(&c.why, "where a file comes from cannot be taken back");
 	call_end(&c, r);
 }
 

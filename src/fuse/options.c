@@ -36,6 +36,7 @@ void options_help(void)
 	       "  -o device_acl=LIST first read and edit list of @device, entries joined by + (user:alice+group:ci)\n"
 	       "  -o job_env=NAMES   environment variables that name a job, joined by : (BUCKETFS_JOB)\n"
 	       "  -o job_schema=DIR  a new @job bucket of JOB gets the schema DIR/JOB.json\n"
+	       "  -o editors=NAMES   programs that read data.json and write all of it, joined by : (nano, emacs, sponge, ...)\n"
 	       "  -o io_uring=auto|on|off   FUSE over io_uring (auto: where the kernel has it enabled)\n"
 	       "  -o passthrough=auto|off   large files are read by the kernel itself (auto: where it can, as root)\n"
 	       "  -o log=stderr|syslog      where the log goes (stderr with -f, else syslog)\n"
@@ -97,7 +98,8 @@ static int own_option(struct options *o, const char *option)
 	const struct {
 		const char *name;
 		char **at;
-	} texts[] = {{"device", &o->device}, {"device_acl", &o->device_acl}, {"job_env", &o->job_env}, {"job_schema", &o->job_schema}};
+	} texts[] = {{"device", &o->device}, {"device_acl", &o->device_acl}, {"editors", &o->editors},
+		   {"job_env", &o->job_env}, {"job_schema", &o->job_schema}};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
 		if (strlen(texts[i].name) != (size_t)(equals - option) || strncmp(option, texts[i].name, (size_t)(equals - option)))
 			continue;
@@ -220,6 +222,7 @@ void options_release(struct options *o)
 	free(o->mountpoint);
 	free(o->device);
 	free(o->device_acl);
+	free(o->editors);
 	free(o->job_env);
 	free(o->job_schema);
 	fuse_opt_free_args(&o->args);

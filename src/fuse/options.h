@@ -21,7 +21,7 @@ struct options {
 	enum log_target log_target;
 	enum log_level log_level;
 	struct limits limits;
-	char *device, *device_acl, *job_env, *job_schema; /* NULL: not given */
+	char *device, *device_acl, *editors, *job_env, *job_schema; /* NULL: not given */
 	struct fuse_args args; /* what is left for libfuse */
 };
 

@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bucket/version.h"
-
 struct patience {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct patience_job *jobs;
-	bool leaving;
+	unsigned count; /* of jobs that are not answered yet, the ones being asked included; atomic */
+	bool woken, leaving;
+	int64_t wait;
 };
 
 static int64_t now(void)
@@ -26,13 +26,16 @@ static int64_t now(void)
 /* Until something is closed or the first moment has passed. */
 static void wait_some(struct patience *p)
 {
-	int64_t until = p->jobs->until;
+	int64_t until = INT64_MAX;
 	struct timespec t;
 
 	for (struct patience_job *job = p->jobs; job; job = job->next)
 		until = job->until < until ? job->until : until;
 	t = (struct timespec){until / 1000000000, until % 1000000000};
-	pthread_cond_timedwait(&p->wake, &p->lock, &t);
+	while (!p->woken && !p->leaving)
+		if (pthread_cond_timedwait(&p->wake, &p->lock, &t) == ETIMEDOUT)
+			break;
+	p->woken = false;
 }
 
 static void run_all(struct patience *p, struct patience_job *jobs, bool leaving)
@@ -41,7 +44,7 @@ static void run_all(struct patience *p, struct patience_job *jobs, bool leaving)
 		struct patience_job *next = jobs->next;
 
 		if (jobs->run(jobs, !leaving && now() < jobs->until)) {
-			free(jobs);
+			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
 			pthread_mutex_lock(&p->lock);
 			jobs->next = p->jobs;
@@ -61,10 +64,7 @@ static void *serve(void *argument)
 	while (!leaving) {
 		struct patience_job *jobs;
 
-		if (!p->jobs && !p->leaving)
-			pthread_cond_wait(&p->wake, &p->lock);
-		else if (!p->leaving)
-			wait_some(p);
+		wait_some(p);
 		leaving = p->leaving;
 		jobs = p->jobs;
 		p->jobs = NULL;
@@ -76,7 +76,7 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-int patience_new(struct patience **out)
+int patience_new(struct patience **out, const char *name, int64_t wait)
 {
 	struct patience *p = calloc(1, sizeof(*p));
 	pthread_condattr_t attributes;
@@ -84,6 +84,7 @@ int patience_new(struct patience **out)
 
 	if (!p)
 		return -ENOMEM;
+	p->wait = wait;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -94,26 +95,29 @@ int patience_new(struct patience **out)
 		free(p);
 		return -r;
 	}
-	pthread_setname_np(p->thread, "patience");
+	pthread_setname_np(p->thread, name);
 	*out = p;
 	return 0;
 }
 
 void patience_add(struct patience *p, struct patience_job *job)
 {
-	job->until = now() + version_wait;
+	job->until = now() + p->wait;
 	pthread_mutex_lock(&p->lock);
+	__atomic_add_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 	job->next = p->jobs;
-	__atomic_store_n(&p->jobs, job, __ATOMIC_SEQ_CST);
+	p->jobs = job;
+	p->woken = true;
 	pthread_cond_signal(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 }
 
 void patience_wake(struct patience *p)
 {
-	if (!__atomic_load_n(&p->jobs, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&p->count, __ATOMIC_SEQ_CST))
 		return;
 	pthread_mutex_lock(&p->lock);
+	p->woken = true;
 	pthread_cond_signal(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 }

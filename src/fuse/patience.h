@@ -10,12 +10,13 @@ struct patience;
 struct patience_job {
 	struct patience_job *next;
 	int64_t until;
-	/* Replies; false: still too early, which only a `patient` call may say. */
+	/* Replies and frees the job; false: still too early, which only a `patient` call may say. */
 	bool (*run)(struct patience_job *job, bool patient);
 };
 
-int patience_new(struct patience **out);
-/* Takes the job over; it is on the heap and its first member. */
+/* Each question has `wait` nanoseconds. */
+int patience_new(struct patience **out, const char *name, int64_t wait);
+/* Takes the job over. It is asked at once, by the thread of that name. */
 void patience_add(struct patience *p, struct patience_job *job);
 /* Something has been closed for good. */
 void patience_wake(struct patience *p);

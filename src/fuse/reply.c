@@ -43,6 +43,31 @@ int reply_errno(int result)
 	return EIO;
 }
 
+const char *reply_reason(int result)
+{
+	/* Those that somebody may stumble upon at many places and that mean the same at each. */
+	static const char *const reason_of[] = {
+		[BUCKET_NOT_PERMITTED] = "nobody can do this here",
+		[BUCKET_INVALID] = "this makes no sense here",
+		[BUCKET_CONFLICT] = "somebody else changed it meanwhile",
+		[BUCKET_TOO_LARGE] = "it would be larger than anything can be",
+		[BUCKET_OVER_QUOTA] = "there are as many as there may be",
+		[BUCKET_NO_SPACE] = "the disk is as full as it may be",
+		[BUCKET_NAME_TOO_LONG] = "a name has up to 255 bytes",
+		[BUCKET_CROSSES] = "data.json and each bucket are filesystems of their own: copy instead",
+		[BUCKET_VALUE_TOO_LARGE] = "an extended attribute has up to 65536 bytes",
+		[BUCKET_BUSY] = "somebody is at it",
+	};
+
+	if (result == -ENOSPC || result == -EDQUOT)
+		return "the disk of the store is full";
+	if (result == -EIO)
+		return "the store could not be read or written; the log says more";
+	if (result == -ENOMEM)
+		return "out of memory";
+	return result > 0 && (size_t)result < sizeof(reason_of) / sizeof(*reason_of) ? reason_of[result] : NULL;
+}
+
 const char *reply_errno_name(int result)
 {
 	const char *name = strerrorname_np(reply_errno(result));

@@ -9,12 +9,20 @@
 #include "fuse/later.h"
 
 struct sync_job {
+	struct call c;
 	struct later_job job;
-	struct call *c;
 	struct handle *h;
 	bool is_flush;
 	int result;
 };
+
+static void note(struct call *c, int r)
+{
+	if (r == BUCKET_GONE)
+		reason_set(&c->why, "the bucket was deleted meanwhile");
+	/* The write that was refused has said why. */
+	c->told = r > 0 && !c->why.text[0];
+}
 
 int sync_flush(struct call *c, struct handle *h)
 {
@@ -26,15 +34,22 @@ int sync_flush(struct call *c, struct handle *h)
 	if (h->control)
 		return control_file_flush(c, h->control);
 	r = data_flush(h->data, &opener_only, &c->why);
+	note(c, r);
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
 
 /* What is done where the request was received: a merge does not wait for the disk, and the disk's thread has enough to do. */
 static int begin(struct call *c, struct handle *h, bool is_flush)
 {
+	int r;
+
 	if (!h || !h->data)
 		return 0;
-	return is_flush ? sync_flush(c, h) : data_fsync(h->data, &c->why);
+	if (is_flush)
+		return sync_flush(c, h);
+	r = data_fsync(h->data, &c->why);
+	note(c, r);
+	return r;
 }
 
 static void run(struct later_job *base)
@@ -48,7 +63,7 @@ static void run(struct later_job *base)
 		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !h->file->file->version)
 			job->result = version_publish(h->file->file);
 	} else if (h && h->control) {
-		job->result = sync_flush(job->c, h);
+		job->result = sync_flush(&job->c, h);
 	}
 }
 
@@ -61,29 +76,28 @@ void sync_finish(void *context, struct later_job *jobs)
 		struct sync_job *job = container_of(jobs, struct sync_job, job);
 
 		jobs = jobs->next;
-		call_end(job->c, job->result ? job->result : r);
-		free(job->c);
+		call_end(&job->c, job->result ? job->result : r);
 		free(job);
 	}
 }
 
 static void add(fuse_req_t req, fuse_ino_t inode, struct handle *h, bool is_flush)
 {
-	struct sync_job *job;
-	struct call *c;
+	struct sync_job *job = call_begin_later(sizeof(*job), req, inode, is_flush ? "close" : "fsync");
 	int r;
 
-	if (!call_begin_later(&c, req, inode, is_flush ? "close" : "fsync"))
+	if (!job)
 		return;
-	r = begin(c, h, is_flush);
-	job = r ? NULL : malloc(sizeof(*job));
-	if (!job) {
-		call_end(c, r ? r : -ENOMEM);
-		free(c);
+	r = begin(&job->c, h, is_flush);
+	if (r) {
+		call_end(&job->c, r);
+		free(job);
 		return;
 	}
-	*job = (struct sync_job){{NULL, run}, c, h, is_flush, 0};
-	later_add(c->fe->disk, &job->job);
+	job->job.run = run;
+	job->h = h;
+	job->is_flush = is_flush;
+	later_add(job->c.fe->disk, &job->job);
 }
 
 void sync_later(fuse_req_t req, fuse_ino_t inode, struct handle *h)

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The control folders: info, metadata, schema, errors, previous.json, metrics."""
+import ctypes
 import errno
 import json
 import os
@@ -107,12 +108,19 @@ def test_disabled_is_read_only():
         write(b + '/files/x', 'x')
         held = open(b + '/data.json', 'w')
         held.write('{"b": 1}')
+        tx = control(b, 'tx/t')
+        os.mkdir(tx)
+        write(tx + '/files/x', 'x')
         write(control(b, 'meta.json'), '{"enabled": false}')
         for what in (lambda: write(b + '/data.json', '{"a": 2}'), lambda: write(b + '/files/y', 'y'), lambda: os.unlink(b + '/files/x'),
                      lambda: os.unlink(b + '/data.json'), lambda: os.mkdir(b + '/files/d'), lambda: os.rmdir(b),
                      lambda: os.setxattr(b + '/data.json', 'user.bucketfs.key.a', b'2'),
-                     lambda: os.setxattr(b, ACL + 'edit', b'*'), held.close):
+                     lambda: os.setxattr(b, ACL + 'edit', b'*'), held.close,
+                     lambda: write(tx + '/data.json', '{"a": 2}'), lambda: write(tx + '/files/x', 'y'),
+                     lambda: os.unlink(tx + '/files/x'), lambda: os.mkdir(control(b, 'tx/u')),
+                     lambda: os.rename(tx, control(b, 'commit'))):
             fails(errno.EROFS, what)
+            assert 'disabled' in json.loads(read(control(b, 'errors')).splitlines()[-1])['reason']
         assert read(b + '/files/x') == 'x'
         write(control(b, 'meta.json'), '{"enabled": true}')
         write(b + '/data.json', '{"a": 2}')
@@ -196,6 +204,193 @@ def test_errors():
         all_ = errors(b)
         assert all_[0]['uid'] == 0 and len(all_) == 65 and "'2'" in all_[-1]['reason']
         assert [e['time'] for e in all_] == sorted(e['time'] for e in all_)
+
+
+def test_every_refusal_has_a_reason():
+    """Whatever can be provoked, but for what POSIX explains, leaves one line that a person understands."""
+    with Mount('max_data_size=64k,max_files=40,collide=refuse') as m:
+        os.setxattr(m.point, ACL + 'create', b'*')
+        b = bucket(m)
+        d, f, tx = b + '/data.json', b + '/files', control(b, 'tx')
+        os.mkdir(f + '/folder')
+        write(f + '/file', 'x')
+        write(f + '/Spelled', 'x')
+        write(d, '{"a": 1}')
+        os.setxattr(b, ACL + 'edit', b'user:61006')
+        bucket(m, 'other')
+        os.mkdir(tx + '/t')
+        write(tx + '/t/files/folder', 'x')
+        os.mkdir(tx + '/busy')
+        open_in_tx = open(tx + '/busy/files/x', 'w')
+        huge = json.dumps({'x': 'y' * 300000})
+
+        def limit(name, value, what):
+            def run():
+                os.setxattr(b, 'user.bucketfs.' + name, value)
+                try:
+                    what()
+                finally:
+                    os.removexattr(b, 'user.bucketfs.' + name)
+            return run
+
+        def handle(mode, what, path=d):
+            def run():
+                with open(path, mode, buffering=0) as h:
+                    what(h)
+            return run
+
+        def stale(h):
+            sh('echo \'{"a": 2}\' > data.json', b)
+            h.truncate(0)
+            h.seek(0)
+            h.write(b'{"a": 3}')
+            os.fsync(h.fileno())
+
+        def stale_rename():
+            write(d + '.tmp', '{"a": 4}')
+            sh('echo \'{"a": 5}\' > data.json', b)
+            os.rename(d + '.tmp', d)
+
+        def many_scratch():
+            for i in range(100):
+                write(f'{d}.{i}', 'x')
+
+        def lost(mode):
+            h = open(bucket(m, 'lost') + '/data.json', mode)
+            h.write('{"a": 1}')
+            os.rmdir(m / 'lost')
+            h.close()
+
+        def exchange():
+            assert libc.renameat2(-100, (f + '/file').encode(), -100, (f + '/folder').encode(), 2) == -1
+            raise OSError(ctypes.get_errno(), '')
+
+        table = [
+            # A patch, an edit, and their limits.
+            (errno.EINVAL, lambda: write(d, '{"a": }')),
+            (errno.EINVAL, lambda: write(d, '{"a": 1')),
+            (errno.EINVAL, lambda: write(d, '[1]')),
+            (errno.EINVAL, lambda: write(d, b'\xff\xfe{')),
+            (errno.EINVAL, lambda: write(d, '{"a":' * 600)),
+            (errno.EINVAL, handle('wb', lambda h: os.pwrite(h.fileno(), b'{}', 5))),
+            (errno.EINVAL, handle('wb', lambda h: h.truncate(5))),
+            (errno.EINVAL, lambda: os.truncate(d, 3)),
+            (errno.EINVAL, handle('r+b', lambda h: (h.write(b'['), os.fsync(h.fileno())))),
+            (errno.EFBIG, lambda: write(d, huge)),
+            (errno.EFBIG, handle('wb', lambda h: h.write(huge.encode()))),
+            (errno.EFBIG, handle('w+b', lambda h: h.write(huge.encode()))),
+            (errno.EFBIG, handle('w+b', lambda h: [h.write(b'{"a": 1}' + b' ' * 60000) for _ in range(5)])),
+            (errno.EFBIG, handle('ab', lambda h: h.write(huge.encode()))),
+            (errno.EFBIG, handle('r+b', lambda h: h.write(huge.encode()))),
+            (errno.EFBIG, handle('r+b', lambda h: h.truncate(300000))),
+            (errno.EFBIG, handle('r+b', lambda h: (h.write(huge[:100000].encode() + b'"}'), os.fsync(h.fileno())))),
+            (errno.EFBIG, lambda: os.setxattr(d, 'user.bucketfs.key.k', b'"' + b'x' * 65530 + b'"')),
+            (errno.EINVAL, lambda: os.setxattr(d, 'user.bucketfs.key.k', b'x')),
+            (errno.EINVAL, lambda: os.setxattr(d, b'user.bucketfs.key.\xff', b'1')),
+            (errno.ESTALE, handle('r+b', stale)),
+            (errno.ESTALE, stale_rename),
+            (errno.EFBIG, lambda: write(d + '.tmp', huge)),
+            (errno.EFBIG, lambda: os.truncate(d + '.tmp', 300000)),
+            (errno.EFBIG, handle('r+b', lambda h: h.truncate(300000), d + '.tmp')),
+            (errno.EINVAL, lambda: (write(d + '.tmp', 'no'), os.rename(d + '.tmp', d))),
+            (errno.EDQUOT, many_scratch),
+            (errno.ENAMETOOLONG, lambda: os.rename(d + '.tmp', d + 'x' * 250)),
+            # What a bucket is.
+            (errno.EPERM, lambda: write(b + '/notes', 'x')),
+            (errno.EPERM, lambda: os.mkdir(b + '/folder')),
+            (errno.EPERM, lambda: os.rename(f + '/file', b + '/file')),
+            (errno.EPERM, lambda: os.rename(d, b + '/elsewhere')),
+            (errno.EPERM, lambda: os.rename(f, b + '/elsewhere')),
+            (errno.EXDEV, lambda: os.rename(d, f + '/x')),
+            (errno.EXDEV, lambda: os.rename(f + '/file', m / 'other/files/x')),
+            (errno.EPERM, lambda: os.rename(b, m / 'renamed')),
+            (errno.EPERM, lambda: write(m / 'x', 'x')),
+            (errno.EINVAL, lambda: os.mkdir(m / 'No')),
+            (errno.ENAMETOOLONG, lambda: os.mkdir(m / 'x' * 1 + 'x' * 300)),
+            (errno.EPERM, lambda: os.symlink('x', f + '/x')),
+            (errno.EPERM, lambda: os.link(f + '/file', f + '/x')),
+            (errno.EPERM, lambda: os.mkfifo(f + '/x')),
+            (errno.EPERM, lambda: os.mkfifo(b + '/x')),
+            # files/
+            (errno.ENAMETOOLONG, lambda: write(f + '/' + 'x' * 256, 'x')),
+            (errno.EEXIST, lambda: write(f + '/SPELLED', 'x')),
+            (errno.EEXIST, lambda: os.rename(f + '/file', f + '/SPELLED')),
+            (errno.EFBIG, limit('max_file_size', b'10', lambda: write(f + '/large', 'x' * 20))),
+            (errno.EFBIG, limit('max_file_size', b'10', lambda: os.truncate(f + '/file', 20))),
+            (errno.EDQUOT, limit('max_total_size', b'10', lambda: write(f + '/large', 'x' * 20))),
+            (errno.EDQUOT, limit('max_files', b'2', lambda: write(f + '/more', 'x'))),
+            (errno.EDQUOT, limit('max_files', b'2', lambda: os.mkdir(f + '/more'))),
+            (errno.EPERM, limit('accepted_file_types', b'.csv', lambda: write(f + '/x.txt', 'x'))),
+            (errno.EPERM, limit('accepted_file_types', b'.csv', lambda: os.rename(f + '/file', f + '/x.txt'))),
+            (errno.EINVAL, exchange),
+            (errno.EOPNOTSUPP, handle('r+b', lambda h: fallocate(h.fileno(), 0x10, 0, 1), f + '/file')),
+            (errno.EOPNOTSUPP, handle('r+b', lambda h: fallocate(h.fileno(), 1, 0, 1 << 20), f + '/file')),
+            (errno.EOPNOTSUPP, handle('r+b', lambda h: fallocate(h.fileno(), 0, 0, 1))),
+            # Lists, limits, attributes.
+            (errno.EINVAL, lambda: os.setxattr(b, ACL + 'read', b'user:nobody_of_this_name')),
+            (errno.EINVAL, lambda: os.setxattr(b, ACL + 'read', b'people')),
+            (errno.EINVAL, lambda: os.setxattr(b, ACL + 'create', b'*')),
+            (errno.EINVAL, lambda: os.setxattr(b, 'user.bucketfs.max_files', b'many')),
+            (errno.EINVAL, lambda: os.setxattr(b, 'user.bucketfs.nothing', b'1')),
+            (errno.EPERM, lambda: os.setxattr(f + '/file', 'user.bucketfs.name', b'1')),
+            (errno.EPERM, lambda: os.removexattr(f + '/file', 'user.bucketfs.name')),
+            (errno.EOPNOTSUPP, lambda: os.setxattr(f + '/file', 'security.x', b'1')),
+            # .bucketfs
+            (errno.EINVAL, lambda: write(control(b, 'meta.json'), '{"titel": "x"}')),
+            (errno.EINVAL, lambda: write(control(b, 'meta.json'), '{"title": "x"')),
+            (errno.EFBIG, lambda: write(control(b, 'meta.json'), ' ' * (5 << 20))),
+            (errno.EFBIG, handle('wb', lambda h: h.truncate(5 << 20), control(b, 'meta.json'))),
+            (errno.EINVAL, lambda: write(control(b, 'schema.json'), '{"type": "nonsense"}')),
+            (errno.EINVAL, lambda: write(control(b, 'schema.json'), '{"required": ["none"]}')),
+            (errno.EFBIG, lambda: write(control(b, 'schema.json'), '{"title": "%s"}' % ('x' * (2 << 20)))),
+            (errno.EPERM, lambda: write(control(b, 'info.json'), 'x')),
+            (errno.EPERM, lambda: os.chmod(control(b, 'info.json'), 0o600)),
+            (errno.EPERM, lambda: os.unlink(control(b, 'info.json'))),
+            (errno.EPERM, lambda: write(control(b, 'new'), 'x')),
+            (errno.EPERM, lambda: os.mkdir(control(b, 'new'))),
+            (errno.EPERM, lambda: os.rmdir(b + '/.bucketfs')),
+            (errno.EPERM, lambda: os.rename(control(b, 'info.json'), f + '/x')),
+            (errno.EPERM, lambda: write(m / '.bucketfs/version', 'x')),
+            (errno.EPERM, lambda: write(m / '.bucketfs/new', 'x')),
+            (errno.EPERM, lambda: os.mkdir(m / '.bucketfs/new')),
+            # Transactions.
+            (errno.EINVAL, lambda: os.mkdir(tx + '/a b')),
+            (errno.EPERM, lambda: write(tx + '/x', 'x')),
+            (errno.EPERM, lambda: os.rename(tx + '/t', f + '/t')),
+            (errno.EISDIR, lambda: os.rename(tx + '/t', control(b, 'commit'))),
+            (errno.EBUSY, lambda: os.rename(tx + '/busy', control(b, 'commit'))),
+            (errno.EINVAL, lambda: write(tx + '/t/data.json', '{no')),
+            (errno.ENAMETOOLONG, lambda: write(tx + '/t/files/' + 'x' * 256, 'x')),
+            (errno.EPERM, lambda: os.mkdir(tx + '/t/.bucketfs/tx/u')),
+            # Privileges, and what is gone.
+            (errno.EACCES, lambda: OTHER(write, d, '{}')),
+            (errno.EACCES, lambda: OTHER(write, f + '/x', 'x')),
+            (errno.EACCES, lambda: EDITOR(os.rmdir, b)),
+            (errno.EACCES, lambda: EDITOR(os.setxattr, b, ACL + 'read', b'*')),
+            (errno.ESTALE, lambda: lost('w')),
+            (errno.ESTALE, lambda: lost('r+')),
+            (errno.ENOENT, lambda: os.stat(m / '@job/')),
+        ]
+        files = [control(b, 'errors'), m / '.bucketfs/errors']
+        silent = []
+        for number, (error, what) in enumerate(table):
+            before = [read(path).splitlines() for path in files]
+            try:
+                fails(error, what)
+            except AssertionError as e:
+                raise AssertionError(f'number {number}, {errno.errorcode[error]}: {e}')
+            after = [read(path).splitlines() for path in files]
+            new = [json.loads(now[-1]) for was, now in zip(before, after) if now != was]
+            new = [line for line in new if getattr(errno, line['errno'], 0) == error]
+            if not new or len(new[-1]['reason']) < 15 or 'makes no sense' in new[-1]['reason']:
+                silent.append((number, errno.errorcode[error], new))
+        assert not silent, silent
+        open_in_tx.close()
+
+
+def fallocate(fd, mode, at, length):
+    if libc.fallocate(fd, mode, ctypes.c_long(at), ctypes.c_long(length)):
+        raise OSError(ctypes.get_errno(), '')
 
 
 def test_metrics_and_config():

@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import pty
+import select
 import shutil
 import tempfile
+import time
 
 from harness import *
 
@@ -95,6 +98,161 @@ def test_vim():
                f"-c '%s/33/34/e' -c 'wq' data.json", b, ok=None)
             assert data(b)['changed'] == 34, (copy, data(b))
         assert set(os.listdir(b)) - {'data.json~'} == {'data.json', 'files'}, os.listdir(b)
+
+
+class Terminal:
+    """A program in a terminal of its own, and a person who reads and types."""
+
+    def __init__(self, *arguments, cwd):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.environ.update(TERM='xterm', LC_ALL='C.UTF-8', HOME='/nonexistent')
+            os.execvp(arguments[0], arguments)
+        self.seen = b''
+
+    def expect(self, *texts):
+        """Waits until one of them has been shown since the last key; which."""
+        end = time.time() + 20 * SLOW
+        while time.time() < end:
+            for text in texts:
+                if text.encode() in self.seen:
+                    return text
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536)
+                except OSError:
+                    break
+        raise AssertionError(f'{texts}: not shown, but {self.seen[-1500:]}')
+
+    def type(self, keys):
+        self.seen = b''
+        os.write(self.fd, keys.encode())
+
+    def end(self, keys):
+        """Types what ends it."""
+        self.type(keys)
+        try:
+            while os.read(self.fd, 65536):
+                pass
+        except OSError:
+            pass
+        os.close(self.fd)
+        assert os.waitpid(self.pid, 0)[1] == 0
+
+
+def merge(b, text):
+    """By somebody else; the time differs from the last one in its seconds, which is all that some editors look at."""
+    time.sleep(1.1)
+    sh(f"echo '{text}' > data.json", b)
+
+
+def nano_saves(t, keys):
+    t.type(keys + '\x0f')
+    t.expect('to Write')
+    t.type('\r')
+    if t.expect('Wrote', 'changed on disk', 'on disk has changed', 'rror writing') not in ('Wrote', 'rror writing'):
+        t.type('y')
+    return t.expect('Wrote', 'rror writing') == 'Wrote'
+
+
+def test_nano():
+    with Mount() as m:
+        b = bucket(m)
+        for options in [], ['-B']:  # with a backup, for which it reads data.json again
+            os.unlink(b + '/data.json')
+            write(b + '/data.json', '{"gone": 1, "kept": 2, "changed": 3}')
+            t = Terminal('nano', '--ignorercfiles', *options, 'data.json', cwd=b)
+            t.expect('Read 5 lines', 'Help')
+            merge(b, '{"other": 6}')
+            assert nano_saves(t, '\x0e\x05\x02\x084\x0e\x0b')  # down, end, left, backspace, 4, down, cut the line
+            assert data(b) == {'kept': 2, 'changed': 4, 'other': 6}, data(b)
+            assert nano_saves(t, '\x10\x05\x02\x085')  # up, end, left, backspace, 5
+            assert os.path.exists(b + '/data.json~') == bool(options)
+            assert data(b) == {'kept': 2, 'changed': 5, 'other': 6}, data(b)
+            if not options:
+                merge(b, '{"changed": 9}')
+                assert not nano_saves(t, '\x086')  # backspace, 6
+                assert data(b)['changed'] == 9 and 'changed' in last_reason(b)
+            t.end('\x18n')
+
+
+def last_reason(b):
+    return json.loads(read(b + '/.bucketfs/errors').splitlines()[-1])['reason']
+
+
+def test_sponge():
+    with Mount() as m:
+        b = bucket(m)
+        sh("jq 'del(.gone) | .changed = 4' data.json | sponge data.json", b)
+        assert data(b) == {'kept': 2, 'changed': 4}, data(b)
+        # Meanwhile somebody else.
+        sh("""jq '.changed = 5 | del(.kept)' data.json | (sleep 0.5; echo '{"other": 6}' > data.json; exec sponge data.json)""", b)
+        assert data(b) == {'changed': 5, 'other': 6}, data(b)
+        out = sh("""jq '.changed = 7' data.json | (sleep 0.5; echo '{"changed": 6}' > data.json; exec sponge data.json)""", b, ok=False)
+        assert 'Stale' in out and 'changed' in last_reason(b), out
+        assert data(b) == {'changed': 6, 'other': 6}, data(b)
+        # By way of a redirection, a function, and other programs.
+        sh("""drop() { jq "del(.$1)" < data.json; }; drop other | env sponge data.json""", b)
+        assert data(b) == {'changed': 6}, data(b)
+
+
+def test_patch_stays_a_patch():
+    """Who writes some keys means these, whatever was read before or beside it, and by whom."""
+    all_keys = {'gone': 1, 'kept': 2, 'changed': 3, 'a': 1}
+    scripts = ["""cat data.json > /dev/null; echo '{"a": 1}' | sponge data.json""",
+               """(while :; do jq . data.json | cat; done > /dev/null & reader=$!
+                   sleep 0.2; echo '{"a": 1}' | sponge data.json; kill $reader)""",
+               """n=$(jq .gone data.json); echo "{\\"a\\": $n}" | sponge data.json""",
+               """echo '{"a": 1}' | sponge -a data.json""",
+               """jq '{a: .gone}' data.json | sponge -a data.json""",
+               """jq '{a: .gone}' data.json > data.json""",
+               """printf 'r data.json\\nq\\n' | ed -s; echo '{"a": 1}' > data.json""",
+               """python3 -c 'if 1:
+                      import json
+                      n = json.load(open("data.json"))["gone"]
+                      with open("data.json", "w") as f:
+                          json.dump({"a": n}, f)'"""]
+    with Mount() as m:
+        b = bucket(m)
+        for script in scripts:
+            os.unlink(b + '/data.json')
+            write(b + '/data.json', '{"gone": 1, "kept": 2, "changed": 3}')
+            sh(script, b)
+            assert data(b) == all_keys, (script, data(b))
+
+
+EMACS = """
+(find-file "data.json")
+(shell-command "echo '{\\"other\\": 6}' > data.json")
+(set-visited-file-modtime)  ; "changed on disk; really edit the buffer?" "yes"
+(goto-char (point-min)) (search-forward "gone") (beginning-of-line) (kill-line 1)
+(goto-char (point-min)) (search-forward "3") (replace-match "4")
+(save-buffer)
+(shell-command "echo '{\\"more\\": 8}' > data.json")
+(set-visited-file-modtime)
+(goto-char (point-min)) (search-forward "4") (replace-match "5")
+(save-buffer)
+"""
+
+
+def test_emacs():
+    if not shutil.which('emacs'):
+        return print('       emacs is not installed')
+    with Mount() as m:
+        b = bucket(m)
+        # In place; by a backup that data.json is renamed to; by one that it is copied to.
+        for settings in '(setq make-backup-files nil)', '(setq backup-enable-predicate (lambda (name) t))', \
+                '(setq backup-enable-predicate (lambda (name) t) backup-by-copying t)':
+            os.unlink(b + '/data.json')
+            write(b + '/data.json', '{"gone": 1, "kept": 2, "changed": 3}')
+            write(m.folder + '/edit.el', settings + EMACS)
+            sh(f'emacs -Q --batch -l {m.folder}/edit.el', b)
+            assert data(b) == {'kept': 2, 'changed': 5, 'other': 6, 'more': 8}, (settings, data(b))
+            for name in os.listdir(b):
+                if name not in ('data.json', 'files'):
+                    assert name == 'data.json~' and 'nil' not in settings
+                    os.unlink(b + '/' + name)
 
 
 def test_moved_away():

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 
 from harness import *
 
@@ -110,6 +111,72 @@ def test_abandon_and_names():
         assert os.listdir(b + '/.bucketfs/tx') == ['t1'] and read(t + '/files/replaced') == 'new'
         sh('rm -r .bucketfs/tx/t1', b)
         assert os.listdir(b + '/.bucketfs/tx') == [] and state(b)[1] == sorted(OLD[1] + ['hers'])
+
+
+def test_publishing_keeps_nobody_waiting():
+    """While transactions wait for a file to be closed, the name service is asked all the same."""
+    with Mount() as m:
+        b, _, commit = setup(m)
+        names = [f'{b}/.bucketfs/tx/t{i}' for i in range(6)]
+        for name in names:
+            os.mkdir(name)
+        held = [open(name + '/files/open', 'w') for name in names]
+        os.setxattr(b, 'user.bucketfs.acl.edit', b'user:daemon')
+        end = time.time() + 2
+
+        def publish(i):
+            while time.time() < end:
+                fails(errno.EBUSY, os.rename, names[i], commit)
+
+        threads = [threading.Thread(target=publish, args=(i,)) for i in range(6)]
+        for t in threads:
+            t.start()
+        asked = 0
+        while time.time() < end:
+            assert os.getxattr(b, 'user.bucketfs.acl.edit') == b'user:daemon'
+            asked += 1
+        for t in threads:
+            t.join()
+        assert asked * SLOW > 200, asked
+        for h in held:
+            h.close()
+        for name in names:
+            os.rename(name, commit)
+
+
+def test_published_when_released():
+    """The last file is closed while publishing waits for that: it goes on at once."""
+    with Mount() as m:
+        b, t, commit = setup(m)
+        taken = []
+        for i in range(40):
+            os.mkdir(t)
+            f = open(t + '/files/f', 'w')
+            f.write(str(i))
+            closer = threading.Timer(0.003, f.close)
+            closer.start()
+            began = time.time()
+            try:
+                os.rename(t, commit)
+            except OSError as e:  # it took the closer too long
+                assert e.errno == errno.EBUSY
+                closer.join()
+                os.rename(t, commit)
+            taken.append(time.time() - began)
+            closer.join()
+            assert read(b + '/files/f') == str(i)
+        assert sorted(taken)[20] < 0.015 * SLOW, taken
+
+
+def test_how_many():
+    with Mount() as m:
+        b, t, commit = setup(m)
+        for i in range(100):
+            os.mkdir(f'{b}/.bucketfs/tx/n{i}')
+        fails(errno.EDQUOT, os.mkdir, t)
+        assert 'as many as there may be' in json.loads(read(b + '/.bucketfs/errors').splitlines()[-1])['reason']
+        os.rename(b + '/.bucketfs/tx/n5', commit)
+        os.mkdir(t)
 
 
 def test_killed():

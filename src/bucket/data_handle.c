@@ -1,0 +1,440 @@
+/* The handles of those who have data.json open: what they write, until it is merged. */
+#include "bucket/data.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum handle_kind { HANDLE_READ, HANDLE_PATCH, HANDLE_EDIT };
+
+struct data_handle {
+	struct fs *fs;
+	struct bucket *b;
+	enum handle_kind kind;
+	pid_t opener;
+	uid_t uid;
+
+	pthread_mutex_t lock; /* guards all below */
+	struct text *base;    /* read, edit: the snapshot */
+	struct buf buffer;    /* edit: the text; patch that can read: what was written */
+	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
+	bool readable;
+	bool dirty;           /* edit: something was written since the last commit */
+	struct reading_key reading; /* read, edit: as whose to keep the snapshot, if anybody's */
+
+	/* patch */
+	struct json_reader reader;
+	struct document partial; /* members of an object that has not ended */
+	struct document pending; /* members of those that have */
+	bool completed;          /* an object has ended since the last patch_check */
+	size_t sorted_size;      /* of `pending` when it was sorted last */
+	uint64_t headroom;       /* how much it may grow before the limit has to be looked at */
+	uint64_t position;       /* where the next write must be */
+	int poisoned;            /* the verdict that ended it; 0: none */
+	struct reason poison;
+};
+
+/* How much text a handle may hold; at least enough for any document with generous indentation. */
+uint64_t data_buffer_max(const struct bucket *b)
+{
+	uint64_t max = __atomic_load_n(&b->limits.max_data_size, __ATOMIC_RELAXED);
+
+	return max && max < (1u << 29) ? 2 * max + 65536 : 1u << 30;
+}
+
+static int patch_entry(void *context, struct slice key_text, struct slice value)
+{
+	struct data_handle *h = context;
+
+	return document_add_text(&h->partial, key_text, value);
+}
+
+/* Only moves the members: what is wrong with them is looked at once a write, not once an object. */
+static int patch_object(void *context)
+{
+	struct data_handle *h = context;
+	struct document swap = h->pending;
+	int r = 0;
+
+	if (h->pending.count == 0) {
+		h->pending = h->partial;
+		h->partial = swap;
+	}
+	for (size_t i = 0; !r && i < h->partial.count; i++) {
+		struct member_view m = document_member(&h->partial, i);
+
+		r = document_add(&h->pending, m.key, m.text, m.value);
+	}
+	document_clear(&h->partial);
+	h->completed = true;
+	return r;
+}
+
+/* After the objects of a write: what they come to. Sorting drops what was overwritten, so it is done when the size has
+ * doubled, and the limit is looked at when what came since the last look could have reached it. */
+static int patch_check(struct data_handle *h)
+{
+	size_t size = document_size(&h->pending);
+	uint64_t headroom = 0;
+	int r = 0;
+
+	if (!h->completed)
+		return 0;
+	h->completed = false;
+	if (size > 2 * h->sorted_size + 4096 || size - h->sorted_size >= h->headroom) {
+		r = document_sort(&h->pending);
+		if (!r)
+			r = data_check_merge(h->fs, h->b, &h->pending, &headroom, &h->poison);
+		h->sorted_size = document_size(&h->pending);
+		/* A member takes less room in the patch than in the text, but never less than half. */
+		h->headroom = headroom / 4;
+	}
+	return r;
+}
+
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out)
+{
+	struct json_sink sink = {patch_entry, patch_object, NULL};
+	struct data_handle *h;
+	int r = 0;
+
+	if (flags & DATA_READ || !(flags & DATA_WRITE))
+		r = bucket_check(fs, b, who, PRIVILEGE_READ, "read data.json");
+	if (!r && flags & DATA_WRITE)
+		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write data.json");
+	if (r)
+		return r;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	h->fs = fs;
+	h->opener = who->pid;
+	h->uid = who->uid;
+	h->readable = flags & DATA_READ;
+	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
+		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
+	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
+	pthread_mutex_init(&h->lock, NULL);
+	sink.context = h;
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
+	if (h->kind != HANDLE_PATCH)
+		r = data_text(fs, b, &h->base);
+	h->b = bucket_share(fs, b);
+	__atomic_add_fetch(&b->data_handles, 1, __ATOMIC_RELAXED);
+	if (r)
+		data_close(h, NULL);
+	else
+		*out = h;
+	return r;
+}
+
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+		   struct data_handle **out)
+{
+	struct data_handle *h;
+	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h);
+
+	if (r) {
+		data_text_put(base);
+		return r;
+	}
+	h->kind = HANDLE_EDIT;
+	data_text_put(h->base);
+	h->base = base;
+	h->own_buffer = empty;
+	*out = h;
+	return 0;
+}
+
+void data_keep_reading(struct data_handle *h, const struct reading_key *key)
+{
+	h->reading = *key;
+	if (h->kind == HANDLE_READ)
+		readings_add(h->fs->readings, h->b->number, key, h->base, key->source == READING_PROCESS ? h : NULL);
+}
+
+pid_t data_opener(const struct data_handle *h)
+{
+	return h->opener;
+}
+
+uid_t data_owner(const struct data_handle *h)
+{
+	return h->uid;
+}
+
+bool data_is_reader(const struct data_handle *h)
+{
+	return h->kind == HANDLE_READ;
+}
+
+struct bucket *data_bucket(const struct data_handle *h)
+{
+	return h->b;
+}
+
+int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
+{
+	struct slice from;
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	from = h->kind == HANDLE_PATCH || h->own_buffer ? buf_slice(&h->buffer) : buf_slice(&h->base->bytes);
+	if (h->kind != HANDLE_READ && !h->readable)
+		r = BUCKET_WRONG_HANDLE;
+	else if (at < from.len)
+		r = buf_add(out, (const char *)from.at + at, len < from.len - at ? len : from.len - (size_t)at);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+static void patch_clear(struct data_handle *h)
+{
+	json_reader_reset(&h->reader);
+	document_clear(&h->partial);
+	document_clear(&h->pending);
+	h->sorted_size = 0;
+	h->headroom = 0;
+	h->completed = false;
+	buf_clear(&h->buffer);
+	h->poisoned = 0;
+	h->position = 0;
+}
+
+/* Whether a text may have `len` bytes more than `at`. */
+static int check_buffer(const struct bucket *b, uint64_t at, uint64_t len, struct reason *why)
+{
+	uint64_t max = data_buffer_max(b);
+
+	if (at <= max && len <= max - at)
+		return 0;
+	reason_set(why, "a text that is written to data.json has up to %llu bytes here, twice max_data_size and some room",
+		   (unsigned long long)max);
+	return BUCKET_TOO_LARGE;
+}
+
+static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	int r = 0;
+
+	if (h->poisoned) {
+		if (why)
+			*why = h->poison;
+		return h->poisoned;
+	}
+	if (!append && at != h->position) {
+		reason_set(why, "a patch is written from front to back: this write is at %llu instead of %llu",
+			   (unsigned long long)at, (unsigned long long)h->position);
+		return BUCKET_INVALID;
+	}
+	reason_set(&h->poison, "%s", "");
+	if (h->readable) {
+		r = check_buffer(h->b, h->buffer.len, bytes.len, &h->poison);
+		if (!r)
+			r = buf_add_slice(&h->buffer, bytes);
+	}
+	if (!r)
+		r = json_reader_feed(&h->reader, bytes.at, bytes.len, &h->poison);
+	if (!r)
+		r = patch_check(h);
+	if (!r)
+		r = check_buffer(h->b, document_size(&h->pending), document_size(&h->partial), &h->poison);
+	if (r) {
+		if (why)
+			*why = h->poison;
+		patch_clear(h);
+		h->poisoned = r;
+		return r;
+	}
+	h->position += bytes.len;
+	return 0;
+}
+
+/* From here on the edit has a text of its own. */
+static int edit_begin(struct data_handle *h)
+{
+	int r;
+
+	if (h->own_buffer)
+		return 0;
+	buf_clear(&h->buffer);
+	r = buf_add_slice(&h->buffer, buf_slice(&h->base->bytes));
+	h->own_buffer = !r;
+	return r;
+}
+
+static int edit_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	int r = edit_begin(h);
+
+	if (r)
+		return r;
+	if (append)
+		at = h->buffer.len;
+	r = check_buffer(h->b, at, bytes.len, why);
+	if (r)
+		return r;
+	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
+	h->dirty |= !r;
+	return r;
+}
+
+int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	int r = BUCKET_WRONG_HANDLE;
+
+	pthread_mutex_lock(&h->lock);
+	if (bytes.len == 0)
+		r = 0;
+	else if (h->kind == HANDLE_PATCH)
+		r = patch_write(h, at, append, bytes, why);
+	else if (h->kind == HANDLE_EDIT)
+		r = edit_write(h, at, append, bytes, why);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->kind == HANDLE_READ) {
+		r = BUCKET_WRONG_HANDLE;
+	} else if (h->kind == HANDLE_PATCH) {
+		if (len == 0) {
+			patch_clear(h);
+		} else if (len != h->position || h->poisoned) {
+			reason_set(why, "a patch can be truncated to nothing, or to what was written");
+			r = BUCKET_INVALID;
+		}
+	} else {
+		r = check_buffer(h->b, 0, len, why);
+		if (!r)
+			r = edit_begin(h);
+		if (!r)
+			r = buf_resize(&h->buffer, (size_t)len);
+		h->dirty |= !r;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+static int patch_flush(struct data_handle *h, struct reason *why)
+{
+	int r;
+
+	/* The write has told why. */
+	if (h->poisoned)
+		return h->poisoned;
+	if (h->pending.count) {
+		r = document_sort(&h->pending);
+		if (!r)
+			r = data_merge(h->fs, h->b, &h->pending, why);
+		if (r)
+			return r;
+		document_clear(&h->pending);
+		h->sorted_size = 0;
+		h->headroom = 0;
+	}
+	return json_reader_finish(&h->reader, why);
+}
+
+static int edit_flush(struct data_handle *h, struct reason *why)
+{
+	struct document base = {0}, now = {0};
+	struct text *text;
+	int r;
+
+	if (!h->dirty)
+		return 0;
+	text = calloc(1, sizeof(*text));
+	if (!text)
+		return -ENOMEM;
+	text->refs = 1;
+	r = buf_add_slice(&text->bytes, buf_slice(&h->buffer));
+	if (!r)
+		r = document_parse(buf_slice(&h->base->bytes), 0, &base, NULL);
+	if (!r)
+		r = document_parse(buf_slice(&h->buffer), 0, &now, why);
+	if (!r)
+		r = data_edit(h->fs, h->b, &base, &now, why);
+	document_release(&base);
+	document_release(&now);
+	if (r) {
+		data_text_put(text);
+		return r;
+	}
+	/* What has been committed is what later changes of this handle are compared with. */
+	data_text_put(h->base);
+	h->base = text;
+	h->dirty = false;
+	if (h->reading.source)
+		readings_add(h->fs->readings, h->b->number, &h->reading, text, NULL);
+	return 0;
+}
+
+static int flush(struct data_handle *h, struct reason *why)
+{
+	if (h->kind == HANDLE_READ)
+		return 0;
+	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
+}
+
+int data_flush(struct data_handle *h, bool *opener_only, struct reason *why)
+{
+	int r;
+
+	pthread_mutex_lock(&h->lock);
+	r = flush(h, why);
+	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_fsync(struct data_handle *h, struct reason *why)
+{
+	struct text *text = NULL;
+	int r;
+
+	pthread_mutex_lock(&h->lock);
+	r = flush(h, why);
+	if (!r && h->kind != HANDLE_READ && h->readable)
+		r = data_text(h->fs, h->b, &text);
+	if (text && h->kind == HANDLE_EDIT) {
+		data_text_put(h->base);
+		h->base = text;
+		h->own_buffer = false;
+	} else if (text) {
+		buf_clear(&h->buffer);
+		r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
+		data_text_put(text);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int data_close(struct data_handle *h, struct reason *why)
+{
+	int r = 0;
+
+	if (!h)
+		return 0;
+	if (h->kind == HANDLE_EDIT && h->dirty) {
+		reason_set(why, "an edit that was not committed is dropped");
+		r = BUCKET_INCOMPLETE;
+	} else if (h->kind == HANDLE_PATCH && !h->poisoned) {
+		r = h->pending.count ? BUCKET_INCOMPLETE : json_reader_finish(&h->reader, why);
+	}
+	if (h->kind == HANDLE_READ && h->reading.source == READING_PROCESS)
+		readings_closed(h->fs->readings, h);
+	json_reader_release(&h->reader);
+	document_release(&h->partial);
+	document_release(&h->pending);
+	buf_release(&h->buffer);
+	data_text_put(h->base);
+	__atomic_sub_fetch(&h->b->data_handles, 1, __ATOMIC_RELAXED);
+	bucket_put(h->fs, h->b);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+	return r;
+}
