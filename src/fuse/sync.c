@@ -76,6 +76,7 @@ void sync_finish(void *context, struct later_job *jobs)
 		struct sync_job *job = container_of(jobs, struct sync_job, job);
 
 		jobs = jobs->next;
+		order_use(job->h);
 		call_end(&job->c, job->result ? job->result : r);
 		free(job);
 	}
