@@ -12,6 +12,7 @@
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
 #include "bucket/scratch.h"
+#include "bucket/settle.h"
 #include "bucket/transaction.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
@@ -172,6 +173,8 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 		r = -EIO;
 	if (!r && b->head.making)
 		r = version_recover(fs, b);
+	if (!r && b->head.unsettled)
+		r = settle_recover(fs, b);
 	if (r == -EIO)
 		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
@@ -487,6 +490,8 @@ int bucket_purge(struct fs *fs, struct bucket *b)
 	pthread_mutex_lock(&b->lock);
 	head = b->head;
 	r = b->dead ? 0 : tree_each(fs, b, drop_content, &batch);
+	if (!r && !b->dead)
+		r = settle_drop_all(fs, b, &batch);
 	if (!r && !b->dead)
 		r = bucket_commit(fs, b, &head, &batch);
 	if (!r && !b->dead)
@@ -918,6 +923,7 @@ void fs_close(struct fs *fs)
 	bucket_free(fs, fs->root);
 	table_release(&fs->buckets);
 	table_release(&fs->files);
+	buf_release(&fs->unsettled);
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
 	pthread_rwlock_destroy(&fs->acl_lock);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/log.h"
@@ -730,23 +731,41 @@ int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_
 
 /* ---- into the store ---- */
 
-int file_add_content(struct file *f, struct store_batch *batch)
+/* Whether the stored content has made room for another one, or for none. */
+static bool has_moved(const struct file *f)
+{
+	return f->node.place != f->stored.place || f->node.content != f->stored.content;
+}
+
+int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch)
 {
 	struct key_buf body = key_body(f->node.number);
+	bool kept = false;
 
-	if (!f->loaded || !(f->unsaved || f->node.place != f->stored.place || f->node.content != f->stored.content))
+	if (!f->loaded || !(f->unsaved || has_moved(f)))
 		return 0;
 	f->node.blocks = (f->node.size + 511) / 512;
+	if (f->node.content != f->stored.content && f->node.content) {
+		struct node old = f->stored;
+
+		old.number = f->node.number;
+		store_batch_adopt(batch, f->node.content);
+		/* What was unsettled itself is no fallback, but it has one. */
+		if (settle->content)
+			store_batch_drop(batch, settle->content);
+		kept = settle->content;
+		settle_begin(settle, f->node.content);
+		if (!kept && f->stored.number)
+			kept = settle_fall_back(settle, &old);
+	} else if (has_moved(f)) {
+		settle_end(settle, batch);
+	}
 	if (f->node.place == PLACE_INLINE)
 		store_batch_put(batch, STORE_BODY, key_slice(&body), buf_slice(&f->bytes));
-	else if (f->stored.place == PLACE_INLINE)
+	else if (f->stored.place == PLACE_INLINE && !kept)
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
-	if (f->node.content != f->stored.content) {
-		if (f->node.content)
-			store_batch_adopt(batch, f->node.content);
-		if (f->stored.content)
-			store_batch_drop(batch, f->stored.content);
-	}
+	if (f->stored.content && f->node.content != f->stored.content && !kept)
+		store_batch_drop(batch, f->stored.content);
 	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
 }
 
@@ -767,6 +786,7 @@ static int commit_locked(struct file *f)
 {
 	struct store_batch batch = {0};
 	struct head head = f->b->head;
+	struct settle settle;
 	bool is_new, taken = false;
 	int r = f->pending && !f->version ? tree_name_is_taken(f, &taken) : 0;
 
@@ -777,8 +797,11 @@ static int commit_locked(struct file *f)
 	}
 	is_new = f->pending && !f->version;
 	if (!r)
-		r = file_add_content(f, &batch);
-
+		r = settle_load(f->fs, f->b, f->node.number, &settle);
+	if (!r)
+		r = file_add_content(f, &settle, &batch);
+	if (!r)
+		settle_write(f->fs, f->b, &settle, &head, &batch);
 	if (!r)
 		r = tree_put_record(&f->node, &batch);
 	if (is_new)
@@ -830,14 +853,24 @@ int file_flush(struct file *f)
 
 int file_sync(struct file *f)
 {
+	uint64_t content = 0;
 	int r = file_flush(f);
 
 	if (r)
 		return r;
-	/* Not under the lock: the disk takes its time, and reading goes on meanwhile. */
-	pthread_rwlock_rdlock(&f->lock);
-	if (f->loaded && f->node.place == PLACE_CONTENT)
+	/* Not under the bucket's lock: the disk takes its time, and reading goes on meanwhile. */
+	r = lock_loaded(f);
+	if (r)
+		return r;
+	if (f->node.place == PLACE_CONTENT) {
+		content = f->node.content;
 		r = store_content_sync(f->content);
+	}
 	pthread_rwlock_unlock(&f->lock);
+	if (r || !content)
+		return r;
+	pthread_mutex_lock(&f->b->lock);
+	r = settle_now(f->fs, f->b, f->node.number, content);
+	pthread_mutex_unlock(&f->b->lock);
 	return r;
 }

@@ -92,7 +92,8 @@ void file_node(struct file *f, struct node *node);
 /* Commits what is not stored yet; with f->lock held for writing. */
 int file_commit(struct file *f);
 /* Adds its content to a batch, and the number of blocks to its record; with both locks held. */
-int file_add_content(struct file *f, struct store_batch *batch);
+struct settle;
+int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch);
 /* It is in the store as it is now; with both locks held. */
 void file_settled(struct file *f);
 /* It has no content any more, also where that is lent: for a new one to begin. With f->lock held for writing. */

@@ -15,6 +15,8 @@
 #include "util/reason.h"
 #include "util/table.h"
 
+enum { boot_size = 16 };
+
 struct fs_options {
 	struct limits limits;
 	const struct acl_names *names;
@@ -23,6 +25,7 @@ struct fs_options {
 	bool squash_root; /* uid 0 is like anyone */
 	char server[256]; /* this host's name */
 	bool collide_refuse; /* two given names with one stored form: EEXIST instead of replacing */
+	unsigned char boot[boot_size]; /* which boot of the system this is */
 	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
@@ -48,8 +51,16 @@ struct fs {
 	struct refusals *refusals; /* with a lock of its own */
 	struct redirect *redirects; /* version.c */
 	struct readings *readings; /* with a lock of its own */
+	struct buf unsettled; /* of struct unsettled, in the order of time */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
+};
+
+/* A content that is to be known to be on the disk (settle.h). */
+struct unsettled {
+	uint32_t bucket;
+	uint64_t number, content;
+	int64_t since;
 };
 
 /* Takes no ownership of the store. -EIO: what is in it cannot be read. */

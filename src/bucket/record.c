@@ -8,7 +8,7 @@
 /* Every record begins with its version; a reader refuses one that it does not know. */
 enum { record_version = 1 };
 /* Sections of a head: 1 and up are the privileges, this and up the limits. */
-enum { tag_limit = 16 };
+enum { tag_limit = 16, tag_unsettled = 32 };
 
 int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out)
 {
@@ -50,6 +50,13 @@ int head_encode(const struct head *h, const struct acl *acl, const struct own_li
 		if (!r)
 			r = buf_add_string(out, own->text[i]);
 	}
+	if (!r && h->unsettled) {
+		r = buf_add_byte(out, tag_unsettled);
+		if (!r)
+			r = bytes_add_32(out, 4);
+		if (!r)
+			r = bytes_add_32(out, h->unsettled);
+	}
 	return r;
 }
 
@@ -60,8 +67,12 @@ void own_limits_release(struct own_limits *own)
 	*own = (struct own_limits){{NULL}};
 }
 
-static int decode_section(struct acl *acl, struct own_limits *own, unsigned tag, struct slice section)
+static int decode_section(struct head *h, struct acl *acl, struct own_limits *own, unsigned tag, struct slice section)
 {
+	if (tag == tag_unsettled && section.len == 4) {
+		h->unsettled = bytes_get_le32(section.at);
+		return 0;
+	}
 	if (tag >= 1 && tag <= PRIVILEGE_COUNT)
 		return acl_list_decode(&acl->list[tag - 1], section);
 	if (tag < tag_limit || tag >= tag_limit + limits_own_count || own->text[tag - tag_limit])
@@ -97,7 +108,7 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 	while (!r.bad && r.left) {
 		unsigned tag = bytes_read_8(&r);
 		struct slice section = bytes_read(&r, bytes_read_32(&r));
-		int failed = decode_section(acl, own, tag, section);
+		int failed = decode_section(h, acl, own, tag, section);
 
 		if (failed) {
 			acl_release(acl);
@@ -256,6 +267,16 @@ struct key_buf key_making(uint64_t node)
 uint64_t key_making_node_of(struct slice key)
 {
 	return key.len == 6 ? bytes_get_be40((const unsigned char *)key.at + 1) : 0;
+}
+
+struct key_buf key_unsettled(uint64_t node)
+{
+	return key_of_node('U', node, slice_of(NULL, 0));
+}
+
+uint64_t key_unsettled_node_of(struct slice key)
+{
+	return key_making_node_of(key);
 }
 
 struct key_buf key_body(uint64_t node)

@@ -50,6 +50,7 @@ struct head {
 	uint64_t file_bytes; /* of all files */
 	uint32_t files_generation;
 	uint32_t making; /* files in the store that are not published yet: how many key_making there are */
+	uint32_t unsettled; /* contents that the disk may not have yet: how many key_unsettled there are */
 };
 
 /* A bucket's own limits as they were written; NULL: as the mount has it. */
@@ -113,6 +114,8 @@ uint64_t key_child_node_of(struct slice key);
 uint64_t key_child_parent_of(struct slice key);
 struct key_buf key_making(uint64_t node);                     /* -> state, parent: see version.h */
 uint64_t key_making_node_of(struct slice key);
+struct key_buf key_unsettled(uint64_t node);                  /* -> boot, content, what it fell back to: see settle.h */
+uint64_t key_unsettled_node_of(struct slice key);
 /* STORE_BODY of a bucket */
 struct key_buf key_body(uint64_t node);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/data.h"
+#include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
@@ -339,7 +340,7 @@ static int meet(struct publication *p, struct moved *m, uint64_t parent, struct 
 	} else if (!r && found.node.kind == NODE_FOLDER) {
 		r = BUCKET_IS_FOLDER;
 	} else if (!r) {
-		r = tree_delete_node(p->fs, p->b, &found.node, &p->head, &p->batch, &open);
+		r = tree_delete_node(p->fs, p->b, &found.node, NULL, &p->head, &p->batch, &open);
 	}
 	tree_found_release(&found);
 	if (!r && open)
@@ -491,6 +492,10 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 
 	if (p->t->dead || p->b->dead)
 		return BUCKET_GONE;
+	if (p->t->head.unsettled) {
+		reason_set(why, "a file in the transaction has just been written");
+		return BUCKET_BUSY;
+	}
 	if (has_writers(p->fs, p->t)) {
 		reason_set(why, "a file in the transaction is still open for writing");
 		return BUCKET_BUSY;
@@ -555,6 +560,8 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		r = transaction_lookup(fs, b, who, name, &p.t);
 	if (r)
 		return r;
+	/* What it replaces is gone with the commit, so it must not be lost itself. */
+	r = settle_bucket(fs, p.t);
 	if (!r) {
 		pthread_mutex_lock(&b->lock);
 		pthread_mutex_lock(&p.t->lock);

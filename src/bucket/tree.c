@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "bucket/attribute.h"
+#include "bucket/settle.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
 #include "util/log.h"
@@ -35,7 +36,7 @@ int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t n
 }
 
 /* By number alone. Most files are right in files/, so that is tried before asking for the parent. */
-static int find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out)
+int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out)
 {
 	struct key_buf key = key_parent(number);
 	uint64_t parent;
@@ -143,7 +144,7 @@ static int check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
 		return BUCKET_GONE;
 	if (parent == NODE_FILES)
 		return 0;
-	r = find_number(fs, b, parent, &folder);
+	r = tree_find_number(fs, b, parent, &folder);
 	if (!r && folder.node.kind != NODE_FOLDER)
 		r = BUCKET_NOT_FOLDER;
 	tree_found_release(&folder);
@@ -231,7 +232,7 @@ int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		r = attr_root(fs, b, attr);
 	else if (!r && f)
 		fill_open(fs, b, f, attr);
-	else if (!r && !(r = find_number(fs, b, number, &found)))
+	else if (!r && !(r = tree_find_number(fs, b, number, &found)))
 		fill(fs, b, &found.node, attr);
 	tree_found_release(&found);
 	if (f)
@@ -257,7 +258,7 @@ static int get_file(struct fs *fs, struct bucket *b, uint64_t number, struct fil
 	pthread_mutex_lock(&b->lock);
 	*out = file_find(fs, inode_of(b->number, number));
 	if (!*out)
-		r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
+		r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);
 	if (!*out && !r)
 		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
 	pthread_mutex_unlock(&b->lock);
@@ -376,7 +377,7 @@ static int lock_node(struct fs *fs, struct bucket *b, const struct caller *who, 
 	f = file_peek(fs, inode_of(b->number, number));
 	*node = f ? &f->node : &found->node;
 	if (!f)
-		r = find_number(fs, b, number, found);
+		r = tree_find_number(fs, b, number, found);
 	if (r)
 		pthread_mutex_unlock(&b->lock);
 	return r;
@@ -414,7 +415,7 @@ int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, u
 int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *parent)
 {
 	struct found found = {0};
-	int r = find_number(fs, b, number, &found);
+	int r = tree_find_number(fs, b, number, &found);
 
 	if (!r)
 		*parent = found.node.parent;
@@ -589,7 +590,7 @@ int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *he
 		head->files_modified = now;
 		return 0;
 	}
-	r = find_number(fs, b, folder, &found);
+	r = tree_find_number(fs, b, folder, &found);
 	if (!r) {
 		found.node.modified = found.node.changed = now;
 		r = tree_put_record(&found.node, batch);
@@ -639,12 +640,36 @@ static void delete_name(const struct node *n, struct store_batch *batch)
 		store_batch_delete(batch, STORE_NODE, key_slice(&parent));
 }
 
-/* Everything of a node whose name is deleted. If it is open, its content is kept for those who have it: they get a
- * reference in *open, which the caller tells and puts. */
-int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
-		       struct store_batch *batch, struct file **open)
+/* What becomes of the content of a node that is deleted: `heir`'s fallback, or it goes. */
+static int delete_content(struct fs *fs, struct bucket *b, const struct node *n, struct settle *heir, struct head *head,
+			  struct store_batch *batch)
 {
 	struct key_buf body = key_body(n->number);
+	struct settle own;
+	bool kept = false;
+	int r = settle_load(fs, b, n->number, &own);
+
+	if (r)
+		return r;
+	if (!own.content) {
+		kept = heir && settle_fall_back(heir, n);
+	} else {
+		/* What the disk may not have is no fallback; what it fell back to is. */
+		if (heir && own.falls_back && settle_fall_back(heir, &own.fallback))
+			own.falls_back = false;
+		settle_end(&own, batch);
+		settle_write(fs, b, &own, head, batch);
+	}
+	if (n->place == PLACE_INLINE && !kept)
+		store_batch_delete(batch, STORE_BODY, key_slice(&body));
+	if (n->place == PLACE_CONTENT && !kept)
+		store_batch_drop(batch, n->content);
+	return 0;
+}
+
+int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct settle *heir, struct head *head,
+		     struct store_batch *batch, struct file **open)
+{
 	bool attributes = n->has_attributes;
 	int r = 0;
 
@@ -656,13 +681,39 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 	}
 	if (!r && attributes)
 		r = attribute_delete_all(fs, b, n->number, batch);
+	if (!r)
+		r = delete_content(fs, b, n, heir, head, batch);
 	delete_name(n, batch);
-	if (n->place == PLACE_INLINE)
-		store_batch_delete(batch, STORE_BODY, key_slice(&body));
-	if (n->place == PLACE_CONTENT)
-		store_batch_drop(batch, n->content);
 	head->files--;
 	head->file_bytes -= n->size;
+	return r;
+}
+
+int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, struct head *head, struct store_batch *batch)
+{
+	char name[name_max];
+	struct slice partial = slice_of(name, version_partial_name(n->name, name));
+	struct node moved = *n;
+	struct found found = {0};
+	struct file *open;
+	int r = tree_find_name(fs, b, n->parent, partial, &found);
+
+	/* The partial of an earlier one goes; a folder of that name stays, and so does this. */
+	if (r == 0 && found.node.kind == NODE_FILE) {
+		r = tree_delete_node(fs, b, &found.node, NULL, head, batch, &open);
+	} else if (r == 0) {
+		tree_found_release(&found);
+		return 0;
+	}
+	if (r == BUCKET_ABSENT)
+		r = 0;
+	moved.name = partial;
+	moved.given = slice_of(NULL, 0);
+	delete_name(n, batch);
+	if (!r)
+		r = tree_put_record(&moved, batch);
+	tree_put_name(b, &moved, batch);
+	tree_found_release(&found);
 	return r;
 }
 
@@ -772,7 +823,7 @@ static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n)
 	struct head head = b->head;
 	int r;
 
-	r = tree_delete_node(fs, b, n, &head, &batch, open);
+	r = tree_delete_node(fs, b, n, NULL, &head, &batch, open);
 	if (!r)
 		r = tree_touch(fs, b, n->parent, &head, &batch);
 	if (!r)
@@ -858,7 +909,7 @@ static int check_not_inside(struct fs *fs, struct bucket *b, uint64_t folder, ui
 
 		if (inside == folder)
 			return BUCKET_INVALID;
-		r = find_number(fs, b, inside, &found);
+		r = tree_find_number(fs, b, inside, &found);
 		inside = found.node.parent;
 		tree_found_release(&found);
 		if (r)
@@ -898,12 +949,15 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
+	struct settle settle;
 	struct file *open = NULL;
-	int r = 0;
+	int r = settle_load(fs, b, from->node.number, &settle);
 
 	delete_name(&from->node, &batch);
-	if (to && to->node.number != from->node.number)
-		r = tree_delete_node(fs, b, &to->node, &head, &batch, replaced);
+	if (!r && to && to->node.number != from->node.number)
+		r = tree_delete_node(fs, b, &to->node, &settle, &head, &batch, replaced);
+	if (!r)
+		settle_write(fs, b, &settle, &head, &batch);
 	if (!r)
 		r = tree_put_record(moved, &batch);
 	tree_put_name(b, moved, &batch);
@@ -1065,7 +1119,7 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		file_put(f);
 		return r;
 	}
-	r = b->dead ? BUCKET_GONE : find_number(fs, b, number, &found);
+	r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);
 	if (!r && !(attributes && found.node.has_attributes)) {
 		struct head head = b->head;
 

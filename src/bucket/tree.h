@@ -87,10 +87,15 @@ int tree_put_record(const struct node *n, struct store_batch *batch);
 void tree_put_name(struct bucket *b, const struct node *n, struct store_batch *batch);
 /* The same for a new file whose name is known to be free. */
 void tree_put_own_name(const struct node *n, struct store_batch *batch);
+/* By number alone. BUCKET_GONE. */
+int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out);
 /* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be
- * told (file_unlinked) after the commit. */
-int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct head *head,
+ * told (file_unlinked) after the commit. `heir` (or NULL) takes its place, and falls back to its content (settle.h). */
+struct settle;
+int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct settle *heir, struct head *head,
 		     struct store_batch *batch, struct file **open);
+/* Gives a node the partial's name in a batch. */
+int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, struct head *head, struct store_batch *batch);
 /* `old` is about to be replaced by something that was given this name. If that is another name with the same stored
  * form: a warning, or BUCKET_EXISTS with collide=refuse. */
 int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, const struct node *old, struct slice given,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bucket/attribute.h"
+#include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "util/bytes.h"
 #include "util/log.h"
@@ -535,6 +536,29 @@ static void lost(struct file *f, uint64_t parent, struct slice name)
 		o->name_lost(o->context, inode_of(f->b->number, parent), name);
 }
 
+/* What is unsettled of the old content goes with it. */
+static int move_settle(struct file *f, uint64_t to, struct head *head, struct store_batch *batch)
+{
+	struct settle from, moved;
+	int r = settle_load(f->fs, f->b, f->node.number, &from);
+
+	if (r || !from.content)
+		return r;
+	moved = from;
+	moved.number = to;
+	moved.stored = false;
+	moved.changed = true;
+	if (from.falls_back && from.fallback.place == PLACE_INLINE && from.fallback.number == f->node.number) {
+		r = move_body(f->fs, f->b, f->node.number, to, batch);
+		moved.fallback.number = to;
+	}
+	settle_write(f->fs, f->b, &moved, head, batch);
+	from.falls_back = false;
+	settle_end(&from, batch);
+	settle_write(f->fs, f->b, &from, head, batch);
+	return r;
+}
+
 static int swap_locked(struct file *f)
 {
 	struct bucket *b = f->b;
@@ -559,11 +583,13 @@ static int swap_locked(struct file *f)
 		r = tree_put_record(&old, &batch);
 	tree_put_name(b, &old, &batch);
 	if (!r)
+		r = move_settle(f, old.number, &head, &batch);
+	if (!r)
 		r = bucket_commit(f->fs, b, &head, &batch);
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	f->stored = (struct node){.number = f->node.number};
+	f->stored = (struct node){0};
 	f->pending = f->version = f->unlisted = f->dirty = f->unsaved = true;
 	f->spelled = true;
 	table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
@@ -600,8 +626,8 @@ void version_demoted(struct file *f)
 }
 
 /* What has the final name goes. One that is being made only loses the name: it will take it back when it is closed. */
-static int replace_holder(struct file *f, struct slice name, bool whole, struct head *head, struct store_batch *batch,
-			  struct file **replaced, struct file **demoted)
+static int replace_holder(struct file *f, struct slice name, bool whole, struct settle *settle, struct head *head,
+			  struct store_batch *batch, struct file **replaced, struct file **demoted)
 {
 	struct file *open;
 	struct found found = {0};
@@ -624,7 +650,7 @@ static int replace_holder(struct file *f, struct slice name, bool whole, struct 
 			f->node.has_attributes = f->dirty = true;
 		}
 		if (!r)
-			r = tree_delete_node(f->fs, f->b, &found.node, head, batch, replaced);
+			r = tree_delete_node(f->fs, f->b, &found.node, settle, head, batch, replaced);
 	}
 	tree_found_release(&found);
 	return r;
@@ -641,17 +667,21 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	uint64_t parent = f->node.parent;
 	char old_name[name_max];
 	struct slice old = slice_of(old_name, f->node.name.len);
-	int r;
+	struct settle settle;
+	int r = settle_load(f->fs, f->b, f->node.number, &settle);
 
 	memcpy(old_name, f->name, old.len);
-	r = file_add_content(f, &batch);
+	if (!r)
+		r = file_add_content(f, &settle, &batch);
 	if (in_head && !whole) {
 		struct key_buf key = key_name(parent, old);
 
 		store_batch_delete(&batch, STORE_NODE, key_slice(&key));
 	}
 	if (!r)
-		r = replace_holder(f, name, whole, &head, &batch, &replaced, &demoted);
+		r = replace_holder(f, name, whole, &settle, &head, &batch, &replaced, &demoted);
+	if (!r)
+		settle_write(f->fs, f->b, &settle, &head, &batch);
 	final = f->node;
 	final.name = name;
 	if (!whole)
@@ -702,19 +732,31 @@ static int publish_locked(struct file *f)
 	return 0;
 }
 
+size_t version_partial_name(struct slice name, char partial[name_max])
+{
+	static const struct slice end = {".partial", 8};
+	const char *at = name.at;
+	size_t len = name.len < name_max - 1 - end.len ? name.len : name_max - 1 - end.len;
+
+	if (name.len > end.len && *at == '.' && memcmp(at + name.len - end.len, end.at, end.len) == 0) {
+		memcpy(partial, at, name.len);
+		return name.len;
+	}
+	partial[0] = '.';
+	memcpy(partial + 1, at, len);
+	memcpy(partial + 1 + len, end.at, end.len);
+	return 1 + len + end.len;
+}
+
 static int make_partial(struct file *f)
 {
 	char name[name_max];
-	size_t len = f->node.name.len, room = name_max - strlen("..partial");
+	size_t len = version_partial_name(f->node.name, name);
 
-	len = len < room ? len : room;
-	name[0] = '.';
-	memcpy(name + 1, f->name, len);
-	memcpy(name + 1 + len, ".partial", 8);
-	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as .%.*s.partial", (int)f->b->name.len,
-		    (const char *)f->b->name.at, (int)f->node.name.len, f->name,
-		    f->failed ? "failed" : "did not finish", (int)len, f->name);
-	return settle_as(f, slice_of(name, len + 9), false);
+	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as %.*s", (int)f->b->name.len,
+		    (const char *)f->b->name.at, (int)f->node.name.len, f->name, f->failed ? "failed" : "did not finish",
+		    (int)len, name);
+	return settle_as(f, slice_of(name, len), false);
 }
 
 int version_drop(struct file *f)
@@ -734,7 +776,7 @@ int version_drop(struct file *f)
 	} else if (!f->pending) {
 		stored.name = f->node.name;
 		stored.parent = f->node.parent;
-		r = tree_delete_node(f->fs, b, &stored, &head, &batch, &open);
+		r = tree_delete_node(f->fs, b, &stored, NULL, &head, &batch, &open);
 		if (f->version) {
 			struct key_buf key = key_name(stored.parent, stored.name);
 			struct found holder = {0};

@@ -46,6 +46,8 @@ void version_demoted(struct file *f);
 /* How long those who look wait for the release; nanoseconds. */
 enum { version_wait = 10000000 };
 
+/* `.NAME.partial`, cut where it would be too long; a partial's is its own. The length of it. */
+size_t version_partial_name(struct slice name, char partial[name_max]);
 /* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. */
 int version_settle(struct file *f, bool abandon);
 /* Publishes it as it is. Fine if it is published. */

@@ -21,6 +21,7 @@
 #include "fuse/options.h"
 #include "fuse/patience.h"
 #include "fuse/place.h"
+#include "fuse/settler.h"
 #include "fuse/sync.h"
 #include "store/rocksdb.h"
 #include "store/trace.h"
@@ -149,6 +150,7 @@ struct mount {
 	struct options *options;
 	struct store *store;
 	struct frontend fe;
+	struct settler *settler;
 	int ready; /* where to tell the waiting parent, or -1 */
 	bool signals, mounted;
 };
@@ -185,6 +187,26 @@ static int open_store(struct mount *m, struct reason *why)
 	return r;
 }
 
+/* Another one for every boot of the system. Where there is none, every start counts as another boot. */
+static void read_boot(unsigned char boot[boot_size])
+{
+	int64_t start = clock_now(&clock_system);
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char digit[2] = "";
+
+	memcpy(boot, &start, sizeof(start));
+	/* 32 hexadecimal digits with dashes among them. */
+	for (int i = 0, c; file && i < 2 * boot_size && (c = fgetc(file)) != EOF;) {
+		digit[0] = (char)c;
+		if (c == '-')
+			continue;
+		boot[i / 2] = (unsigned char)(boot[i / 2] << 4 | strtoul(digit, NULL, 16));
+		i++;
+	}
+	if (file)
+		fclose(file);
+}
+
 static int open_fs(struct mount *m, struct reason *why)
 {
 	struct fs_options options = {
@@ -197,6 +219,7 @@ static int open_fs(struct mount *m, struct reason *why)
 	};
 	int r;
 
+	read_boot(options.boot);
 	if (gethostname(options.server, sizeof(options.server) - 1))
 		options.server[0] = 0;
 	r = fs_open(&m->fe.fs, m->store, &options);
@@ -258,6 +281,8 @@ static int start_session(struct mount *m, struct reason *why)
 		r = later_new(&fe->names, "names", NULL, NULL);
 	if (!r)
 		r = patience_new(&fe->patience, "patience", version_wait);
+	if (!r)
+		r = settler_new(&m->settler, fe->fs);
 	if (!r)
 		r = patience_new(&fe->publishing, "publish", 2 * version_wait);
 	if (r)
@@ -327,6 +352,7 @@ static void stop(struct mount *m)
 		fuse_remove_signal_handlers(fe->session);
 	if (fe->session)
 		fuse_session_destroy(fe->session);
+	settler_free(m->settler);
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");

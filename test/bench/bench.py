@@ -80,7 +80,7 @@ class Bench:
     def discard(self, system, name):
         self.step()
         folder = os.path.join(self.get(system).folder, name)
-        if system != 'native':  # ext4 is slow to give inodes again that were just freed: at the end
+        if system != 'native':  # at the end: see works.after_removal
             self.remove(folder)
 
     def remove(self, folder):

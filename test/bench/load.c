@@ -23,7 +23,7 @@ enum {
 struct job {
 	const char *folder, *source;
 	size_t count, threads, size, keys;
-	int folder_fd;
+	bool each; /* thread N works in a folder of its own, FOLDER with N behind it */
 	uint64_t salt; /* no two runs write the same values: a merge that changes nothing costs less */
 	pthread_barrier_t start;
 };
@@ -33,6 +33,7 @@ struct worker {
 	pthread_t thread;
 	char *buffer;
 	size_t from, to;
+	int folder_fd;
 	int file; /* of fdatasync */
 	int failed;
 };
@@ -64,7 +65,7 @@ static const char *name_of(char name[16], size_t i)
 static int write_file(struct worker *w, const char *name, int flags)
 {
 	struct job *job = w->job;
-	int fd = openat(job->folder_fd, name, O_WRONLY | O_TRUNC | O_CLOEXEC | flags, 0644);
+	int fd = openat(w->folder_fd, name, O_WRONLY | O_TRUNC | O_CLOEXEC | flags, 0644);
 
 	if (fd < 0)
 		return failure("open to write");
@@ -93,7 +94,7 @@ static int do_read(struct worker *w, size_t i)
 {
 	struct job *job = w->job;
 	char name[16];
-	int fd = openat(job->folder_fd, name_of(name, i), O_RDONLY | O_CLOEXEC);
+	int fd = openat(w->folder_fd, name_of(name, i), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return failure("open to read");
@@ -109,14 +110,14 @@ static int do_stat(struct worker *w, size_t i)
 	struct stat st;
 	char name[16];
 
-	return fstatat(w->job->folder_fd, name_of(name, i), &st, AT_SYMLINK_NOFOLLOW) ? failure("stat") : 0;
+	return fstatat(w->folder_fd, name_of(name, i), &st, AT_SYMLINK_NOFOLLOW) ? failure("stat") : 0;
 }
 
 static int do_unlink(struct worker *w, size_t i)
 {
 	char name[16];
 
-	return unlinkat(w->job->folder_fd, name_of(name, i), 0) ? failure("unlink") : 0;
+	return unlinkat(w->folder_fd, name_of(name, i), 0) ? failure("unlink") : 0;
 }
 
 /* ---- folders ---- */
@@ -168,7 +169,7 @@ static int patch(struct worker *w, size_t i, bool sync)
 	char text[64];
 	int len = snprintf(text, sizeof(text), "{\"k%06zu\": %llu}\n", i * 7919 % job->keys,
 			   (unsigned long long)(job->salt + i));
-	int fd = openat(job->folder_fd, "data.json", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int fd = openat(w->folder_fd, "data.json", O_WRONLY | O_TRUNC | O_CLOEXEC);
 
 	if (fd < 0)
 		return failure("open data.json");
@@ -202,7 +203,7 @@ static int do_setxattr(struct worker *w, size_t i)
 
 static int do_read_data(struct worker *w, size_t i)
 {
-	int fd = openat(w->job->folder_fd, "data.json", O_RDONLY | O_CLOEXEC);
+	int fd = openat(w->folder_fd, "data.json", O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
 	(void)i;
@@ -221,7 +222,7 @@ static int do_read_data(struct worker *w, size_t i)
 
 static int do_stream_read(struct worker *w, size_t i)
 {
-	int fd = openat(w->job->folder_fd, "large", O_RDONLY | O_CLOEXEC);
+	int fd = openat(w->folder_fd, "large", O_RDONLY | O_CLOEXEC);
 	size_t total = 0;
 	ssize_t n;
 
@@ -240,7 +241,7 @@ static int do_stream_read(struct worker *w, size_t i)
 static int do_copy_in(struct worker *w, size_t i)
 {
 	int in = open(w->job->source, O_RDONLY | O_CLOEXEC);
-	int out = openat(w->job->folder_fd, "large", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	int out = openat(w->folder_fd, "large", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	ssize_t n = 0;
 	int r = in < 0 || out < 0 ? failure("open to copy") : 0;
 
@@ -264,7 +265,7 @@ static int open_synced(struct worker *w, int flags)
 	char name[32];
 
 	snprintf(name, sizeof(name), "synced%zu", w->from);
-	w->file = openat(w->job->folder_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | flags, 0644);
+	w->file = openat(w->folder_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | flags, 0644);
 	return w->file < 0 ? failure("open") : 0;
 }
 
@@ -338,8 +339,13 @@ static void *run(void *context)
 static int new_worker(struct worker *w, struct job *job, size_t index)
 {
 	size_t size = job->size > chunk && !work->once ? job->size : chunk;
+	char path[4096];
 
 	*w = (struct worker){.job = job, .file = -1};
+	snprintf(path, sizeof(path), job->each ? "%s%zu" : "%s", job->folder, index);
+	w->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->folder_fd < 0)
+		return failure(path);
 	w->from = work->once ? 0 : job->count * index / job->threads;
 	w->to = work->once ? 1 : job->count * (index + 1) / job->threads;
 	w->buffer = malloc(size);
@@ -376,6 +382,7 @@ static int run_all(struct job *job)
 		printf("%.6f\n", now() - began);
 	for (size_t i = 0; i < job->threads; i++) {
 		free(workers[i].buffer);
+		close(workers[i].folder_fd);
 		if (workers[i].file >= 0)
 			close(workers[i].file);
 	}
@@ -385,7 +392,7 @@ static int run_all(struct job *job)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: load WORK FOLDER [-n COUNT] [-t THREADS] [-s SIZE] [-k KEYS] [-f SOURCE]\nWORK is one of");
+	fprintf(stderr, "usage: load WORK FOLDER [-n COUNT] [-t THREADS] [-s SIZE] [-k KEYS] [-f SOURCE] [-e]\nWORK is one of");
 	for (size_t i = 0; i < sizeof(works) / sizeof(*works); i++)
 		fprintf(stderr, " %s", works[i].name);
 	fprintf(stderr, "\n");
@@ -404,9 +411,11 @@ int main(int argc, char **argv)
 			work = &works[i];
 	job.folder = argv[2];
 	optind = 3;
-	while ((option = getopt(argc, argv, "n:t:s:k:f:")) != -1) {
+	while ((option = getopt(argc, argv, "n:t:s:k:f:e")) != -1) {
 		if (option == 'f')
 			job.source = optarg;
+		else if (option == 'e')
+			job.each = true;
 		else if (option == 'n')
 			job.count = strtoul(optarg, NULL, 10);
 		else if (option == 't')
@@ -421,8 +430,5 @@ int main(int argc, char **argv)
 	if (!work || optind != argc || !job.threads || job.threads > threads_max || !job.keys ||
 	    (work->one == do_copy_in && !job.source))
 		return usage();
-	job.folder_fd = open(job.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (job.folder_fd < 0)
-		return failure(job.folder) ? 1 : 0;
 	return run_all(&job) ? 1 : 0;
 }

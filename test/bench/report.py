@@ -189,8 +189,8 @@ HOW = '''
   names, attributes and pages for a day, as bucketfs does.
 - passthrough_hp: over tmpfs, and for the large file over the disk, where it has the kernel read and write the file itself. It
   keeps names for a day and finds files by a hash table.
-- {disk} itself: a new folder each time, and nothing is removed before the end, for ext4 is slow to give inodes again that
-  were freed in the last seconds; what that makes of it is among what is for information.
+- {disk} itself: a new folder each time, and nothing of it is removed before the end, for creating files just after as many
+  were removed from the disk is several times slower there; that is among what is for information.
 - "first", "not in the kernel yet", "cold" and listings: the kernel has just dropped all names, attributes and pages. For all
   but the large file and the mount of the full store our records are then read into memory again, for the peer's tmpfs is in
   memory too. "again" is at once after "first". rewrite and unlink come at once after stat, so that the kernel knows the
@@ -199,7 +199,8 @@ HOW = '''
 - flock + jq + mv is on tmpfs: `( flock 9; jq … data.json > data.tmp && mv data.tmp data.json ) 9> lock`; ours is
   `echo … > data.json`; both are loops in one bash.
 - What fdatasync costs depends on what is synced: appending, as every log does, syncs the new size as well, overwriting does
-  not. The target is held against appending; the other is for information.
+  not. The target is held against appending; the other is for information. The writers have a bucket each, for the kernel
+  lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
 - What has no target has up to 3 repetitions.

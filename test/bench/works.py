@@ -58,7 +58,7 @@ def small_files(bench, repetition, threads):
 
     for s in systems:
         step(s, 'create', 'create')
-    # A folder of the disk stays to the end: ext4 is slow to give inodes again that were just freed.
+    # Its folders stay to the end: see after_removal.
     systems = [s for s in systems if s != 'native']
     bench.drop_caches()
     for s in systems:
@@ -186,18 +186,25 @@ def shell_merges(bench, system, repetition):
 def synced(bench, repetition):
     for s in bench.take(repetition, ['bucketfs', 'native']):
         if s == 'bucketfs':
-            folder = bench.get(s).document(f'synced_{repetition}', document(20))
-            count = bench.sizes.synced_merges
-            for threads in (8, 1):
-                seconds = bench.load('fsync-merge', folder, '-n', count // (8 // threads), '-t', threads)
-                bench.record(s, 'fsync-merge', threads, repetition, count // (8 // threads) / seconds)
-            bench.remove(folder)
-        else:
-            folder = bench.get(s).fresh(f'synced_{repetition}')
-            count = bench.sizes.synced
-            for work in ('fdatasync', 'fdatasync-append'):
-                bench.record(s, work, 1, repetition, count / bench.load(work, folder, '-n', count))
-            bench.discard(s, f'synced_{repetition}')
+            synced_merges(bench, repetition)
+            continue
+        folder = bench.get(s).fresh(f'synced_{repetition}')
+        count = bench.sizes.synced
+        for work in ('fdatasync', 'fdatasync-append'):
+            bench.record(s, work, 1, repetition, count / bench.load(work, folder, '-n', count))
+        bench.discard(s, f'synced_{repetition}')
+
+
+def synced_merges(bench, repetition):
+    """By 8 writers with a bucket each, by 8 in one bucket, where the kernel lets only one fsync a file at a time, by one."""
+    folders = [bench.get('bucketfs').document(f'synced_{repetition}_{i}', document(20)) for i in range(8)]
+    for measure, threads, arguments in (('fsync-merge', 8, [folders[0][:-1], '-e']),
+                                        ('fsync-merge-one', 8, [folders[0]]), ('fsync-merge', 1, [folders[0]])):
+        count = bench.sizes.synced_merges if threads > 1 else bench.sizes.synced_merges // 4
+        seconds = bench.load('fsync-merge', *arguments, '-n', count, '-t', threads)
+        bench.record('bucketfs', measure, threads, repetition, count / seconds)
+    for folder in folders:
+        bench.remove(folder)
 
 
 # ---- one large file ----
@@ -291,16 +298,17 @@ def slow_peers(bench, repetition):
         bench.discard(s, f'slow_{repetition}')
 
 
-# ---- ext4 just after a removal ----
+# ---- the disk just after a removal ----
 
-def freed_inodes(bench, repetition):
-    """ext4 looks for an inode that was not freed in the last seconds, past all that were."""
+def after_removal(bench, repetition):
+    """Files that had reached the disk are removed: what that leaves to do (journal, discard) slows down who comes next."""
     native, count = bench.get('native'), bench.sizes.files
-    for which in ('removed', 'again'):
+    for which in ('removed', 'next'):
         folder = native.fresh(f'{which}_{repetition}')
         seconds = bench.load('create', folder, '-n', count)
+        os.sync()
         bench.remove(folder)
-    bench.record('native', 'create-freed', 1, repetition, count / seconds)
+    bench.record('native', 'create-after-removal', 1, repetition, count / seconds)
 
 
 class Group:
@@ -312,10 +320,10 @@ class Group:
 GROUPS = [
     Group('small files', small_files, 'create read-first read-again stat stat-warm rewrite unlink', threads=(1, 4)),
     Group('data.json', data, 'merge-20 merge-100000 merge-shell merge-growth read-data setxattr'),
-    Group('syncs', synced, 'fsync-merge'),
+    Group('syncs', synced, 'fsync-merge fsync-merge-one'),
     Group('listings', listing, 'list list-attributes ls-l list-growth', prepare_listing),
     Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
     Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=EXTRA_REPETITIONS),
     Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
-    Group('inodes that were just freed', freed_inodes, 'create-freed', repetitions=EXTRA_REPETITIONS),
+    Group('after a removal', after_removal, 'create-after-removal', repetitions=EXTRA_REPETITIONS),
 ]

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 static int64_t test_time = 1000000000;
+static unsigned char test_boot = 1;
 
 static inline int64_t test_now(void *context)
 {
@@ -42,6 +43,7 @@ static inline int test_fs_open(struct store *store, struct fs **fs)
 		.clock = {test_now, NULL},
 	};
 
+	options.boot[0] = test_boot;
 	log_open(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
 	return fs_open(fs, store, &options);
 }

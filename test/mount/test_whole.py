@@ -265,6 +265,46 @@ def test_daemon_killed():
         m.start()
 
 
+def test_power_loss():
+    """What the disk did not have in whole when the power went is what it was before; what was synced is there."""
+    boot = '/proc/sys/kernel/random/boot_id'
+    with Mount() as m:
+        f = files(m)
+        for n in ('replaced', 'renamed', 'small', 'synced'):
+            write(f'{f}/{n}', whole(100 if n == 'small' else 90000, n))
+        sh(f'sync {f}/*')
+        for n in ('replaced', 'small', 'synced', 'new', 'whole'):
+            write(f'{f}/{n}', whole(120000, n + '2'))
+        write(f'{f}/temp', whole(120000, 9))
+        os.rename(f'{f}/temp', f'{f}/renamed')
+        sh(f'sync {f}/synced')
+        m.kill()
+        blobs = [os.path.join(d, n) for d, _, names in os.walk(m.store + '/blobs') for n in names]
+        torn = 0
+        for b in blobs:
+            data = read(b, 'rb')
+            if data in [whole(120000, s) for s in ('replaced2', 'small2', 'new2', 9)]:
+                os.truncate(b, 65536)
+                torn += 1
+        assert torn == 4
+        write(m.folder + '/boot', '01234567-89ab-cdef-0123-456789abcdef\n')
+        subprocess.run(['mount', '--bind', m.folder + '/boot', boot], check=True)
+        try:
+            m.start()
+        finally:
+            subprocess.run(['umount', '-l', boot], check=True)
+        assert read(f'{f}/replaced', 'rb') == whole(90000, 'replaced')
+        assert read(f'{f}/small', 'rb') == whole(100, 'small')
+        assert read(f'{f}/renamed', 'rb') == whole(90000, 'renamed')
+        assert read(f'{f}/synced', 'rb') == whole(120000, 'synced2')
+        assert read(f'{f}/whole', 'rb') == whole(120000, 'whole2')
+        assert sorted(os.listdir(f)) == ['.new.partial', 'renamed', 'replaced', 'small', 'synced', 'whole']
+        sh('rm -r nightly', m.point)
+        m.unmount()
+        assert sum(len(n) for _, _, n in os.walk(m.store + '/blobs')) == 0
+        m.start()
+
+
 def test_killed_writers_and_readers():
     """Writers of one name killed at random moments, readers all the while. BUCKETFS_WRITERS=1000x10M for more of it."""
     writers, size = (150, 2 << 20) if SLOW == 1 else (30, 1 << 20)

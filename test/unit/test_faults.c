@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "allocations.h"
+#include "bucket/settle.h"
 #include "domain.h"
 #include "store/faulty.h"
 
@@ -98,6 +99,25 @@ static int do_rewrite(struct world *w)
 	return create_sized(w, "old", file_inline_max * 3);
 }
 
+/* "target" is settled, and "young" is not: the one falls back to the other. */
+static int do_replace(struct world *w)
+{
+	bool canonical;
+	int r = tree_rename(w->fs, w->b, &test_root, NODE_FILES, S("young"), NODE_FILES, S("Target"), false, &canonical, NULL);
+
+	return r == BUCKET_ABSENT ? 0 : r;
+}
+
+static int do_rewrite_settled(struct world *w)
+{
+	return create_sized(w, "target", file_inline_max * 3);
+}
+
+static int do_settle(struct world *w)
+{
+	return settle_bucket(w->fs, w->b);
+}
+
 static int do_unlink(struct world *w)
 {
 	bool canonical;
@@ -148,6 +168,7 @@ static const struct {
 	{"merge", do_merge},		     {"edit", do_edit},			{"remove data", do_remove_data},
 	{"key", do_key},		     {"create small", do_create_small}, {"create large", do_create_large},
 	{"rewrite", do_rewrite},	     {"unlink", do_unlink},		{"rename", do_rename},
+	{"replace", do_replace},	     {"rewrite settled", do_rewrite_settled}, {"settle", do_settle},
 	{"mkdir", do_mkdir},		     {"bucket", do_bucket},		{"acl", do_acl},
 };
 
@@ -225,6 +246,8 @@ static void world_open(struct world *w)
 	assert_int_equal(data_key_set(w->fs, w->b, &test_root, S("kept"), S("1"), false, false, NULL), 0);
 	assert_int_equal(create_sized(w, "old", 10), 0);
 	assert_int_equal(create_sized(w, "target", file_inline_max * 2), 0);
+	settle_due(w->fs, INT64_MAX);
+	assert_int_equal(create_sized(w, "young", file_inline_max * 2 + 1), 0);
 	/* Nothing is cached that a restart would have to read. */
 	bucket_put(w->fs, w->b);
 	fs_close(w->fs);
@@ -265,7 +288,7 @@ static bool run_failing(size_t action, unsigned nth, bool allocation, const stru
 	/* A failed action has done nothing, or (when only telling of it failed) everything. A create that fails in its
 	 * second step may leave the empty file that its first step made, as POSIX has it. */
 	if (r < 0 && !slice_equal(buf_slice(&picture), buf_slice(before)) && !slice_equal(buf_slice(&picture), buf_slice(after)) &&
-	    strncmp(actions[action].name, "create", 6) && strcmp(actions[action].name, "rewrite"))
+	    strncmp(actions[action].name, "create", 6) && strncmp(actions[action].name, "rewrite", 7))
 		fail_msg("%s, %s %u: half-done:\n%.*s", actions[action].name, allocation ? "allocation" : "call", nth,
 			 (int)picture.len, picture.data);
 	/* And nothing is broken by it. */

@@ -1,0 +1,82 @@
+#include "fuse/settler.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bucket/settle.h"
+
+/* Long enough that a temporary file is gone by then, short enough that little is lost. */
+enum { settle_seconds = 2 };
+
+struct settler {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool leaving;
+	struct fs *fs;
+};
+
+static bool wait_second(struct settler *s)
+{
+	struct timespec until;
+	bool leaving;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	pthread_mutex_lock(&s->lock);
+	while (!s->leaving && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+		;
+	leaving = s->leaving;
+	pthread_mutex_unlock(&s->lock);
+	return !leaving;
+}
+
+static void *serve(void *argument)
+{
+	struct settler *s = argument;
+
+	while (wait_second(s))
+		settle_due(s->fs, fs_now(s->fs) - (int64_t)settle_seconds * 1000000000);
+	settle_due(s->fs, INT64_MAX);
+	return NULL;
+}
+
+int settler_new(struct settler **out, struct fs *fs)
+{
+	struct settler *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attributes;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->fs = fs;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	r = pthread_create(&s->thread, NULL, serve, s);
+	if (r) {
+		free(s);
+		return -r;
+	}
+	pthread_setname_np(s->thread, "settle");
+	*out = s;
+	return 0;
+}
+
+void settler_free(struct settler *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->leaving = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->wake);
+	free(s);
+}
