@@ -53,7 +53,7 @@ int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_inf
 	h->file = file;
 	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
-	fi->noflush = !file->writes && !file->file->unlisted;
+	fi->noflush = !file->writes && !file_is(&file->file->unlisted);
 	io_mode_open(c, h, fi);
 	return 0;
 }
