@@ -169,10 +169,18 @@ class Worker:
         b = self.bucket()
         self.check_mine(b, json.loads(read(self.data(b))))
 
+    @contextlib.contextmanager
+    def deleting(self, b, how=fcntl.LOCK_SH):
+        """Not while others make a temporary file: a key that came and went meanwhile they would bring back."""
+        with open(f'{self.m.folder}/deleting-{b}', 'a') as f:
+            fcntl.flock(f, how)
+            yield
+
     def do_keys(self):
         b, key, n = self.bucket(), self.own_key(), self.next()
         if self.rnd.randrange(4) == 0 and key in self.mine[b]:
-            os.removexattr(self.data(b), KEY + key)
+            with self.deleting(b):
+                os.removexattr(self.data(b), KEY + key)
             del self.mine[b][key]
             fails(errno.ENODATA, os.getxattr, self.data(b), KEY + key)
             return
@@ -200,7 +208,7 @@ class Worker:
     def do_edit_mine(self):
         """Deletes a key, and fsync in the middle; no conflict, for nobody else has these keys."""
         b, key, n = self.bucket(), self.own_key(), self.next()
-        with open(self.data(b), 'r+') as f:
+        with self.deleting(b), open(self.data(b), 'r+') as f:
             d = json.load(f)
             self.check_mine(b, d)
             d.pop(key, None)
@@ -229,7 +237,8 @@ class Worker:
             except OSError:
                 os.unlink(name)
                 raise
-        retry(errno.ESTALE, attempt)
+        with self.deleting(b, fcntl.LOCK_EX):
+            retry(errno.ESTALE, attempt)
         self.mine[b][key] = n
         self.check_mine(b, json.loads(read(self.data(b))))
 
@@ -373,7 +382,9 @@ class Worker:
             with may(*GONE):
                 os.truncate(name(), self.rnd.randrange(50000))
         else:
-            write(name(), content)
+            # Removed between the kernel's two attempts to open it: rare, and said to be so.
+            with may(errno.ESTALE):
+                write(name(), content)
     do_come_and_go.weight = 30
 
     def do_unlink_while_open(self):
@@ -430,6 +441,17 @@ class Worker:
                 f.write(f'{self.number} {self.lines[b]}\n')
                 self.lines[b] += 1
     do_append.weight = 20
+
+    def do_follow(self):
+        """What others append comes in whole lines, and one's own are all there."""
+        b = self.bucket()
+        with open(self.file('log.txt', b), 'rb', buffering=0) as f:
+            if self.rnd.randrange(2):
+                self.do_append()
+            text = f.readall().decode()
+        own = [int(line.split()[1]) for line in text.splitlines() if line.startswith(f'{self.number} ')]
+        assert text.endswith('\n') or not text, f'the log ends with {text[-20:]!r}'
+        assert own == list(range(self.lines[b])), f'{b}: own lines are {own[-5:]} of {self.lines[b]}'
 
     def do_slots(self):
         """Each has a place of its own in a file that all write to."""
@@ -578,6 +600,16 @@ class Worker:
             with may(errno.EACCES):
                 FOREIGN(inside)
     do_access.weight = 6
+
+    def do_limits(self):
+        """Generous ones: nothing is refused."""
+        path, name = f'{self.m.point}/{self.bucket()}', self.rnd.choice(('max_data_size', 'max_file_size', 'max_files', 'max_total_size'))
+        if self.rnd.randrange(2):
+            os.setxattr(path, 'user.bucketfs.' + name, b'%dM' % self.rnd.randrange(100, 200))
+        else:
+            with may(errno.ENODATA):
+                os.removexattr(path, 'user.bucketfs.' + name)
+    do_limits.weight = 3
 
     def do_info(self):
         """One snapshot: of what a transaction changed, all or nothing."""
