@@ -704,24 +704,31 @@ static int rocksdb_content_fd(struct store_content *base)
 	return container_of(base, struct file_content, base)->fd;
 }
 
+/* Takes what is condemned; false: nothing more will be. */
+static bool wait_for_condemned(struct rocksdb_store *s, struct buf *list)
+{
+	pthread_mutex_lock(&s->lock);
+	while (!s->condemned.len && !s->leaving)
+		pthread_cond_wait(&s->wake, &s->lock);
+	*list = s->condemned;
+	s->condemned = (struct buf){0};
+	pthread_mutex_unlock(&s->lock);
+	return list->len;
+}
+
 static void *reap(void *argument)
 {
 	struct rocksdb_store *s = argument;
+	struct buf list;
 
-	pthread_mutex_lock(&s->lock);
-	for (;;) {
-		while (!s->condemned.len && !s->leaving)
-			pthread_cond_wait(&s->wake, &s->lock);
-		if (!s->condemned.len)
-			break;
-		s->condemned.len -= 8;
-		uint64_t number = bytes_get_le64(s->condemned.data + s->condemned.len);
-
-		pthread_mutex_unlock(&s->lock);
-		blob_remove(s, number);
-		pthread_mutex_lock(&s->lock);
+	while (wait_for_condemned(s, &list)) {
+		/* After a loss of power no record may ask for a file that is gone: the commit that let it go comes first. If
+		 * the disk refuses, they go at the next open. */
+		if (rocksdb_store_sync(&s->base) == 0)
+			for (size_t at = 0; at < list.len; at += 8)
+				blob_remove(s, bytes_get_le64(list.data + at));
+		buf_release(&list);
 	}
-	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
