@@ -203,7 +203,7 @@ HOW = '''
   lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
-- What has no target has up to 3 repetitions.
+- What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
 '''
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 
-EXTRA_REPETITIONS = 3  # of what is measured for information only
+EXTRA_REPETITIONS = 2  # of what is measured for information only
 
 FLOCK_LOOP = '''
 cd "$1"
@@ -262,7 +262,7 @@ def prepare_full_store(bench):
 
 def full_store(bench, repetition):
     full = bench.get('full')
-    if repetition < EXTRA_REPETITIONS and bench.wanted('full-mount'):
+    if bench.wanted('full-mount'):
         full.stop()
         bench.drop_caches(warm=False)
         began = time.monotonic()
@@ -323,7 +323,7 @@ GROUPS = [
     Group('syncs', synced, 'fsync-merge fsync-merge-one'),
     Group('listings', listing, 'list list-attributes ls-l list-growth', prepare_listing),
     Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
-    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=EXTRA_REPETITIONS),
+    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=3),
     Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
-    Group('after a removal', after_removal, 'create-after-removal', repetitions=EXTRA_REPETITIONS),
+    Group('after a removal', after_removal, 'create-after-removal', repetitions=1),
 ]
