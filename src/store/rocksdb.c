@@ -42,6 +42,7 @@ struct rocksdb_store {
 	rocksdb_options_t *family_options[family_count];
 	rocksdb_block_based_table_options_t *table_options[family_count];
 	rocksdb_cache_t *cache;
+	rocksdb_env_t *env;
 	rocksdb_column_family_handle_t *family[family_count];
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write;
@@ -734,6 +735,20 @@ static void *reap(void *argument)
 
 /* ---- open and close ---- */
 
+/* What is in memory goes into tables, so that the next open has no log to read again. If it cannot, the log has it. */
+static void flush_tables(struct rocksdb_store *s)
+{
+	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+	char *error = NULL;
+
+	for (int i = 0; i < family_count; i++) {
+		rocksdb_flush_cf(s->db, options, s->family[i], &error);
+		errno_of(error);
+		error = NULL;
+	}
+	rocksdb_flushoptions_destroy(options);
+}
+
 static void rocksdb_store_close(struct store *base)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
@@ -744,6 +759,7 @@ static void rocksdb_store_close(struct store *base)
 		pthread_cond_signal(&s->wake);
 		pthread_mutex_unlock(&s->lock);
 		pthread_join(s->reaper, NULL);
+		flush_tables(s);
 	}
 	for (int i = 0; i < family_count; i++)
 		if (s->family[i])
@@ -760,6 +776,8 @@ static void rocksdb_store_close(struct store *base)
 		rocksdb_options_destroy(s->options);
 	if (s->cache)
 		rocksdb_cache_destroy(s->cache);
+	if (s->env)
+		rocksdb_env_destroy(s->env);
 	if (s->read)
 		rocksdb_readoptions_destroy(s->read);
 	if (s->write)
@@ -931,7 +949,12 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 	size_t buffers = o->buffer_bytes ? o->buffer_bytes : 48u << 20;
 
 	s->cache = rocksdb_cache_create_lru(o->cache_bytes ? o->cache_bytes : 64u << 20);
+	/* Compaction has time; who waits for a file, and the jobs of this host, have not. */
+	s->env = rocksdb_create_default_env();
+	rocksdb_env_lower_thread_pool_cpu_priority(s->env);
+	rocksdb_env_lower_thread_pool_io_priority(s->env);
 	s->options = rocksdb_options_create();
+	rocksdb_options_set_env(s->options, s->env);
 	rocksdb_options_set_create_if_missing(s->options, new);
 	rocksdb_options_set_create_missing_column_families(s->options, new);
 	rocksdb_options_set_db_write_buffer_size(s->options, buffers);
