@@ -103,7 +103,7 @@ static int list_bucket(struct listing *l, off_t at)
 	int r = add_dots(l, at, FUSE_ROOT_ID);
 
 	if (!r && at < cookie_data) {
-		r = data_attr(l->c->fs, l->c->b, &l->c->who, &attr);
+		r = call_data_attr(l->c, &attr);
 		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str("data.json"), &attr, cookie_data);
 	}
 	if (!r && at < cookie_files) {
