@@ -195,8 +195,7 @@ HOW = '''
   rewrite at once after "again".
 - "not in the kernel", "cold" and listings: the kernel has just dropped all names, attributes and pages. For all but the large
   file and the mount of the full store our records are then read into memory again, for the peer's tmpfs is in memory too.
-  unlink come at once after stat, so that the kernel knows the
-  names.
+  unlink comes at once after stat, so that the kernel knows the names.
 - What a merge, a setxattr and a read of data.json are compared with is measured right beside it.
 - flock + jq + mv is on tmpfs: `( flock 9; jq … data.json > data.tmp && mv data.tmp data.json ) 9> lock`; ours is
   `echo … > data.json`; both are loops in one bash.
