@@ -92,7 +92,7 @@ void bucket_put(struct fs *fs, struct bucket *b)
 			victim = b;
 		} else {
 			idle_add(fs, b);
-			if (fs->idle_count > idle_max || fs->text_bytes > data_text_budget) {
+			if (fs->idle_count > idle_max || __atomic_load_n(&fs->text_bytes, __ATOMIC_RELAXED) > data_text_budget) {
 				victim = fs->idle_last;
 				idle_remove(fs, victim);
 				table_remove(&fs->buckets, &victim->by_number);
@@ -171,6 +171,10 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	}
 	if (!r && !apply_limits(fs, &b->own_limits, &b->limits, NULL))
 		r = -EIO;
+	b->owner = b->head.owner;
+	b->group = b->head.group;
+	b->enabled = b->head.enabled;
+	b->max_data_size = b->limits.max_data_size;
 	if (!r && b->head.making)
 		r = version_recover(fs, b);
 	if (!r && b->head.unsettled)
@@ -274,6 +278,7 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	}
 	if (!r) {
 		b->head = *head;
+		__atomic_store_n(&b->enabled, head->enabled, __ATOMIC_RELAXED);
 		b->revision = revision;
 	}
 	return r;
@@ -412,7 +417,7 @@ int bucket_end_locked(struct fs *fs, struct bucket *b)
 	store_batch_release(&batch);
 	if (!r) {
 		pthread_mutex_lock(&fs->lock);
-		b->dead = true;
+		__atomic_store_n(&b->dead, true, __ATOMIC_RELAXED);
 		table_remove(&fs->buckets, &b->by_number);
 		fs->evictions++;
 		pthread_mutex_unlock(&fs->lock);
@@ -562,7 +567,7 @@ static bool is_superuser(const struct fs *fs, const struct caller *who)
 /* The root has no owner: (uid_t)-1 is nobody's. */
 static uid_t owner_of(const struct bucket *b)
 {
-	return b->number ? b->head.owner : (uid_t)-1;
+	return b->number ? b->owner : (uid_t)-1;
 }
 
 static bool may_locked(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
@@ -605,9 +610,9 @@ bool bucket_is_enabled(struct fs *fs, const struct bucket *b)
 	bool enabled = true;
 
 	if (!number)
-		return !b->number || b->head.enabled;
+		return !b->number || __atomic_load_n(&b->enabled, __ATOMIC_RELAXED);
 	if (!bucket_get(fs, number, &into)) {
-		enabled = into->head.enabled;
+		enabled = __atomic_load_n(&into->enabled, __ATOMIC_RELAXED);
 		bucket_put(fs, into);
 	}
 	return enabled;
@@ -665,8 +670,8 @@ struct bucket_look bucket_look(struct fs *fs, const struct bucket *b)
 	uint32_t mode = 0600;
 
 	pthread_rwlock_rdlock(&fs->acl_lock);
-	shared_by(effective(fs, b, PRIVILEGE_READ), b->head.group, &group_reads, &all_read);
-	shared_by(effective(fs, b, writing), b->head.group, &group_writes, &all_write);
+	shared_by(effective(fs, b, PRIVILEGE_READ), b->group, &group_reads, &all_read);
+	shared_by(effective(fs, b, writing), b->group, &group_writes, &all_write);
 	pthread_rwlock_unlock(&fs->acl_lock);
 	mode |= (group_reads ? 040u : 0) | (all_read ? 04u : 0) | (group_writes ? 020u : 0) | (all_write ? 02u : 0);
 	return (struct bucket_look){
@@ -805,6 +810,7 @@ static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **t
 		return r;
 	}
 	b->limits = limits;
+	__atomic_store_n(&b->max_data_size, limits.max_data_size, __ATOMIC_RELAXED);
 	*text = old;
 	return 0;
 }

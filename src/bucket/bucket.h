@@ -16,9 +16,12 @@ struct bucket {
 	uint32_t number;
 	unsigned refs;     /* fs->lock */
 	struct slice name; /* empty for the root */
+	uint32_t owner, group; /* the head's, which never change */
+	bool enabled;            /* as the head has it; atomic, … */
+	uint64_t max_data_size;  /* … and as the limits have it: for who looks without the lock */
 
 	pthread_mutex_t lock; /* guards all below */
-	bool dead;            /* removed; handles may still be open */
+	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
 	uint64_t revision;
 	struct head head;
 	struct own_limits own_limits;

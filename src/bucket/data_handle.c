@@ -36,7 +36,7 @@ struct data_handle {
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
 uint64_t data_buffer_max(const struct bucket *b)
 {
-	uint64_t max = __atomic_load_n(&b->limits.max_data_size, __ATOMIC_RELAXED);
+	uint64_t max = __atomic_load_n(&b->max_data_size, __ATOMIC_RELAXED);
 
 	return max && max < (1u << 29) ? 2 * max + 65536 : 1u << 30;
 }

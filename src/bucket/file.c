@@ -105,7 +105,7 @@ static bool leave_table(struct file *f)
 
 		/* Bytes written through a mapping come after the last flush. */
 		pthread_rwlock_wrlock(&f->lock);
-		if (!f->unlisted && file_commit(f)) {
+		if (!file_is(&f->unlisted) && file_commit(f)) {
 			log_error("bucket %.*s: a file could not be committed after its last close: what came after its "
 				  "last flush is lost", (int)b->name.len, (const char *)b->name.at);
 			lost = true;
@@ -157,8 +157,10 @@ void file_unlinked(struct file *f)
 	if (f->unlisted)
 		table_remove(&f->b->making, &f->by_name);
 	f->b->new_files -= f->pending && !f->version;
-	f->pending = f->unlisted = f->version = f->marked = false;
-	f->unlinked = true;
+	f->pending = f->marked = false;
+	file_becomes(&f->unlisted, false);
+	file_becomes(&f->version, false);
+	file_becomes(&f->unlinked, true);
 	f->b->pending_bytes -= f->counted;
 	f->counted = 0;
 }
@@ -298,16 +300,15 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 	int64_t growth = (int64_t)(size - f->node.size);
 	int r = 0;
 
-	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
-		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
-			   (unsigned long long)l->max_file_size);
-		return BUCKET_TOO_LARGE;
-	}
 	if (growth == 0)
 		return 0;
 	pthread_mutex_lock(&f->b->lock);
 	int64_t total = (int64_t)f->b->head.file_bytes + f->b->pending_bytes + growth;
-	if (f->unlinked) {
+	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
+		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
+			   (unsigned long long)l->max_file_size);
+		r = BUCKET_TOO_LARGE;
+	} else if (f->unlinked) {
 		r = 0;
 	} else if (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size) {
 		reason_set(why, "the bucket's files would have %lld bytes and max_total_size is %llu", (long long)total,
@@ -337,8 +338,8 @@ static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
 	f->dirty = f->unsaved = true;
-	f->candidate = false;
-	f->closing = 0;
+	file_becomes(&f->candidate, false);
+	__atomic_store_n(&f->closing, 0, __ATOMIC_RELAXED);
 }
 
 /* From memory into a content of the store. */
@@ -413,14 +414,14 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (f->unlisted && f->candidate)
+	if (file_is(&f->unlisted) && f->candidate)
 		r = version_mark(f);
-	else if (h->replaces && !f->unlisted && f->node.size == 0)
+	else if (h->replaces && !file_is(&f->unlisted) && f->node.size == 0)
 		r = version_swap(f);
 	if (!r)
 		r = write_locked(f, append ? f->node.size : at, bytes, why);
-	h->written = true;
-	__atomic_store_n(&f->written, true, __ATOMIC_RELAXED);
+	file_becomes(&h->written, true);
+	file_becomes(&f->written, true);
 	f->failed |= r != 0;
 	pthread_rwlock_unlock(&f->lock);
 	return r;
@@ -467,7 +468,8 @@ static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 		return r;
 	}
 	f->node.size = size;
-	f->written |= size > 0;
+	if (size)
+		file_becomes(&f->written, true);
 	touched(f);
 	return 0;
 }
@@ -479,7 +481,7 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 
 	/* To nothing, by somebody who writes only and has not begun: what will be written is a new version, as if it had
 	 * been opened with O_TRUNC (version.h). */
-	if (size || h->reads || h->append || h->written || f->unlisted)
+	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
 		return file_truncate(f, size, why);
 	pthread_rwlock_wrlock(&f->lock);
 	if (f->node.size) {
@@ -496,7 +498,7 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (f->unlisted && f->candidate)
+	if (file_is(&f->unlisted) && f->candidate)
 		r = version_mark(f);
 	if (!r)
 		r = truncate_locked(f, size, why);
@@ -518,7 +520,7 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 		return BUCKET_UNSUPPORTED;
 	}
 	size = !keep_size && end > f->node.size ? end : f->node.size;
-	r = f->unlisted && f->candidate ? version_mark(f) : 0;
+	r = file_is(&f->unlisted) && f->candidate ? version_mark(f) : 0;
 	if (!r)
 		r = fs_check_space(f->fs, size - f->node.size, why);
 	if (!r)
@@ -532,7 +534,7 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 			unaccount(f, size);
 		} else if (size > f->node.size) {
 			f->node.size = size;
-			f->written = true;
+			file_becomes(&f->written, true);
 			touched(f);
 		}
 	}
@@ -545,7 +547,7 @@ int file_punch(struct file *f, uint64_t at, uint64_t len)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = f->unlisted && f->candidate ? version_mark(f) : 0;
+	r = file_is(&f->unlisted) && f->candidate ? version_mark(f) : 0;
 	if (!r && at < f->node.size)
 		r = prepare(f, f->node.size);
 	if (!r && at < f->node.size) {
@@ -657,7 +659,7 @@ int file_lend_begin(struct file *f, struct file_loan *loan)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = f->unlisted || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
+	r = file_is(&f->unlisted) || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
 	if (!r)
 		r = fit_content(f);
 	if (r) {
@@ -792,7 +794,7 @@ static int commit_locked(struct file *f)
 
 	/* Somebody else's came first under its name: this one will replace it. */
 	if (taken) {
-		f->version = true;
+		file_becomes(&f->version, true);
 		f->b->new_files--;
 	}
 	is_new = f->pending && !f->version;
@@ -820,7 +822,7 @@ static int commit_locked(struct file *f)
 		return r;
 	f->marked = f->version;
 	file_settled(f);
-	f->candidate = true;
+	file_becomes(&f->candidate, true);
 	return 0;
 }
 
@@ -843,10 +845,10 @@ int file_flush(struct file *f)
 
 	pthread_rwlock_wrlock(&f->lock);
 	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
-	if (!(f->unlisted && (f->killed || (f->version && !f->written))))
+	if (!(file_is(&f->unlisted) && (f->killed || (file_is(&f->version) && !f->written))))
 		r = file_commit(f);
-	if (f->unlisted && !r)
-		f->closing = fs_now(f->fs);
+	if (file_is(&f->unlisted) && !r)
+		__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

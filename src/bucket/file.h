@@ -26,7 +26,7 @@ struct file {
 
 	/* b->lock */
 	struct table_node by_name;        /* in b->making, while … */
-	bool unlisted;                    /* … it is not published (version.h); changes under both locks */
+	bool unlisted;                    /* … it is not published (version.h); begins under both locks */
 	bool pending;                     /* no commit knows it yet */
 	bool version;                     /* it will take the name from what has it now, and has none in the store */
 	bool marked;                      /* the store has it under key_making */
@@ -61,6 +61,18 @@ struct file {
 
 	struct file_modes modes;
 };
+
+/* `unlisted`, `version`, `unlinked`, `written`, `candidate` and `closing` change under the lock that they are listed under, and
+ * are looked at under the other one or under none as well: by these. What was seen may have changed by then; where that
+ * matters it is looked at again under the right lock. */
+static inline bool file_is(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+static inline void file_becomes(bool *flag, bool value)
+{
+	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+}
 
 struct file_open {
 	struct file *file;

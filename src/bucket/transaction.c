@@ -177,7 +177,7 @@ int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *wh
 
 	if (!is_name(name))
 		return BUCKET_ABSENT;
-	if (!b->head.enabled)
+	if (!bucket_is_enabled(fs, b))
 		return bucket_read_only(fs, b, who, "abandon a transaction");
 	return bucket_remove_any(fs, who, id_of(text, sizeof(text), b, who->uid, name));
 }

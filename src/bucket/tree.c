@@ -189,7 +189,7 @@ static void fill_open(struct fs *fs, struct bucket *b, struct file *f, struct at
 	if (node.place == PLACE_INLINE || node.place == PLACE_NONE)
 		node.blocks = (node.size + 511) / 512;
 	fill(fs, b, &node, attr);
-	attr->unlinked = __atomic_load_n(&f->unlinked, __ATOMIC_RELAXED);
+	attr->unlinked = file_is(&f->unlinked);
 }
 
 static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
@@ -1110,7 +1110,7 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		pthread_mutex_unlock(&b->lock);
 		file_put(f);
 	}
-	if (f && attributes && f->unlinked) {
+	if (f && attributes && file_is(&f->unlinked)) {
 		file_put(f);
 		return BUCKET_GONE;
 	}
@@ -1120,7 +1120,7 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		f->node.has_attributes |= attributes;
 		f->dirty = true;
 		/* A new file is not listed before it is closed, whatever happens to it until then. */
-		if (!f->unlisted)
+		if (!file_is(&f->unlisted))
 			r = file_commit(f);
 		pthread_rwlock_unlock(&f->lock);
 		file_put(f);
@@ -1181,7 +1181,7 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		return r;
 	r = file_truncate(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
-	if (!r && !f->unlisted)
+	if (!r && !file_is(&f->unlisted))
 		r = file_flush(f);
 	file_put(f);
 	return r;

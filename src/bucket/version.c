@@ -38,7 +38,7 @@ static struct redirect *take_redirect(struct fs *fs, pid_t thread)
 	for (struct redirect **at = &fs->redirects; *at; at = &(*at)->next) {
 		if ((*at)->thread == thread) {
 			found = *at;
-			*at = found->next;
+			__atomic_store_n(at, found->next, __ATOMIC_RELAXED);
 			found->next = NULL;
 			break;
 		}
@@ -76,7 +76,7 @@ static int add_redirect(struct fs *fs, pid_t thread, uint64_t from, unsigned wan
 		struct redirect *r = *at;
 
 		if (now - r->since > redirect_lifetime || r->thread == thread) {
-			*at = r->next;
+			__atomic_store_n(at, r->next, __ATOMIC_RELAXED);
 			r->next = old;
 			old = r;
 		} else {
@@ -155,7 +155,7 @@ bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
 static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, struct file *f, struct slice given)
 {
 	struct slice kept = slice_equal(given, f->node.name) ? slice_of(NULL, 0) : given;
-	int r = f->written ? 0 : tree_collision(fs, b, who, &f->node, given, NULL);
+	int r = file_is(&f->written) ? 0 : tree_collision(fs, b, who, &f->node, given, NULL);
 
 	if (r || slice_equal(given, f->node.name))
 		return r;
@@ -256,14 +256,14 @@ static int begin_version(struct file *f, const struct caller *who, unsigned *fla
 
 	*out = NULL;
 	file_node(f, &node);
-	written = __atomic_load_n(&f->written, __ATOMIC_RELAXED);
-	if (!f->unlisted && node.size == 0) {
+	written = file_is(&f->written);
+	if (!file_is(&f->unlisted) && node.size == 0) {
 		/* Most locks look like this. It becomes a version when something is written. */
 		*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
 	}
 	/* Nobody has begun to write that one: two who open a new lock must meet. */
-	if (f->unlisted && !written)
+	if (file_is(&f->unlisted) && !written)
 		return 0;
 	return make_version(f, who, out);
 }
@@ -287,7 +287,7 @@ static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (!f->unlisted) {
+	if (!file_is(&f->unlisted)) {
 		r = file_clear_locked(f, why);
 		if (!r)
 			r = version_swap(f);
@@ -302,11 +302,12 @@ static int join(struct file *f, unsigned *flags, struct reason *why)
 {
 	struct node node;
 
-	if (__atomic_load_n(&f->unlinked, __ATOMIC_RELAXED))
-		return BUCKET_GONE;
-	if (__atomic_load_n(&f->unlisted, __ATOMIC_RELAXED) || !(*flags & TREE_TRUNCATE))
+	if (file_is(&f->unlisted) || !(*flags & TREE_TRUNCATE))
 		return 0;
 	file_node(f, &node);
+	/* Removed in between: it was opened a moment before, as long as nobody else reads what is in it. */
+	if (file_is(&f->unlinked))
+		return node.size ? BUCKET_GONE : 0;
 	if (node.size)
 		return replace_here(f, flags, why);
 	*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
@@ -324,7 +325,7 @@ static int strayed(struct file *f, const struct caller *who, const struct redire
 {
 	int r;
 
-	if (!__atomic_load_n(&f->version, __ATOMIC_RELAXED) || who->pid == 0)
+	if (!file_is(&f->version) || who->pid == 0)
 		return 0;
 	if (redirect && (redirect->to == f || (redirect->from == f->inode && !redirect->to)))
 		return 0;
@@ -351,7 +352,7 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 	}
 	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
 	if (failed || who->pid == 0) {
-		r = *flags & TREE_TRUNCATE && !f->version ? replace_here(f, flags, why) : 0;
+		r = *flags & TREE_TRUNCATE && !file_is(&f->version) ? replace_here(f, flags, why) : 0;
 	} else if (*flags & TREE_TRUNCATE) {
 		r = begin_version(f, who, flags, &version);
 	} else {
@@ -492,7 +493,7 @@ int version_mark(struct file *f)
 	}
 	pthread_mutex_unlock(&f->b->lock);
 	store_batch_release(&batch);
-	f->candidate = r != 0;
+	file_becomes(&f->candidate, r != 0);
 	return r;
 }
 
@@ -590,7 +591,9 @@ static int swap_locked(struct file *f)
 	if (r)
 		return r;
 	f->stored = (struct node){0};
-	f->pending = f->version = f->unlisted = f->dirty = f->unsaved = true;
+	f->pending = f->dirty = f->unsaved = true;
+	file_becomes(&f->version, true);
+	file_becomes(&f->unlisted, true);
 	f->spelled = true;
 	table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 	lost(f, f->node.parent, f->node.name);
@@ -613,14 +616,15 @@ int version_swap(struct file *f)
 void version_demote(struct file *f, struct head *head, struct store_batch *batch)
 {
 	head->making += !f->marked;
-	put_mark(f, batch, __atomic_load_n(&f->candidate, __ATOMIC_RELAXED) ? STATE_CANDIDATE : STATE_WRITING);
+	put_mark(f, batch, file_is(&f->candidate) ? STATE_CANDIDATE : STATE_WRITING);
 	head->files--;
 	head->file_bytes -= f->stored.size;
 }
 
 void version_demoted(struct file *f)
 {
-	f->version = f->marked = true;
+	file_becomes(&f->version, true);
+	f->marked = true;
 	f->counted += (int64_t)f->stored.size;
 	f->b->pending_bytes += (int64_t)f->stored.size;
 }
@@ -711,7 +715,9 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		f->spelled = true;
 	table_remove(&f->b->making, &f->by_name);
 	f->b->new_files -= f->pending && !f->version;
-	f->unlisted = f->version = f->pending = f->marked = f->respelled = false;
+	file_becomes(&f->unlisted, false);
+	file_becomes(&f->version, false);
+	f->pending = f->marked = f->respelled = false;
 	if (!whole)
 		tree_move_open(f, &final);
 	file_settled(f);
@@ -728,7 +734,7 @@ static int publish_locked(struct file *f)
 	if (f->version || f->pending || f->dirty || f->marked)
 		return settle_as(f, f->node.name, true);
 	table_remove(&f->b->making, &f->by_name);
-	f->unlisted = false;
+	file_becomes(&f->unlisted, false);
 	return 0;
 }
 

@@ -119,7 +119,7 @@ static void refused(struct call *c, int result)
 	number = transaction_path(c->fs, c->b, bucket, sizeof(bucket));
 	path_of(c, bucket, path, sizeof(path));
 	/* What is said of a transaction is to be found in the bucket, and of what is gone, in the root. */
-	fs_refused(c->fs, c->b->dead ? 0 : number, &c->who, path, reply_errno_name(result), &c->why);
+	fs_refused(c->fs, __atomic_load_n(&c->b->dead, __ATOMIC_RELAXED) ? 0 : number, &c->who, path, reply_errno_name(result), &c->why);
 	log_limited(c->who.uid, LOG_LEVEL_INFO, "refused: %s: uid=%u pid=%d bucket=%s errno=%d: %s", c->name, c->who.uid, c->who.pid,
 		    call_is_root(c) ? "/" : bucket, reply_errno(result), c->why.text);
 }

@@ -253,6 +253,9 @@ void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, con
 
 void control_file_close(struct control_handle *h)
 {
+	/* Who has read the last of it may close it while the thread that answered still has the lock. */
+	pthread_mutex_lock(&h->lock);
+	pthread_mutex_unlock(&h->lock);
 	bucket_put(h->fs, h->b);
 	buf_release(&h->text);
 	pthread_mutex_destroy(&h->lock);

@@ -55,7 +55,10 @@ struct handle {
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
 {
-	return (struct handle *)(uintptr_t)fi->fh;
+	struct handle *h = (struct handle *)(uintptr_t)fi->fh;
+
+	order_use(h);
+	return h;
 }
 
 /* Takes over what is given, also on failure. */

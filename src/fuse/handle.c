@@ -53,7 +53,7 @@ int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_inf
 	h->file = file;
 	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
-	fi->noflush = !file->writes && !file->file->unlisted;
+	fi->noflush = !file->writes && !file_is(&file->file->unlisted);
 	io_mode_open(c, h, fi);
 	return 0;
 }
@@ -71,8 +71,13 @@ static void close_data(struct frontend *fe, struct data_handle *data)
 	bucket_put(fe->fs, b);
 }
 
+#if ORDER_IS_TOLD
+_Thread_local void *order_used[2];
+#endif
+
 void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon)
 {
+	order_close(h);
 	unlink_handle(fe, h);
 	if (h->control)
 		control_file_close(h->control);

@@ -60,14 +60,15 @@ static enum io_mode choose(struct call *c, struct file_open *h)
 {
 	struct file_modes *m = &h->file->modes;
 
-	if (passes(c, h))
-		return !h->writes ? IO_PASSED : h->reads ? IO_PASSED_DIRECT : IO_DIRECT;
-	/* Open with another backing file. */
+	if (passes(c, h) && !h->writes)
+		return IO_PASSED;
+	/* What is written comes to us. So does everything of one whose content is another by now; but the kernel wants to hear
+	 * of the backing file that the inode is open with, and has its mappings from there. */
 	if (m->passed)
-		return h->reads ? IO_DIRECT_MAPPABLE : IO_DIRECT;
+		return IO_PASSED_DIRECT;
 	/* What is being made is written once, from front to back, and nobody reads it yet: a page cache is only in the way.
 	 * Who has such a one open for reading sees what is written at once. */
-	if (m->direct || m->mappable || (c->fe->direct_files && !m->cached && !h->reads && h->file->unlisted))
+	if (m->direct || m->mappable || (c->fe->direct_files && !m->cached && !h->reads && file_is(&h->file->unlisted)))
 		return h->reads ? IO_DIRECT_MAPPABLE : IO_DIRECT;
 	return IO_CACHED;
 }

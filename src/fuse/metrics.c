@@ -37,13 +37,19 @@ static struct kind *kind_of(const char *name)
 		if (known == name || strcmp(known, name) == 0)
 			return &kinds[i];
 	}
-	kinds[kind_count - 1].name = "other";
+	__atomic_store_n(&kinds[kind_count - 1].name, "other", __ATOMIC_RELEASE);
 	return &kinds[kind_count - 1];
 }
 
 static void add(uint64_t *counter, uint64_t n)
 {
 	__atomic_add_fetch(counter, n, __ATOMIC_RELAXED);
+}
+
+/* Not of one moment with the others, but not half of a number either. */
+static uint64_t get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
 void metrics_count(const char *name, int result, int64_t began)
@@ -73,7 +79,7 @@ static int add_kind(const struct kind *k, struct buf *out)
 	int r = 0;
 
 	for (size_t i = 0; !r && i <= bound_count; i++) {
-		sum += k->below[i];
+		sum += get(&k->below[i]);
 		if (i < bound_count)
 			r = buf_add_format(out, "bucketfs_operation_seconds_bucket{operation=\"%s\",le=\"%g\"} %llu\n", k->name,
 					   bounds[i] / 1e6, (unsigned long long)sum);
@@ -85,7 +91,7 @@ static int add_kind(const struct kind *k, struct buf *out)
 		r = buf_add_format(out,
 				   "bucketfs_operation_seconds_sum{operation=\"%s\"} %.9f\n"
 				   "bucketfs_operation_seconds_count{operation=\"%s\"} %llu\n",
-				   k->name, (double)k->nanoseconds / 1e9, k->name, (unsigned long long)sum);
+				   k->name, (double)get(&k->nanoseconds) / 1e9, k->name, (unsigned long long)sum);
 	return r;
 }
 
@@ -153,15 +159,15 @@ int metrics_text(struct frontend *fe, struct buf *out)
 				    "# TYPE bucketfs_operation_seconds histogram\n");
 
 	for (size_t i = 0; !r && i < kind_count; i++)
-		if (kinds[i].name)
+		if (__atomic_load_n(&kinds[i].name, __ATOMIC_ACQUIRE))
 			r = add_kind(&kinds[i], out);
 	if (!r)
 		r = buf_add_string(out, "# HELP bucketfs_errors_total Operations that were refused or failed.\n"
 					"# TYPE bucketfs_errors_total counter\n");
 	for (size_t i = 0; !r && i < kind_count; i++)
-		if (kinds[i].name)
+		if (__atomic_load_n(&kinds[i].name, __ATOMIC_ACQUIRE))
 			r = buf_add_format(out, "bucketfs_errors_total{operation=\"%s\"} %llu\n", kinds[i].name,
-					   (unsigned long long)kinds[i].errors);
+					   (unsigned long long)get(&kinds[i].errors));
 	if (!r)
 		r = buf_add_format(out,
 				   "# HELP bucketfs_bytes_total Bytes read and written.\n# TYPE bucketfs_bytes_total counter\n"
@@ -170,8 +176,8 @@ int metrics_text(struct frontend *fe, struct buf *out)
 				   "bucketfs_merges_total %llu\n"
 				   "# HELP bucketfs_name_collisions_total Files that replaced one of another given name.\n"
 				   "# TYPE bucketfs_name_collisions_total counter\nbucketfs_name_collisions_total %llu\n",
-				   (unsigned long long)bytes_read, (unsigned long long)bytes_written,
-				   (unsigned long long)__atomic_load_n(&fe->fs->merges, __ATOMIC_RELAXED),
-				   (unsigned long long)__atomic_load_n(&fe->fs->collisions, __ATOMIC_RELAXED));
+				   (unsigned long long)get(&bytes_read), (unsigned long long)get(&bytes_written),
+				   (unsigned long long)get(&fe->fs->merges),
+				   (unsigned long long)get(&fe->fs->collisions));
 	return r ? r : add_gauges(fe, out);
 }

@@ -113,7 +113,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 	/* An editor who may not read is told that it worked. The kernel wants the attributes all the same, and the right
 	 * ones, for it shares them with those who may. */
 	if (r == BUCKET_DENIED && changed) {
-		c.who.uid = c.b->head.owner;
+		c.who.uid = c.b->owner;
 		r = call_attr(&c, &attr);
 	}
 	call_end_attr(&c, r, &attr);

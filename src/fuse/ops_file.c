@@ -168,7 +168,7 @@ static int create_tree(struct call *c, const char *name, mode_t mode, struct fus
 	if (!*canonical)
 		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), false);
 	inode = file->file->inode;
-	version = __atomic_load_n(&file->file->version, __ATOMIC_RELAXED);
+	version = file_is(&file->file->version);
 	r = handle_new_file(c, file, fi);
 	if (r)
 		return r;
@@ -343,11 +343,11 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct call c;
 
-	if (h->scratch || (h->file && !h->file->writes && !h->file->file->unlisted)) {
+	if (h->scratch || (h->file && !h->file->writes && !file_is(&h->file->file->unlisted))) {
 		fuse_reply_err(req, 0);
 		return;
 	}
-	if (h->file && h->file->file->unlisted)
+	if (h->file && file_is(&h->file->file->unlisted))
 		file_note_killed(h->file->file, caller_is_killed(fuse_req_ctx(req)->pid));
 	if (fe->sync_on_close) {
 		sync_flush_later(req, inode, h);

@@ -218,7 +218,10 @@ static bool try_list(const struct list_again *a, bool patient)
 static bool list_again(struct patience_job *job, bool patient)
 {
 	struct list_again *l = container_of(job, struct list_again, job);
-	bool done = try_list(l, patient);
+	bool done;
+
+	order_use(l->folder);
+	done = try_list(l, patient);
 
 	if (done)
 		free(l);

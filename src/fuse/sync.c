@@ -60,7 +60,7 @@ static void run(struct later_job *base)
 	if (h && h->file) {
 		job->result = file_sync(h->file->file);
 		/* A database that is made and synced is there from then on, whatever becomes of who made it. */
-		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !h->file->file->version)
+		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !file_is(&h->file->file->version))
 			job->result = version_publish(h->file->file);
 	} else if (h && h->control) {
 		job->result = sync_flush(&job->c, h);
@@ -76,6 +76,7 @@ void sync_finish(void *context, struct later_job *jobs)
 		struct sync_job *job = container_of(jobs, struct sync_job, job);
 
 		jobs = jobs->next;
+		order_use(job->h);
 		call_end(&job->c, job->result ? job->result : r);
 		free(job);
 	}

@@ -50,7 +50,7 @@ void table_add(struct table *t, struct table_node *node, uint64_t hash)
 	node->hash = hash;
 	node->next = t->slots[hash & t->mask];
 	t->slots[hash & t->mask] = node;
-	t->count++;
+	__atomic_store_n(&t->count, t->count + 1, __ATOMIC_RELAXED);
 }
 
 void table_remove(struct table *t, struct table_node *node)
@@ -61,7 +61,7 @@ void table_remove(struct table *t, struct table_node *node)
 		if (*at == node) {
 			*at = node->next;
 			node->next = NULL;
-			t->count--;
+			__atomic_store_n(&t->count, t->count - 1, __ATOMIC_RELAXED);
 			return;
 		}
 	}

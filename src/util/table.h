@@ -15,7 +15,7 @@ struct table_node {
 struct table {
 	struct table_node **slots;
 	size_t mask;
-	size_t count;
+	size_t count; /* atomic for who looks without the lock */
 };
 
 /* 0 or -ENOMEM. */

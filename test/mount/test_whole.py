@@ -372,6 +372,60 @@ def test_many_replace_one_small_file():
         parallel(6, work)
 
 
+def test_written_while_read_by_the_kernel():
+    """While a large file is open for reading, every way of opening it works, and readers see what is written in place."""
+    with Mount() as m:
+        f = files(m)
+        for how in ('a', 'ab by number', 'r+', 'rb', 'swapped', 'removed'):
+            write(f + '/x', b'x' * 50000)
+            with open(f + '/x', 'rb', buffering=0) as reader:
+                assert reader.read(10) == b'x' * 10
+                number = f'/proc/self/fd/{reader.fileno()}'
+                if how == 'a':
+                    write_at_end(f + '/x')
+                elif how == 'ab by number':
+                    write_at_end(number)
+                elif how == 'r+':
+                    with open(f + '/x', 'r+b') as h:
+                        h.seek(0, 2)
+                        h.write(b'more')
+                elif how == 'rb':
+                    with open(f + '/x', 'rb') as h, mmap.mmap(h.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                        assert mapped[:] == b'x' * 50000
+                    continue
+                else:
+                    if how == 'removed':
+                        os.unlink(f + '/x')
+                    fd = os.open(number, os.O_WRONLY | os.O_TRUNC)
+                    os.write(fd, b'n' * 60000)
+                    os.close(fd)
+                    assert read(number, 'rb') == b'n' * 60000
+                    continue
+                assert os.pread(reader.fileno(), 100, 49999) == b'xmore' and read(f + '/x', 'rb') == b'x' * 50000 + b'more', how
+
+
+def write_at_end(path):
+    with open(path, 'ab') as h:
+        h.write(b'more')
+
+
+def test_opened_and_removed_at_once():
+    """Whoever opens with O_CREAT gets a file, whether or not it is removed at the same moment."""
+    with Mount() as m:
+        f = files(m)
+        end = time.time() + 1
+
+        def work(i):
+            while time.time() < end:
+                if i == 0:
+                    fd = os.open(f + '/x', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+                    os.write(fd, b'x')
+                    os.close(fd)
+                else:
+                    fails_to(os.unlink, f + '/x')
+        parallel(2, work)
+
+
 def test_own_output_by_its_other_names():
     """/dev/stdout is opened by the inode, not by the name: there is nothing to look up again."""
     with Mount() as m:
