@@ -663,7 +663,7 @@ static void shared_by(const struct acl_list *list, uint32_t group, bool *for_gro
 		*for_group |= list->principals[i].kind == PRINCIPAL_GROUP && list->principals[i].id == group;
 }
 
-uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec)
+struct bucket_look bucket_look(struct fs *fs, const struct bucket *b)
 {
 	enum privilege writing = b->number ? PRIVILEGE_EDIT : PRIVILEGE_CREATE;
 	bool group_reads, all_read, group_writes, all_write;
@@ -674,9 +674,18 @@ uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_
 	shared_by(effective(fs, b, writing), b->group, &group_writes, &all_write);
 	pthread_rwlock_unlock(&fs->acl_lock);
 	mode |= (group_reads ? 040u : 0) | (all_read ? 04u : 0) | (group_writes ? 020u : 0) | (all_write ? 02u : 0);
-	if (!folder)
-		return mode | (exec & 0111);
-	return mode | 0100 | (group_reads || group_writes ? 010u : 0) | (all_read || all_write ? 01u : 0);
+	return (struct bucket_look){
+		.file_mode = mode,
+		.folder_mode = mode | 0100 | (group_reads || group_writes ? 010u : 0) | (all_read || all_write ? 01u : 0),
+		.private = !all_read,
+	};
+}
+
+uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec)
+{
+	struct bucket_look look = bucket_look(fs, b);
+
+	return folder ? look.folder_mode : look.file_mode | (exec & 0111);
 }
 
 int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out)

@@ -96,6 +96,12 @@ int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action);
 /* Some may not read it. */
 bool bucket_is_private(struct fs *fs, const struct bucket *b);
+/* What the ACL amounts to: permission bits, and whether some may not read. */
+struct bucket_look {
+	uint32_t file_mode, folder_mode;
+	bool private;
+};
+struct bucket_look bucket_look(struct fs *fs, const struct bucket *b);
 /* The permission bits that the ACL amounts to: 0644-like for files (plus `exec`), with search bits for folders. */
 uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec);
 /* "read,edit": what the caller may do here. */

@@ -117,7 +117,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 		.changed = b->head.data_modified,
 		.accessed = b->head.data_modified,
 		.unlinked = !b->head.data_present,
-		.private = true,
+		.private = bucket_is_private(fs, b),
 		.fleeting = true,
 	};
 	r = b->dead ? BUCKET_GONE : b->head.data_present ? 0 : BUCKET_ABSENT;

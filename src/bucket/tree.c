@@ -153,13 +153,13 @@ static int check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
 
 /* ---- attributes ---- */
 
-static void fill(struct fs *fs, struct bucket *b, const struct node *n, struct attr *attr)
+static void fill_as(const struct bucket_look *look, const struct bucket *b, const struct node *n, struct attr *attr)
 {
 	bool folder = n->kind == NODE_FOLDER;
 
 	*attr = (struct attr){
 		.inode = inode_of(b->number, n->number),
-		.mode = (folder ? S_IFDIR : S_IFREG) | bucket_mode(fs, b, folder, n->exec),
+		.mode = folder ? S_IFDIR | look->folder_mode : S_IFREG | look->file_mode | (n->exec & 0111u),
 		.uid = n->uid,
 		.gid = n->gid,
 		.size = n->size,
@@ -167,10 +167,17 @@ static void fill(struct fs *fs, struct bucket *b, const struct node *n, struct a
 		.modified = n->modified,
 		.changed = n->changed,
 		.accessed = n->accessed,
-		.private = bucket_is_private(fs, b),
+		.private = look->private,
 		/* A folder's times change when a file in it is published, which the kernel does not see. */
 		.fleeting = folder,
 	};
+}
+
+static void fill(struct fs *fs, struct bucket *b, const struct node *n, struct attr *attr)
+{
+	struct bucket_look look = bucket_look(fs, b);
+
+	fill_as(&look, b, n, attr);
 }
 
 /* What an open file knows better than its record. */
@@ -1209,6 +1216,7 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 	struct store_cursor *cursor;
 	struct slice k, record;
 	struct buf unlisted = {0};
+	struct bucket_look look = bucket_look(fs, b);
 	bool fleeting, making;
 	int64_t now;
 	int r;
@@ -1247,7 +1255,7 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 			fill_open(fs, b, f, &attr);
 			file_put(f);
 		} else {
-			fill(fs, b, &node, &attr);
+			fill_as(&look, b, &node, &attr);
 		}
 		attr.private |= fleeting;
 		r = each(context, &node, &attr);

@@ -8,6 +8,7 @@
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
+#include "fuse/notify.h"
 #include "util/log.h"
 
 /* A removed bucket lives on in the files that are still open. */
@@ -182,6 +183,15 @@ void call_end_value(struct call *c, int result, struct buf *value, size_t size)
 	if (!result)
 		call_release(c);
 	buf_release(value);
+}
+
+int call_data_attr(struct call *c, struct attr *attr)
+{
+	int r = data_attr(c->fs, c->b, &c->who, attr);
+
+	/* Editors rename it, and the kernel takes what it keeps along to the new name: see op_rename. */
+	attr->private |= !notifier_is_exact(c->fe->notifier);
+	return r;
 }
 
 int call_attr(struct call *c, struct attr *attr)

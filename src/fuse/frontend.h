@@ -104,6 +104,8 @@ void call_release(struct call *c);
 
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);
+/* data_attr, as an entry for the kernel to keep. */
+int call_data_attr(struct call *c, struct attr *attr);
 
 /* Takes the file over, also on failure. */
 int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi);

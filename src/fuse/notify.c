@@ -79,6 +79,11 @@ static size_t absent_bit(fuse_ino_t parent, struct slice name)
 	return (size_t)(slice_hash(name, parent) % absent_bits);
 }
 
+bool notifier_is_exact(struct notifier *n)
+{
+	return has_epoch(n);
+}
+
 bool notifier_keep_absent(struct notifier *n, fuse_ino_t parent, struct slice name)
 {
 	size_t bit = absent_bit(parent, name);

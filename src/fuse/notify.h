@@ -19,6 +19,8 @@ void notifier_begin(struct notifier *n);
 /* Waits for what is under way. NULL is fine. */
 void notifier_free(struct notifier *n);
 
+/* Whether what the kernel keeps can be ended exactly, before a reply; otherwise only a moment after it. */
+bool notifier_is_exact(struct notifier *n);
 /* Whether the kernel may be told "there is no such name" to keep. If so, this name is remembered as one it keeps. */
 bool notifier_keep_absent(struct notifier *n, fuse_ino_t parent, struct slice name);
 /* Something has been made (or, with `gone`, may have lost its name) under another spelling than its real name. Before

@@ -151,7 +151,7 @@ static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *a
 		r = handle_new_data(c->fe, data, fi);
 	else if (!r)
 		r = open_data(c, data_flags(fi->flags) | created, fi);
-	return r ? r : data_attr(c->fs, c->b, &c->who, attr);
+	return r ? r : call_data_attr(c, attr);
 }
 
 static int create_tree(struct call *c, const char *name, mode_t mode, struct fuse_file_info *fi, struct attr *attr,

@@ -23,17 +23,21 @@ struct listing {
 
 static int add(struct listing *l, struct slice name, const struct attr *attr, off_t cookie)
 {
-	struct fuse_entry_param entry = reply_entry(attr, true);
 	char text[name_max + 1];
 	size_t len;
 
 	memcpy(text, name.at, name.len);
 	text[name.len] = 0;
 	/* A folder's own entry must not count as a lookup; the kernel sees to that for . and .. by their names. */
-	if (l->plus)
+	if (l->plus) {
+		struct fuse_entry_param entry = reply_entry(attr, true);
+
 		len = fuse_add_direntry_plus(l->c->req, l->buffer + l->used, l->size - l->used, text, &entry, cookie);
-	else
-		len = fuse_add_direntry(l->c->req, l->buffer + l->used, l->size - l->used, text, &entry.attr, cookie);
+	} else {
+		struct stat st = {.st_ino = attr->inode, .st_mode = attr->mode};
+
+		len = fuse_add_direntry(l->c->req, l->buffer + l->used, l->size - l->used, text, &st, cookie);
+	}
 	if (len > l->size - l->used)
 		return 1;
 	l->used += len;
@@ -99,7 +103,7 @@ static int list_bucket(struct listing *l, off_t at)
 	int r = add_dots(l, at, FUSE_ROOT_ID);
 
 	if (!r && at < cookie_data) {
-		r = data_attr(l->c->fs, l->c->b, &l->c->who, &attr);
+		r = call_data_attr(l->c, &attr);
 		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str("data.json"), &attr, cookie_data);
 	}
 	if (!r && at < cookie_files) {

@@ -50,7 +50,7 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 		if (r)
 			return r;
 		if (slice_equal(name, data_name))
-			return data_attr(c->fs, c->b, &c->who, attr);
+			return call_data_attr(c, attr);
 		if (slice_equal(name, files_name))
 			return tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr);
 		return scratch_lookup(c->fs, c->b, &c->who, name, attr);
@@ -352,6 +352,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		r = rename_within(&c, name, to, new_name, flags & no_replace);
 	} else if (call_in_bucket(&c) && to == NODE_BUCKET && !is(new_name, files_name)) {
 		r = scratch_rename(c.fs, c.b, &c.who, slice_str(name), slice_str(new_name), flags & no_replace, &c.why);
+		if (!r && is(name, data_name))
+			notifier_spelled(c.fe->notifier, parent, data_name, true);
 	} else if (to == NODE_BUCKET && !is(new_name, data_name)) {
 		r = not_here(&c, "a bucket holds data.json and files/ and nothing else: put files into files/");
 	} else {

@@ -42,6 +42,7 @@ struct rocksdb_store {
 	rocksdb_options_t *family_options[family_count];
 	rocksdb_block_based_table_options_t *table_options[family_count];
 	rocksdb_cache_t *cache;
+	rocksdb_env_t *env;
 	rocksdb_column_family_handle_t *family[family_count];
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write;
@@ -704,28 +705,49 @@ static int rocksdb_content_fd(struct store_content *base)
 	return container_of(base, struct file_content, base)->fd;
 }
 
+/* Takes what is condemned; false: nothing more will be. */
+static bool wait_for_condemned(struct rocksdb_store *s, struct buf *list)
+{
+	pthread_mutex_lock(&s->lock);
+	while (!s->condemned.len && !s->leaving)
+		pthread_cond_wait(&s->wake, &s->lock);
+	*list = s->condemned;
+	s->condemned = (struct buf){0};
+	pthread_mutex_unlock(&s->lock);
+	return list->len;
+}
+
 static void *reap(void *argument)
 {
 	struct rocksdb_store *s = argument;
+	struct buf list;
 
-	pthread_mutex_lock(&s->lock);
-	for (;;) {
-		while (!s->condemned.len && !s->leaving)
-			pthread_cond_wait(&s->wake, &s->lock);
-		if (!s->condemned.len)
-			break;
-		s->condemned.len -= 8;
-		uint64_t number = bytes_get_le64(s->condemned.data + s->condemned.len);
-
-		pthread_mutex_unlock(&s->lock);
-		blob_remove(s, number);
-		pthread_mutex_lock(&s->lock);
+	while (wait_for_condemned(s, &list)) {
+		/* After a loss of power no record may ask for a file that is gone: the commit that let it go comes first. If
+		 * the disk refuses, they go at the next open. */
+		if (rocksdb_store_sync(&s->base) == 0)
+			for (size_t at = 0; at < list.len; at += 8)
+				blob_remove(s, bytes_get_le64(list.data + at));
+		buf_release(&list);
 	}
-	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
 /* ---- open and close ---- */
+
+/* What is in memory goes into tables, so that the next open has no log to read again. If it cannot, the log has it. */
+static void flush_tables(struct rocksdb_store *s)
+{
+	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+	char *error = NULL;
+
+	for (int i = 0; i < family_count; i++) {
+		rocksdb_flush_cf(s->db, options, s->family[i], &error);
+		errno_of(error);
+		error = NULL;
+	}
+	rocksdb_flushoptions_destroy(options);
+}
 
 static void rocksdb_store_close(struct store *base)
 {
@@ -737,6 +759,7 @@ static void rocksdb_store_close(struct store *base)
 		pthread_cond_signal(&s->wake);
 		pthread_mutex_unlock(&s->lock);
 		pthread_join(s->reaper, NULL);
+		flush_tables(s);
 	}
 	for (int i = 0; i < family_count; i++)
 		if (s->family[i])
@@ -753,6 +776,8 @@ static void rocksdb_store_close(struct store *base)
 		rocksdb_options_destroy(s->options);
 	if (s->cache)
 		rocksdb_cache_destroy(s->cache);
+	if (s->env)
+		rocksdb_env_destroy(s->env);
 	if (s->read)
 		rocksdb_readoptions_destroy(s->read);
 	if (s->write)
@@ -924,7 +949,12 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 	size_t buffers = o->buffer_bytes ? o->buffer_bytes : 48u << 20;
 
 	s->cache = rocksdb_cache_create_lru(o->cache_bytes ? o->cache_bytes : 64u << 20);
+	/* Compaction has time; who waits for a file, and the jobs of this host, have not. */
+	s->env = rocksdb_create_default_env();
+	rocksdb_env_lower_thread_pool_cpu_priority(s->env);
+	rocksdb_env_lower_thread_pool_io_priority(s->env);
 	s->options = rocksdb_options_create();
+	rocksdb_options_set_env(s->options, s->env);
 	rocksdb_options_set_create_if_missing(s->options, new);
 	rocksdb_options_set_create_missing_column_families(s->options, new);
 	rocksdb_options_set_db_write_buffer_size(s->options, buffers);

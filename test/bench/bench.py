@@ -45,7 +45,7 @@ class Bench:
     def take(self, repetition, names, extras=()):
         """Those that can run, in another order each time; extras take part in the first repetitions."""
         asked = {row.peer for row in self.options.rows}
-        if repetition < works.EXTRA_REPETITIONS:
+        if repetition < self.sizes.extras:
             names = names + [e for e in extras if e in asked]
         for name in ('bucketfs', 'full', 'empty'):
             if name in names and not self.get(name):
@@ -184,7 +184,7 @@ def main():
     lines = report.lines(bench, facts)
     print(report.table(bench, facts, lines))
     if options.report:
-        report.write(bench, facts, lines, options.report)
+        report.write(bench, facts, lines, options.report, os.path.join(ROOT, 'bench', 'limits.md'))
     return 0
 
 

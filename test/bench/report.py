@@ -191,10 +191,11 @@ HOW = '''
   keeps names for a day and finds files by a hash table.
 - {disk} itself: a new folder each time, and nothing of it is removed before the end, for creating files just after as many
   were removed from the disk is several times slower there; that is among what is for information.
-- "first", "not in the kernel yet", "cold" and listings: the kernel has just dropped all names, attributes and pages. For all
-  but the large file and the mount of the full store our records are then read into memory again, for the peer's tmpfs is in
-  memory too. "again" is at once after "first". rewrite and unlink come at once after stat, so that the kernel knows the
-  names.
+- "first after it was made": the kernel has what creating the files has left in it; "again" is at once after that, and
+  rewrite at once after "again".
+- "not in the kernel", "cold" and listings: the kernel has just dropped all names, attributes and pages. For all but the large
+  file and the mount of the full store our records are then read into memory again, for the peer's tmpfs is in memory too.
+  unlink comes at once after stat, so that the kernel knows the names.
 - What a merge, a setxattr and a read of data.json are compared with is measured right beside it.
 - flock + jq + mv is on tmpfs: `( flock 9; jq … data.json > data.tmp && mv data.tmp data.json ) 9> lock`; ours is
   `echo … > data.json`; both are loops in one bash.
@@ -203,7 +204,7 @@ HOW = '''
   lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
-- What has no target has up to 3 repetitions.
+- What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
 '''
 
@@ -332,11 +333,11 @@ def chart(bench, facts):
     return '\n'.join(out + ['</svg>']) + '\n'
 
 
-def write(bench, facts, all_lines, folder):
+def write(bench, facts, all_lines, folder, limits_path):
+    """limits_path: what people have written about the rows that were not met; its heading is left out."""
     limits = ''
-    path = os.path.join(folder, 'limits.md')
-    if os.path.exists(path):
-        with open(path) as f:
+    if os.path.exists(limits_path):
+        with open(limits_path) as f:
             limits = re.sub(r'\A#[^\n]*\n', '', f.read())
     with open(os.path.join(folder, 'report.md'), 'w') as f:
         f.write(report_text(bench, facts, all_lines, limits))

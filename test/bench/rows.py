@@ -30,7 +30,7 @@ ROWS = [
     Row('create', 'create + write + close', LL, 1.1, threads=BOTH),
     Row('create', 'create + write + close', 'native', 2.0, threads=BOTH, where='ext4'),
     Row('rewrite', 'rewrite (O_TRUNC + write + close)', LL, 0.6, threads=BOTH),
-    Row('read-first', 'open + read + close, first', LL, 2.0, threads=BOTH),
+    Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH),
     Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH),
     Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH),
     Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH),
@@ -58,6 +58,7 @@ ROWS = [
     # For information
     Row('create-after-removal', 'create + write + close', 'native', measure='create', peer_measure='create-after-removal',
         where='ext4', peer_work='just after removing as many'),
+    Row('read-cold', 'open + read + close, not in the kernel', LL, threads=BOTH),
     Row('stat-warm', 'stat again, at once', LL, threads=BOTH),
     Row('ls-l', 'ls -l', LL),
     Row('list', 'list the names of a folder', 'native'),
@@ -70,7 +71,7 @@ ROWS = [
     Row('fsync-merge', 'fsync-ed merges', 'native', peer_measure='fdatasync-append', peer_work='append 4 KiB + fdatasync'),
     *(Row(name, work, peer, threads=BOTH) for peer in (CLASSIC, ALWAYS, HP) for name, work in (
         ('create', 'create + write + close'), ('rewrite', 'rewrite (O_TRUNC + write + close)'),
-        ('read-first', 'open + read + close, first'), ('read-again', 'open + read + close, again'),
+        ('read-first', 'open + read + close, first after it was made'), ('read-again', 'open + read + close, again'),
         ('stat', 'stat, not in the kernel yet'), ('unlink', 'unlink'))),
     *(Row(name, work, 'passthrough_hp_disk', unit='B/s') for name, work in (
         ('stream-cached', 'read a large file, cached'), ('stream-cold', 'read a large file, cold'),

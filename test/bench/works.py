@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import time
 
-EXTRA_REPETITIONS = 3  # of what is measured for information only
-
 FLOCK_LOOP = '''
 cd "$1"
 for ((i = 0; i < $2; i++)); do
@@ -25,6 +23,7 @@ done
 
 class Sizes:
     def __init__(self, quick):
+        self.extras = 1 if quick else 2  # repetitions of what is for information only
         self.files = 2000 if quick else 10000
         self.data_files = 1000 if quick else 5000
         self.names = 10000 if quick else 100000
@@ -60,17 +59,19 @@ def small_files(bench, repetition, threads):
         step(s, 'create', 'create')
     # Its folders stay to the end: see after_removal.
     systems = [s for s in systems if s != 'native']
-    bench.drop_caches()
     for s in systems:
         step(s, 'read', 'read-first')
         step(s, 'read', 'read-again')
+        step(s, 'rewrite', 'rewrite')
+    bench.drop_caches()
+    for s in systems:
+        step(s, 'read', 'read-cold')
     # One after the other, without the others in between: the peer's names are good for a second only, and what is
-    # rewritten and unlinked is to be known to the kernel.
+    # unlinked is to be known to the kernel.
     bench.drop_caches()
     for s in systems:
         step(s, 'stat', 'stat')
         step(s, 'stat', 'stat-warm')
-        step(s, 'rewrite', 'rewrite')
         step(s, 'unlink', 'unlink')
     for s in systems:
         bench.discard(s, f'small{threads}_{repetition}')
@@ -108,7 +109,7 @@ def listing(bench, repetition):
             for s in systems:
                 size = bench.sizes.names if measure == 'list' else bench.attribute_names.get(s, bench.sizes.names)
                 bench.record(s, measure, 1, repetition, size / one(bench.list_folders[s, size], size))
-    if repetition < EXTRA_REPETITIONS and bench.wanted('list-growth'):
+    if repetition < bench.sizes.extras and bench.wanted('list-growth'):
         bench.drop_caches()
         for size in bench.sizes.folders:
             rounds = max(1, 1000 // size)
@@ -135,7 +136,7 @@ def own_data(bench, repetition):
     system, sizes = bench.get('bucketfs'), bench.sizes
     ends = [min(sizes.documents), max(sizes.documents)]
     between = [k for k in sizes.documents if k not in ends]
-    if repetition >= EXTRA_REPETITIONS or not bench.wanted('merge-growth'):
+    if repetition >= sizes.extras or not bench.wanted('merge-growth'):
         between = []
     # The two that are compared one right after the other; what removing costs is for later.
     order = ends[::-1 if repetition % 2 else 1] + between
@@ -169,7 +170,7 @@ def shell_merges(bench, system, repetition):
         bench.remove(folder)
         return
     for keys, count in bench.sizes.flock.items():
-        if keys > 20 and (repetition >= EXTRA_REPETITIONS or not bench.wanted('merge-growth')):
+        if keys > 20 and (repetition >= bench.sizes.extras or not bench.wanted('merge-growth')):
             continue
         folder = bench.get(system).fresh(f'shell_{keys}_{repetition}')
         with open(os.path.join(folder, 'data.json'), 'w') as f:
@@ -262,7 +263,7 @@ def prepare_full_store(bench):
 
 def full_store(bench, repetition):
     full = bench.get('full')
-    if repetition < EXTRA_REPETITIONS and bench.wanted('full-mount'):
+    if bench.wanted('full-mount'):
         full.stop()
         bench.drop_caches(warm=False)
         began = time.monotonic()
@@ -318,12 +319,12 @@ class Group:
 
 
 GROUPS = [
-    Group('small files', small_files, 'create read-first read-again stat stat-warm rewrite unlink', threads=(1, 4)),
+    Group('small files', small_files, 'create read-first read-again read-cold stat stat-warm rewrite unlink', threads=(1, 4)),
     Group('data.json', data, 'merge-20 merge-100000 merge-shell merge-growth read-data setxattr'),
     Group('syncs', synced, 'fsync-merge fsync-merge-one'),
     Group('listings', listing, 'list list-attributes ls-l list-growth', prepare_listing),
     Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
-    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=EXTRA_REPETITIONS),
+    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=3),
     Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
-    Group('after a removal', after_removal, 'create-after-removal', repetitions=EXTRA_REPETITIONS),
+    Group('after a removal', after_removal, 'create-after-removal', repetitions=1),
 ]
