@@ -295,6 +295,8 @@ class Worker:
             at = 0
             while at < len(content):
                 at += os.write(fd, content[at:at + self.rnd.choice((1000, 50000, 1 << 20))])
+                if self.rnd.randrange(10) == 0:
+                    os.close(os.dup(fd))
             if self.rnd.randrange(8) == 0:
                 os.fsync(fd)
         finally:
@@ -309,18 +311,25 @@ class Worker:
         fails(errno.ENOENT, os.stat, temporary)
 
     def do_kill_a_writer(self):
-        """Half a content is never seen under the name."""
-        path, content = self.file(self.whole_name()), whole(self.rnd)
+        """Half a content is never seen under the name, and never listed."""
+        new, content = self.rnd.randrange(2), whole(self.rnd)
+        path = self.file(f'killed_{self.number}' if new else self.whole_name())
         pid = os.fork()
         if pid == 0:
             try:
-                fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
-                os.write(fd, content[:len(content) // 2])
+                fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CREAT)
+                os.write(fd, content[:len(content) // 3])
+                if self.rnd.randrange(2):
+                    os.close(os.dup(fd))
+                os.write(fd, content[len(content) // 3:len(content) // 2])
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(pid, 0)
-        check_whole(read(path, 'rb'), 'after a killed writer')
-    do_kill_a_writer.weight = 2
+        if new:
+            assert os.path.basename(path) not in os.listdir(os.path.dirname(path))
+        else:
+            check_whole(read(path, 'rb'), 'after a killed writer')
+    do_kill_a_writer.weight = 4
 
     def do_read_whole(self):
         path = self.file(self.whole_name())
@@ -367,7 +376,9 @@ class Worker:
         how = self.rnd.randrange(6)
         if how == 0:
             with may(errno.EEXIST):
-                with open(name(), 'xb') as f:
+                with open(name(), 'xb', buffering=0) as f:
+                    f.write(content)
+                    os.close(os.dup(f.fileno()))  # as a child's exit does: the store has it as it is now
                     f.write(content)
         elif how == 1:
             with may(*GONE):
