@@ -175,10 +175,6 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	b->group = b->head.group;
 	b->enabled = b->head.enabled;
 	b->max_data_size = b->limits.max_data_size;
-	if (!r && b->head.making)
-		r = version_recover(fs, b);
-	if (!r && b->head.unsettled)
-		r = settle_recover(fs, b);
 	if (r == -EIO)
 		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
@@ -190,46 +186,93 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	return r;
 }
 
+static struct bucket *get_cached(struct fs *fs, uint32_t number, uint64_t *evictions)
+{
+	struct bucket *b;
+
+	pthread_mutex_lock(&fs->lock);
+	b = cached(fs, number);
+	if (b)
+		reference(fs, b);
+	*evictions = fs->evictions;
+	pthread_mutex_unlock(&fs->lock);
+	return b;
+}
+
+/* False: somebody else was faster; or they have already let it go again, and what we read may be older than what they
+ * wrote. Then it is freed. */
+static bool keep(struct fs *fs, struct bucket *loaded, uint64_t evictions)
+{
+	bool kept;
+
+	pthread_mutex_lock(&fs->lock);
+	kept = !cached(fs, loaded->number) && fs->evictions == evictions;
+	if (kept) {
+		loaded->refs = 1;
+		table_add(&fs->buckets, &loaded->by_number, table_hash_number(loaded->number));
+	}
+	pthread_mutex_unlock(&fs->lock);
+	if (!kept)
+		bucket_free(fs, loaded);
+	return kept;
+}
+
+static bool is_undone(const struct bucket *b)
+{
+	return b->head.making || b->head.unsettled;
+}
+
+/* What looks as if a crash had left it undone may as well be at work: that only shows while nobody else gets it. *out is NULL
+ * if it is to be tried again. */
+static int get_recovered(struct fs *fs, uint32_t number, struct bucket **out)
+{
+	struct bucket *loaded;
+	uint64_t evictions;
+	int r = 0;
+
+	pthread_mutex_lock(&fs->recovering);
+	*out = get_cached(fs, number, &evictions);
+	if (!*out)
+		r = load(fs, number, &loaded);
+	if (!*out && !r) {
+		if (loaded->head.making)
+			r = version_recover(fs, loaded);
+		if (!r && loaded->head.unsettled)
+			r = settle_recover(fs, loaded);
+		if (r)
+			bucket_free(fs, loaded);
+		else if (keep(fs, loaded, evictions))
+			*out = loaded;
+	}
+	pthread_mutex_unlock(&fs->recovering);
+	return r;
+}
+
 int bucket_get(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *loaded, *b;
+	uint64_t evictions;
 	int r;
 
 	if (number == 0) {
 		*out = bucket_share(fs, fs->root);
 		return 0;
 	}
-	for (;;) {
-		uint64_t evictions;
-
-		pthread_mutex_lock(&fs->lock);
-		b = cached(fs, number);
-		if (b)
-			reference(fs, b);
-		evictions = fs->evictions;
-		pthread_mutex_unlock(&fs->lock);
-		if (b) {
-			*out = b;
-			return 0;
-		}
+	while (!(b = get_cached(fs, number, &evictions))) {
 		r = load(fs, number, &loaded);
+		if (!r && is_undone(loaded)) {
+			bucket_free(fs, loaded);
+			r = get_recovered(fs, number, &b);
+		} else if (!r && keep(fs, loaded, evictions)) {
+			b = loaded;
+		}
 		if (r)
 			return r;
-		/* Somebody else may have been faster; and if they have already let it go again, what we read may be
-		 * older than what they wrote. */
-		pthread_mutex_lock(&fs->lock);
-		b = cached(fs, number);
-		if (!b && fs->evictions == evictions) {
-			loaded->refs = 1;
-			table_add(&fs->buckets, &loaded->by_number, table_hash_number(number));
-			*out = loaded;
-			loaded = NULL;
-		}
-		pthread_mutex_unlock(&fs->lock);
-		if (!loaded)
-			return 0;
-		bucket_free(fs, loaded);
+		if (b)
+			break;
 	}
+	*out = b;
+	return 0;
 }
 
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
@@ -891,6 +934,7 @@ static int erase_left_over(struct fs *fs)
 int fs_open(struct fs **out, struct store *store, const struct fs_options *options)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
+	pthread_mutexattr_t recursive;
 	int r;
 
 	if (!fs)
@@ -899,6 +943,10 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	fs->options = *options;
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_rwlock_init(&fs->acl_lock, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&fs->recovering, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	r = table_init(&fs->buckets);
 	if (!r)
 		r = table_init(&fs->files);
@@ -941,6 +989,7 @@ void fs_close(struct fs *fs)
 	buf_release(&fs->unsettled);
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
+	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);

@@ -38,6 +38,7 @@ struct fs {
 	struct bucket *root; /* bucket 0: its lock and head guard the list of buckets, its ACL is what others inherit */
 
 	pthread_rwlock_t acl_lock;
+	pthread_mutex_t recovering; /* outermost, recursive: who makes up for a crash in a bucket that nobody else has yet */
 
 	pthread_mutex_t lock;  /* guards all below */
 	struct table buckets;  /* by number */

@@ -305,6 +305,39 @@ def test_power_loss():
         m.start()
 
 
+def test_everybody_comes_after_a_crash():
+    """What a crash left is made up for once, whoever comes first by whatever way."""
+    with Mount() as m:
+        held = []
+        folders = [files(m, f'b{i}') for i in range(12)]
+        for f in folders:
+            for n in range(10):
+                write(f'{f}/f{n}', whole(50000, n))
+                held.append(open(f'{f}/f{n}', 'wb'))
+                held[-1].write(whole(60000, n))
+                held[-1].flush()
+                os.close(os.dup(held[-1].fileno()))
+        for _ in range(3):
+            m.kill()
+            m.start()
+
+            def work(i):
+                if i == 0:
+                    read(m / '.bucketfs/metrics')
+                for f in folders if i == 2 else reversed(folders):
+                    for name in os.listdir(f):
+                        assert is_whole(read(f'{f}/{name}', 'rb'))
+            parallel(4, work)
+            assert 'somebody else' not in m.log_text() and all(len(os.listdir(f)) == 10 for f in folders)
+            for f in folders:
+                held.append(open(f + '/f1', 'wb'))
+                held[-1].write(whole(70000, 1))
+                held[-1].flush()
+                os.close(os.dup(held[-1].fileno()))
+        for h in held:
+            fails_to(h.close)
+
+
 def test_killed_writers_and_readers():
     """Writers of one name killed at random moments, readers all the while. BUCKETFS_WRITERS=1000x10M for more of it."""
     writers, size = (150, 2 << 20) if SLOW == 1 else (30, 1 << 20)
