@@ -388,7 +388,7 @@ int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patc
 int data_check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		     struct reason *why)
 {
-	uint64_t max = b->limits.max_data_size, most = 0;
+	uint64_t max, most = 0;
 	struct plan plan;
 	int r;
 
@@ -399,6 +399,7 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 		most += document_size_member(m.text.len, m.value.len);
 	}
 	pthread_mutex_lock(&b->lock);
+	max = b->limits.max_data_size;
 	r = plan_init(&plan, fs, b);
 	/* Far from the limit there is no need to look at what the keys have now. */
 	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
