@@ -33,8 +33,7 @@ class Sizes:
                           {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 20000})
         self.flock = {20: 30, 1000: 10, 100000: 1} if quick else {20: 60, 100: 20, 1000: 20, 10000: 6, 100000: 2}
         self.echo = 500 if quick else 3000
-        self.synced = 500 if quick else 3000
-        self.synced_merges = 2000 if quick else 10000
+        self.synced = 2000 if quick else 10000
         self.slow_files = 50 if quick else 300
         self.store_files = 1000 if quick else 10000
         self.store_buckets = 10000 if quick else 100000
@@ -191,26 +190,32 @@ def shell_merges(bench, system, repetition):
 
 # ---- the disk ----
 
+def paced(bench, work, folder, most, *arguments):
+    """The rate of what may be slow: as many as take about a second."""
+    few = most // 20
+    seconds = bench.load(work, folder, '-n', few, *arguments)
+    count = max(few, min(most, int(few / seconds)))
+    return count / bench.load(work, folder, '-n', count, *arguments)
+
+
 def synced(bench, repetition):
     for s in bench.take(repetition, ['bucketfs', 'native']):
         if s == 'bucketfs':
             synced_merges(bench, repetition)
             continue
         folder = bench.get(s).fresh(f'synced_{repetition}')
-        count = bench.sizes.synced
         for work in ('fdatasync', 'fdatasync-append'):
-            bench.record(s, work, 1, repetition, count / bench.load(work, folder, '-n', count))
+            bench.record(s, work, 1, repetition, paced(bench, work, folder, bench.sizes.synced))
         bench.discard(s, f'synced_{repetition}')
 
 
 def synced_merges(bench, repetition):
     """By 8 writers with a bucket each, by 8 in one bucket, where the kernel lets only one fsync a file at a time, by one."""
     folders = [bench.get('bucketfs').document(f'synced_{repetition}_{i}', document(20)) for i in range(8)]
-    for measure, threads, arguments in (('fsync-merge', 8, [folders[0][:-1], '-e']),
-                                        ('fsync-merge-one', 8, [folders[0]]), ('fsync-merge', 1, [folders[0]])):
-        count = bench.sizes.synced_merges if threads > 1 else bench.sizes.synced_merges // 4
-        seconds = bench.load('fsync-merge', *arguments, '-n', count, '-t', threads)
-        bench.record('bucketfs', measure, threads, repetition, count / seconds)
+    for measure, threads, folder, arguments in (('fsync-merge', 8, folders[0][:-1], ['-e']),
+                                                ('fsync-merge-one', 8, folders[0], []), ('fsync-merge', 1, folders[0], [])):
+        rate = paced(bench, 'fsync-merge', folder, bench.sizes.synced, '-t', threads, *arguments)
+        bench.record('bucketfs', measure, threads, repetition, rate)
     for folder in folders:
         bench.remove(folder)
 
