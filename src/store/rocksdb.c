@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/blob.h"
 #include "util/bytes.h"
 #include "util/container.h"
 #include "util/log.h"
@@ -69,11 +70,9 @@ struct rocksdb_cursor {
 	unsigned char upper[1];
 };
 
-struct file_content {
-	struct store_content base;
+struct content {
+	struct blob blob;
 	struct rocksdb_store *store;
-	int fd;
-	bool fresh; /* its name is not yet known to be on the disk */
 };
 
 /* RocksDB speaks in sentences. */
@@ -475,19 +474,6 @@ static int rocksdb_cursor_next(struct store_cursor *base, struct slice *key, str
 
 /* ---- contents ---- */
 
-struct blob_path {
-	char folder[16], file[40];
-};
-
-static struct blob_path blob_path(uint64_t number)
-{
-	struct blob_path p;
-
-	snprintf(p.folder, sizeof(p.folder), "blobs/%02x", (unsigned)(number & 0xff));
-	snprintf(p.file, sizeof(p.file), "%s/%016llx", p.folder, (unsigned long long)number);
-	return p;
-}
-
 static int own_write(struct rocksdb_store *s, char kind, uint64_t number, const void *value, size_t len)
 {
 	unsigned char key[9];
@@ -528,30 +514,16 @@ static int next_content(struct rocksdb_store *s, uint64_t *number)
 	return r;
 }
 
-static int blob_create(struct rocksdb_store *s, uint64_t number)
-{
-	struct blob_path path = blob_path(number);
-	int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-	int fd = openat(s->folder_fd, path.file, flags, 0600);
-
-	if (fd < 0 && errno == ENOENT) {
-		if (mkdirat(s->folder_fd, path.folder, 0700) && errno != EEXIST)
-			return -errno;
-		fd = openat(s->folder_fd, path.file, flags, 0600);
-	}
-	return fd < 0 ? -errno : fd;
-}
-
 static int content_new(struct rocksdb_store *s, uint64_t number, int fd, bool fresh, struct store_content **out)
 {
-	struct file_content *c = calloc(1, sizeof(*c));
+	struct content *c = calloc(1, sizeof(*c));
 
 	if (!c) {
 		close(fd);
 		return -ENOMEM;
 	}
-	*c = (struct file_content){{s->base.ops, number}, s, fd, fresh};
-	*out = &c->base;
+	*c = (struct content){{{s->base.ops, number}, s->folder_fd, fd, fresh}, s};
+	*out = &c->blob.base;
 	return 0;
 }
 
@@ -567,7 +539,7 @@ static int rocksdb_content_create(struct store *base, struct store_content **out
 			r = own_write(s, 'X', number, "", 0);
 		if (r)
 			return r;
-		fd = blob_create(s, number);
+		fd = blob_create(s->folder_fd, number);
 		/* After a loss of power the counter may be behind the files. */
 		if (fd == -EEXIST)
 			continue;
@@ -582,127 +554,31 @@ static int rocksdb_content_create(struct store *base, struct store_content **out
 static int rocksdb_content_open(struct store *base, uint64_t number, struct store_content **out)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
-	int fd = openat(s->folder_fd, blob_path(number).file, O_RDWR | O_CLOEXEC);
+	int fd = blob_open(s->folder_fd, number);
 
 	if (fd < 0)
-		return errno == ENOENT ? STORE_ABSENT : -errno;
+		return fd == -ENOENT ? STORE_ABSENT : fd;
 	return content_new(s, number, fd, false, out);
 }
 
-static void blob_remove(struct rocksdb_store *s, uint64_t number)
+static void content_remove(struct rocksdb_store *s, uint64_t number)
 {
-	if (unlinkat(s->folder_fd, blob_path(number).file, 0) == 0 || errno == ENOENT)
+	int r = blob_remove(s->folder_fd, number);
+
+	if (r == 0 || r == -ENOENT)
 		own_delete(s, 'X', number);
 	else
-		log_error("store: cannot remove blob %016llx: %s", (unsigned long long)number, strerror(errno));
+		log_error("store: cannot remove blob %016llx: %s", (unsigned long long)number, strerror(-r));
 }
 
 static void rocksdb_content_close(struct store_content *base, bool discard)
 {
-	struct file_content *c = container_of(base, struct file_content, base);
+	struct content *c = container_of(base, struct content, blob.base);
 
 	if (discard)
-		blob_remove(c->store, base->number);
-	close(c->fd);
+		content_remove(c->store, base->number);
+	close(c->blob.fd);
 	free(c);
-}
-
-static int rocksdb_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got)
-{
-	struct file_content *c = container_of(base, struct file_content, base);
-
-	*got = 0;
-	while (*got < len) {
-		ssize_t n = pread(c->fd, (char *)bytes + *got, len - *got, (off_t)(at + *got));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		*got += (size_t)n;
-	}
-	return 0;
-}
-
-static int rocksdb_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len)
-{
-	struct file_content *c = container_of(base, struct file_content, base);
-
-	while (len) {
-		ssize_t n = pwrite(c->fd, bytes, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes = (const char *)bytes + n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static int rocksdb_content_truncate(struct store_content *base, uint64_t len)
-{
-	return ftruncate(container_of(base, struct file_content, base)->fd, (off_t)len) ? -errno : 0;
-}
-
-static int rocksdb_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
-{
-	return fallocate(container_of(base, struct file_content, base)->fd, 0, (off_t)at, (off_t)len) ? -errno : 0;
-}
-
-static int rocksdb_content_punch(struct store_content *base, uint64_t at, uint64_t len)
-{
-	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-
-	return fallocate(container_of(base, struct file_content, base)->fd, mode, (off_t)at, (off_t)len) ? -errno : 0;
-}
-
-static int rocksdb_content_blocks(struct store_content *base, uint64_t *blocks)
-{
-	struct stat st;
-
-	if (fstat(container_of(base, struct file_content, base)->fd, &st))
-		return -errno;
-	*blocks = (uint64_t)st.st_blocks;
-	return 0;
-}
-
-static int sync_folder(struct rocksdb_store *s, const char *name)
-{
-	int fd = openat(s->folder_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 || fsync(fd) ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return r;
-}
-
-static int rocksdb_content_sync(struct store_content *base)
-{
-	struct file_content *c = container_of(base, struct file_content, base);
-
-	if (fdatasync(c->fd))
-		return -errno;
-	if (c->fresh) {
-		struct blob_path path = blob_path(base->number);
-		int r = sync_folder(c->store, path.folder);
-
-		if (!r)
-			r = sync_folder(c->store, "blobs");
-		if (r)
-			return r;
-		c->fresh = false;
-	}
-	return 0;
-}
-
-static int rocksdb_content_fd(struct store_content *base)
-{
-	return container_of(base, struct file_content, base)->fd;
 }
 
 /* Takes what is condemned; false: nothing more will be. */
@@ -727,7 +603,7 @@ static void *reap(void *argument)
 		 * the disk refuses, they go at the next open. */
 		if (rocksdb_store_sync(&s->base) == 0)
 			for (size_t at = 0; at < list.len; at += 8)
-				blob_remove(s, bytes_get_le64(list.data + at));
+				content_remove(s, bytes_get_le64(list.data + at));
 		buf_release(&list);
 	}
 	return NULL;
@@ -813,14 +689,14 @@ static const struct store_ops rocksdb_ops = {
 	.cursor_close = rocksdb_cursor_close,
 	.content_create = rocksdb_content_create,
 	.content_open = rocksdb_content_open,
-	.content_read = rocksdb_content_read,
-	.content_write = rocksdb_content_write,
-	.content_truncate = rocksdb_content_truncate,
-	.content_allocate = rocksdb_content_allocate,
-	.content_punch = rocksdb_content_punch,
-	.content_blocks = rocksdb_content_blocks,
-	.content_sync = rocksdb_content_sync,
-	.content_fd = rocksdb_content_fd,
+	.content_read = blob_read,
+	.content_write = blob_write,
+	.content_truncate = blob_truncate,
+	.content_allocate = blob_allocate,
+	.content_punch = blob_punch,
+	.content_blocks = blob_blocks,
+	.content_sync = blob_sync,
+	.content_fd = blob_fd,
 	.content_close = rocksdb_content_close,
 };
 

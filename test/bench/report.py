@@ -85,9 +85,11 @@ class Line:
             wanted = f'≤ {amount(row.at_most, row.unit)}'
         else:
             wanted = '' if self.target is None else f'{self.target:g}'
-        verdict = 'not run' if self.required and self.ours is None else 'met' if self.met else 'not met' if self.met is False else ''
+        missing = self.required and (self.ours is None or (row.at_most is None and self.ratio is None))
+        verdict = 'not run' if missing else {True: 'met', False: 'not met', None: ''}[self.met]
+        beside = f'{amount(self.peer, row.unit)}, {peer}' if self.peer else f'not run: {peer}'
         return [row.work, str(self.threads), amount(self.ours, row.unit) if self.ours else '',
-                '' if row.at_most is not None else f'{amount(self.peer, row.unit)}, {peer}' if self.peer else f'not run: {peer}',
+                '' if row.at_most is not None else beside,
                 f'{times(self.ratio)} ({times(self.low)}..{times(self.high)})' if self.ratio else '', wanted, verdict]
 
 
@@ -109,7 +111,8 @@ def compact(all_lines, facts):
     for line in plain:
         cells = line.cells(facts)
         if line.ratio:
-            table.setdefault((cells[0], cells[1], cells[2]), {})[facts.kinds[line.row.peer]] = f'{times(line.ratio)} × {amount(line.peer, line.row.unit)}'
+            found = table.setdefault((cells[0], cells[1], cells[2]), {})
+            found[facts.kinds[line.row.peer]] = f'{times(line.ratio)} × {amount(line.peer, line.row.unit)}'
     first = [HEADINGS[:3] + peers] + [[*key] + [found.get(p, '') for p in peers] for key, found in table.items()]
     second = [HEADINGS[:5]] + [line.cells(facts)[:5] for line in others if line.row.peer_work]
     return [t for t in (first, second) if len(t) > 1]
@@ -125,7 +128,9 @@ def tally(all_lines):
 
 def aligned(cells):
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    out = ['  '.join(c.rjust(w) if n in (1, 2) else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
+    right = (1, 2)
+    out = ['  '.join(c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip()
+           for row in cells]
     return [out[0], '-' * max(map(len, out)), *out[1:]]
 
 
@@ -187,8 +192,8 @@ HOW = '''
   (names and attributes are good for a second, pages until the next open) and as many threads as libfuse starts. At every
   lookup it searches a list of all files that the kernel knows. "classic" is the same without io_uring; "cache=always" keeps
   names, attributes and pages for a day, as bucketfs does.
-- passthrough_hp: over tmpfs, and for the large file over the disk, where it has the kernel read and write the file itself. It
-  keeps names for a day and finds files by a hash table.
+- passthrough_hp: over tmpfs, and for the large file over the disk, where it has the kernel read and write the file itself.
+  It keeps names for a day and finds files by a hash table.
 - {disk} itself: a new folder each time, and nothing of it is removed before the end, for creating files just after as many
   were removed from the disk is several times slower there; that is among what is for information.
 - "first after it was made": the kernel has what creating the files has left in it; "again" is at once after that, and
@@ -298,17 +303,18 @@ def panel(left, measure, series, facts):
     def at_y(v):
         return HEIGHT - BOTTOM - ((math.log10(v) if y_log else v) - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
 
-    out = [f'<text x="{left + LEFT}" y="20" class="title">{title}</text>']
+    begin, end, floor = left + LEFT, left + WIDTH - RIGHT, HEIGHT - BOTTOM
+    out = [f'<text x="{begin}" y="20" class="title">{title}</text>']
     for _, v in y_ticks:
-        out.append(f'<line x1="{left + LEFT}" x2="{left + WIDTH - RIGHT}" y1="{at_y(v):.1f}" y2="{at_y(v):.1f}" class="grid"/>')
-        out.append(f'<text x="{left + LEFT - 6}" y="{at_y(v) + 4:.1f}" text-anchor="end">{short(v)}</text>')
+        out.append(f'<path d="M{begin} {at_y(v):.1f}H{end}" class="grid"/>')
+        out.append(f'<text x="{begin - 6}" y="{at_y(v) + 4:.1f}" text-anchor="end">{short(v)}</text>')
     for _, v in x_ticks:
-        out.append(f'<line x1="{at_x(v):.1f}" x2="{at_x(v):.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 4}" class="axis"/>')
-        out.append(f'<text x="{at_x(v):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(v)}</text>')
-    out.append(f'<path d="M{left + LEFT} {TOP}V{HEIGHT - BOTTOM}H{left + WIDTH - RIGHT}" class="axis"/>')
-    middle = left + LEFT + (WIDTH - LEFT - RIGHT) / 2
-    out.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{x_title}</text>')
-    out.append(f'<text transform="translate({left + 14} {(HEIGHT + TOP - BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">{y_title}</text>')
+        out.append(f'<path d="M{at_x(v):.1f} {floor}v4" class="axis"/>')
+        out.append(f'<text x="{at_x(v):.1f}" y="{floor + 17}" text-anchor="middle">{short(v)}</text>')
+    out.append(f'<path d="M{begin} {TOP}V{floor}H{end}" class="axis"/>')
+    out.append(f'<text x="{(begin + end) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{x_title}</text>')
+    turned = f'translate({left + 14} {(TOP + floor) / 2:.0f}) rotate(-90)'
+    out.append(f'<text transform="{turned}" text-anchor="middle">{y_title}</text>')
     legend = left + LEFT
     for colour, (system, points) in zip(COLOURS, series.items()):
         path = ' '.join(f'{at_x(x):.1f},{at_y(y):.1f}' for x, y in points)

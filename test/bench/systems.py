@@ -176,7 +176,8 @@ class Systems:
     def make_bucketfs(self, name='bucketfs'):
         store = os.path.join(self.work, name + '-store')
         os.makedirs(store, exist_ok=True)
-        command = [os.path.join(self.build, 'bucketfs'), store, os.path.join(self.work, name), '-f', '-o', self.bucketfs_options()]
+        command = [os.path.join(self.build, 'bucketfs'), store, os.path.join(self.work, name), '-f',
+                   '-o', self.bucketfs_options()]
         system = self.run(Bucketfs, 'bucketfs', name, command, self.uring_before is not None)
         system.store = store
         return system
@@ -213,7 +214,8 @@ class Systems:
         source = os.path.join(self.memory, name)
         os.mkdir(source)
         options = f'source={source}{",io_uring" if uring else ""}{options}'
-        system = self.run(Mounted, kind, name, [self.need('passthrough_ll'), '-f', '-o', options, os.path.join(self.work, name)], uring)
+        command = [self.need('passthrough_ll'), '-f', '-o', options, os.path.join(self.work, name)]
+        system = self.run(Mounted, kind, name, command, uring)
         system.source = source
         return system
 

@@ -29,11 +29,11 @@ class Sizes:
         self.names = 10000 if quick else 100000
         self.folders = [100, 1000, 10000] if quick else [100, 1000, 10000, 100000]
         self.large = (128 << 20) if quick else (1 << 30)
-        self.documents = {20: 4000, 1000: 2000, 100000: 4000} if quick else {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 20000}
+        self.documents = ({20: 4000, 1000: 2000, 100000: 4000} if quick else
+                          {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 20000})
         self.flock = {20: 30, 1000: 10, 100000: 1} if quick else {20: 60, 100: 20, 1000: 20, 10000: 6, 100000: 2}
         self.echo = 500 if quick else 3000
-        self.synced = 500 if quick else 3000
-        self.synced_merges = 2000 if quick else 10000
+        self.synced = 2000 if quick else 10000
         self.slow_files = 50 if quick else 300
         self.store_files = 1000 if quick else 10000
         self.store_buckets = 10000 if quick else 100000
@@ -45,23 +45,29 @@ def document(keys):
 
 # ---- small files ----
 
+SMALL = ['create', 'read-first', 'read-again', 'rewrite', 'read-cold', 'stat', 'stat-warm', 'unlink']
+
+
 def small_files(bench, repetition, threads):
     systems = bench.take(repetition, ['bucketfs', 'passthrough_ll', 'native'],
                          ['passthrough_ll_classic', 'passthrough_ll_always', 'passthrough_hp'])
     folders = {s: bench.get(s).fresh(f'small{threads}_{repetition}') for s in systems}
     count = bench.sizes.files
 
-    def step(system, work, measure):
+    def step(system, work, measure, *after):
+        """after: what needs this one before it."""
+        if not bench.wanted(measure, *after):
+            return
         seconds = bench.load(work, folders[system], '-n', count, '-t', threads)
         bench.record(system, measure, threads, repetition, count / seconds)
 
     for s in systems:
-        step(s, 'create', 'create')
+        step(s, 'create', 'create', *SMALL)
     # Its folders stay to the end: see after_removal.
     systems = [s for s in systems if s != 'native']
     for s in systems:
-        step(s, 'read', 'read-first')
-        step(s, 'read', 'read-again')
+        step(s, 'read', 'read-first', 'read-again', 'rewrite')
+        step(s, 'read', 'read-again', 'rewrite')
         step(s, 'rewrite', 'rewrite')
     bench.drop_caches()
     for s in systems:
@@ -70,7 +76,7 @@ def small_files(bench, repetition, threads):
     # unlinked is to be known to the kernel.
     bench.drop_caches()
     for s in systems:
-        step(s, 'stat', 'stat')
+        step(s, 'stat', 'stat', 'stat-warm', 'unlink')
         step(s, 'stat', 'stat-warm')
         step(s, 'unlink', 'unlink')
     for s in systems:
@@ -184,26 +190,32 @@ def shell_merges(bench, system, repetition):
 
 # ---- the disk ----
 
+def paced(bench, work, folder, most, *arguments):
+    """The rate of what may be slow: as many as take about a second."""
+    few = most // 20
+    seconds = bench.load(work, folder, '-n', few, *arguments)
+    count = max(few, min(most, int(few / seconds)))
+    return count / bench.load(work, folder, '-n', count, *arguments)
+
+
 def synced(bench, repetition):
     for s in bench.take(repetition, ['bucketfs', 'native']):
         if s == 'bucketfs':
             synced_merges(bench, repetition)
             continue
         folder = bench.get(s).fresh(f'synced_{repetition}')
-        count = bench.sizes.synced
         for work in ('fdatasync', 'fdatasync-append'):
-            bench.record(s, work, 1, repetition, count / bench.load(work, folder, '-n', count))
+            bench.record(s, work, 1, repetition, paced(bench, work, folder, bench.sizes.synced))
         bench.discard(s, f'synced_{repetition}')
 
 
 def synced_merges(bench, repetition):
     """By 8 writers with a bucket each, by 8 in one bucket, where the kernel lets only one fsync a file at a time, by one."""
     folders = [bench.get('bucketfs').document(f'synced_{repetition}_{i}', document(20)) for i in range(8)]
-    for measure, threads, arguments in (('fsync-merge', 8, [folders[0][:-1], '-e']),
-                                        ('fsync-merge-one', 8, [folders[0]]), ('fsync-merge', 1, [folders[0]])):
-        count = bench.sizes.synced_merges if threads > 1 else bench.sizes.synced_merges // 4
-        seconds = bench.load('fsync-merge', *arguments, '-n', count, '-t', threads)
-        bench.record('bucketfs', measure, threads, repetition, count / seconds)
+    for measure, threads, folder, arguments in (('fsync-merge', 8, folders[0][:-1], ['-e']),
+                                                ('fsync-merge-one', 8, folders[0], []), ('fsync-merge', 1, folders[0], [])):
+        rate = paced(bench, 'fsync-merge', folder, bench.sizes.synced, '-t', threads, *arguments)
+        bench.record('bucketfs', measure, threads, repetition, rate)
     for folder in folders:
         bench.remove(folder)
 
@@ -314,17 +326,18 @@ def after_removal(bench, repetition):
 
 class Group:
     def __init__(self, title, function, measures, prepare=None, finish=None, threads=None, repetitions=None):
-        self.title, self.function, self.measures = title, function, measures.split()
+        self.title, self.function, self.measures = title, function, measures
         self.prepare, self.finish, self.threads, self.repetitions = prepare, finish, threads, repetitions
 
 
 GROUPS = [
-    Group('small files', small_files, 'create read-first read-again read-cold stat stat-warm rewrite unlink', threads=(1, 4)),
-    Group('data.json', data, 'merge-20 merge-100000 merge-shell merge-growth read-data setxattr'),
-    Group('syncs', synced, 'fsync-merge fsync-merge-one'),
-    Group('listings', listing, 'list list-attributes ls-l list-growth', prepare_listing),
-    Group('one large file', large, 'copy-in stream-cold stream-cached', prepare_large, finish_large),
-    Group('slow peers', slow_peers, 'slow-create slow-read', repetitions=3),
-    Group('a full store', full_store, 'full-mount full-rss full-create create-growth', prepare_full_store, finish_full_store),
-    Group('after a removal', after_removal, 'create-after-removal', repetitions=1),
+    Group('small files', small_files, SMALL, threads=(1, 4)),
+    Group('data.json', data, ['merge-20', 'merge-100000', 'merge-shell', 'merge-growth', 'read-data', 'setxattr']),
+    Group('syncs', synced, ['fsync-merge', 'fsync-merge-one']),
+    Group('listings', listing, ['list', 'list-attributes', 'ls-l', 'list-growth'], prepare_listing),
+    Group('one large file', large, ['copy-in', 'stream-cold', 'stream-cached'], prepare_large, finish_large),
+    Group('slow peers', slow_peers, ['slow-create', 'slow-read'], repetitions=3),
+    Group('a full store', full_store, ['full-mount', 'full-rss', 'full-create', 'create-growth'], prepare_full_store,
+          finish_full_store),
+    Group('after a removal', after_removal, ['create-after-removal'], repetitions=1),
 ]

@@ -1,0 +1,20 @@
+/* What tree.c (finding and opening), tree_change.c (making, removing, moving) and tree_list.c share. With b->lock held unless
+ * said otherwise. */
+#pragma once
+
+#include "bucket/tree.h"
+
+/* A file in the making of this name; not referenced. */
+struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice name);
+/* 0 for a folder that things may be put into. */
+int tree_check_folder(struct fs *fs, struct bucket *b, uint64_t parent);
+/* Whether one more file or folder of this name may be. */
+int tree_check_room(struct bucket *b, struct slice name, bool folder, struct reason *why);
+/* A record for something new, with the next number. */
+struct node tree_new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind, uint64_t parent,
+			  struct slice name, struct slice given);
+/* The open file for a number, made if need be; referenced. Without the lock. BUCKET_GONE, BUCKET_IS_FOLDER. */
+int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file **out);
+/* stat of a record, and of what an open file knows better. Neither needs the lock. */
+void tree_fill(const struct bucket_look *look, const struct bucket *b, const struct node *n, struct attr *attr);
+void tree_fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr *attr);

@@ -1,0 +1,101 @@
+#include <errno.h>
+
+#include "bucket/tree_internal.h"
+#include "bucket/version.h"
+
+static int add_unlisted(void *context, struct table_node *node)
+{
+	const struct file *f = container_of(node, struct file, by_name);
+
+	return f->pending ? 0 : buf_add(context, &f->node.number, sizeof(f->node.number));
+}
+
+int tree_unlisted(struct bucket *b, struct buf *numbers)
+{
+	return b->making.count ? table_each(&b->making, add_unlisted, numbers) : 0;
+}
+
+bool tree_is_unlisted(const struct buf *numbers, uint64_t number)
+{
+	for (size_t at = 0; at < numbers->len; at += sizeof(number))
+		if (memcmp(numbers->data + at, &number, sizeof(number)) == 0)
+			return true;
+	return false;
+}
+
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
+	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context)
+{
+	struct key_buf key = key_child(parent, after + 1);
+	struct store_cursor *cursor;
+	struct slice k, record;
+	struct buf unlisted = {0};
+	struct bucket_look look = bucket_look(fs, b);
+	bool fleeting, making;
+	int64_t now;
+	int r;
+
+	if (patient && version_is_closing(fs, b, parent))
+		return BUCKET_WAIT;
+	now = fs_now(fs);
+	__atomic_store_n(&b->listed, now, __ATOMIC_RELAXED);
+	/* What is not published is judged as of the same moment as the records. */
+	pthread_mutex_lock(&b->lock);
+	making = b->making.count;
+	r = tree_unlisted(b, &unlisted);
+	if (!r)
+		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
+	pthread_mutex_unlock(&b->lock);
+	if (r) {
+		buf_release(&unlisted);
+		return r;
+	}
+	/* While files are being replaced, an entry may be old when it arrives: nothing to keep. */
+	fleeting = making || now - __atomic_load_n(&b->published, __ATOMIC_RELAXED) < 1000000000;
+	while (!(r = store_cursor_next(cursor, &k, &record))) {
+		struct node node = {.number = key_child_node_of(k), .parent = parent};
+		struct file *f = NULL;
+		struct attr attr;
+
+		if (!node_decode(&node, record)) {
+			r = -EIO;
+			break;
+		}
+		if (tree_is_unlisted(&unlisted, node.number))
+			continue;
+		if (__atomic_load_n(&fs->files.count, __ATOMIC_RELAXED))
+			f = file_find(fs, inode_of(b->number, node.number));
+		if (f) {
+			tree_fill_open(fs, b, f, &attr);
+			file_put(f);
+		} else {
+			tree_fill(&look, b, &node, &attr);
+		}
+		attr.private |= fleeting;
+		r = each(context, &node, &attr);
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	buf_release(&unlisted);
+	return r == STORE_END ? 0 : r;
+}
+
+int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context)
+{
+	struct store_cursor *cursor;
+	struct slice k, record;
+	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("C"), slice_of(NULL, 0), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &k, &record))) {
+		struct node node = {.number = key_child_node_of(k)};
+
+		r = node_decode(&node, record) ? each(context, &node) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}

@@ -1,0 +1,26 @@
+/* A content as a plain file, FOLDER/blobs/XX/NUMBER: what a backend's content may be made of. Knows nothing of records. */
+#pragma once
+
+#include "bucketfs/store.h"
+
+struct blob {
+	struct store_content base;
+	int folder_fd; /* of the store */
+	int fd;
+	bool fresh;    /* its name is not yet known to be on the disk */
+};
+
+/* Each gives a descriptor or -errno: -EEXIST, -ENOENT. */
+int blob_create(int folder_fd, uint64_t number);
+int blob_open(int folder_fd, uint64_t number);
+int blob_remove(int folder_fd, uint64_t number);
+
+/* As in struct store_ops. */
+int blob_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
+int blob_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
+int blob_truncate(struct store_content *base, uint64_t len);
+int blob_allocate(struct store_content *base, uint64_t at, uint64_t len);
+int blob_punch(struct store_content *base, uint64_t at, uint64_t len);
+int blob_blocks(struct store_content *base, uint64_t *blocks);
+int blob_sync(struct store_content *base);
+int blob_fd(struct store_content *base);
