@@ -334,6 +334,18 @@ static void drain_too_long(int signal)
 	_exit(1);
 }
 
+/* The kernel lets everybody go who still waits for an answer. Threads of ours may be about to give one: so the number is not
+ * free before they have ended, or the answer would land in whatever file the store has opened meanwhile. */
+static void disconnect(struct fuse_session *session)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup3(null, fuse_session_fd(session), O_CLOEXEC) < 0)
+		log_warning("who waits for an answer waits until the mount has ended");
+	if (null >= 0)
+		close(null);
+}
+
 static void stop(struct mount *m)
 {
 	struct frontend *fe = &m->fe;
@@ -341,11 +353,13 @@ static void stop(struct mount *m)
 	signal(SIGALRM, drain_too_long);
 	alarm(drain_seconds);
 	if (fe->session && m->mounted)
-		fuse_session_unmount(fe->session);
+		disconnect(fe->session);
 	later_free(fe->names);
 	later_free(fe->disk);
 	patience_free(fe->patience);
 	patience_free(fe->publishing);
+	if (fe->session && m->mounted)
+		fuse_session_unmount(fe->session);
 	handle_drain(fe);
 	notifier_free(fe->notifier);
 	if (m->signals)
