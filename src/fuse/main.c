@@ -444,11 +444,15 @@ static int run_in_background(struct options *o)
 static void tune_memory(char **argv)
 {
 	static const char name[] = "GLIBC_TUNABLES";
+	char self[4096];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-	if (getenv(name) || setenv(name, "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:"
+	if (len <= 0 || getenv(name) || setenv(name, "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:"
 					 "glibc.malloc.trim_threshold=134217728", 1))
 		return;
-	execv("/proc/self/exe", argv);
+	/* By its own path, which is what the process is called by. */
+	self[len] = 0;
+	execv(self, argv);
 }
 
 int main(int argc, char **argv)
