@@ -48,6 +48,14 @@ struct file *file_peek(struct fs *fs, uint64_t inode)
 	return found;
 }
 
+struct file *file_share(struct file *f)
+{
+	pthread_mutex_lock(&f->fs->lock);
+	f->refs++;
+	pthread_mutex_unlock(&f->fs->lock);
+	return f;
+}
+
 int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file_state state, struct file **out)
 {
 	struct file *f = calloc(1, sizeof(*f));

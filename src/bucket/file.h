@@ -90,6 +90,8 @@ struct file_open {
 struct file *file_find(struct fs *fs, uint64_t inode);
 /* The same without a reference: with b->lock held, and valid while it is. */
 struct file *file_peek(struct fs *fs, uint64_t inode);
+/* One more reference. */
+struct file *file_share(struct file *f);
 /* Gives a reference back; the last one commits what is left and frees. */
 void file_put(struct file *f);
 enum file_state { FILE_STORED, FILE_NEW, FILE_VERSION };

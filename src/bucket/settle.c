@@ -168,29 +168,34 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 	return r;
 }
 
-static bool next_due(struct fs *fs, int64_t before, struct unsettled *u)
+/* Takes those that have waited long enough; the rest stays. */
+static void take_due(struct fs *fs, int64_t before, struct buf *due)
 {
-	bool due;
+	struct unsettled u;
+	size_t len = 0;
 
 	pthread_mutex_lock(&fs->lock);
-	due = fs->unsettled.len >= sizeof(*u);
-	if (due)
-		memcpy(u, fs->unsettled.data, sizeof(*u));
-	due = due && u->since <= before;
-	if (due) {
-		fs->unsettled.len -= sizeof(*u);
-		memmove(fs->unsettled.data, fs->unsettled.data + sizeof(*u), fs->unsettled.len);
+	for (; len < fs->unsettled.len; len += sizeof(u)) {
+		memcpy(&u, fs->unsettled.data + len, sizeof(u));
+		if (u.since > before)
+			break;
+	}
+	if (len && buf_add(due, fs->unsettled.data, len) == 0) {
+		fs->unsettled.len -= len;
+		memmove(fs->unsettled.data, fs->unsettled.data + len, fs->unsettled.len);
 	}
 	pthread_mutex_unlock(&fs->lock);
-	return due;
 }
 
 void settle_due(struct fs *fs, int64_t before)
 {
+	struct buf due = {0};
 	struct unsettled u;
 	struct bucket *b;
 
-	while (next_due(fs, before, &u)) {
+	take_due(fs, before, &due);
+	for (size_t at = 0; at < due.len; at += sizeof(u)) {
+		memcpy(&u, due.data + at, sizeof(u));
 		if (bucket_get(fs, u.bucket, &b))
 			continue;
 		if (settle_one(fs, b, u.number, u.content))
@@ -198,6 +203,7 @@ void settle_due(struct fs *fs, int64_t before)
 				  (const char *)b->name.at);
 		bucket_put(fs, b);
 	}
+	buf_release(&due);
 }
 
 /* The first record whose node is greater than `after`. STORE_END. */

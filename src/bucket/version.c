@@ -367,8 +367,9 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
 
 /* ---- who comes too late ----
  *
- * Between a look-up and the open that follows, the file may have been replaced: the inode is dead, and the kernel looks
- * again, once. That time nobody may be faster, so what is found is held until it is opened. */
+ * Between a look-up and the open that follows, the file may have been replaced, or moved to another name: the inode is dead,
+ * or its version is not what the name finds. The kernel looks again, once. That time nobody may be faster, so what is found
+ * is held until it is opened. */
 
 void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags)
 {
@@ -384,7 +385,7 @@ bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants
 		return false;
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r && !has; r = r->next) {
-		if (r->thread == who->pid && !r->to) {
+		if (r->thread == who->pid) {
 			*wants = r->wants;
 			has = true;
 		}
@@ -396,7 +397,7 @@ bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants
 int version_hold(struct file **f, const struct caller *who, unsigned wants)
 {
 	struct fs *fs = (*f)->fs;
-	struct file *version = NULL;
+	struct file *version = NULL, *other = NULL;
 	int r = 0;
 
 	if (only_writes(wants) && wants & TREE_TRUNCATE)
@@ -411,13 +412,16 @@ int version_hold(struct file **f, const struct caller *who, unsigned wants)
 		return r;
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *redirect = fs->redirects; redirect; redirect = redirect->next) {
-		if (redirect->thread == who->pid && !redirect->to) {
+		if (redirect->thread == who->pid) {
+			other = redirect->to;
 			redirect->to = *f;
 			(*f)->refs++;
 			break;
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
+	if (other)
+		file_put(other);
 	return 0;
 }
 

@@ -256,6 +256,8 @@ static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
 		fuse_reply_err(req, reply_errno(r));
 		return;
 	}
+	/* Whoever has the answer may close the file before its lock is given back. */
+	file_share(f);
 	metrics_bytes(false, span.len);
 	if (span.bytes || span.len == 0) {
 		fuse_reply_buf(req, span.bytes, span.len);
@@ -275,6 +277,7 @@ static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
 		copy.len = got;
 		reply_bytes(req, r, &copy);
 	}
+	file_put(f);
 }
 
 void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
