@@ -724,13 +724,6 @@ struct bucket_look bucket_look(struct fs *fs, const struct bucket *b)
 	};
 }
 
-uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec)
-{
-	struct bucket_look look = bucket_look(fs, b);
-
-	return folder ? look.folder_mode : look.file_mode | (exec & 0111);
-}
-
 int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out)
 {
 	int r = 0;
@@ -884,16 +877,18 @@ int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, 
 
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
 {
+	struct bucket_look look = bucket_look(fs, b);
+
 	pthread_mutex_lock(&b->lock);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_BUCKET),
-		.mode = S_IFDIR | bucket_mode(fs, b, true, 0),
+		.mode = S_IFDIR | look.folder_mode,
 		.uid = b->number ? b->head.owner : fs->options.mount_uid,
 		.gid = b->head.group,
 		.modified = b->head.modified,
 		.changed = b->head.modified,
 		.accessed = b->head.modified,
-		.private = bucket_is_private(fs, b),
+		.private = look.private,
 		.fleeting = true,
 	};
 	bool dead = b->dead;

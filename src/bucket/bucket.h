@@ -102,8 +102,6 @@ struct bucket_look {
 	bool private;
 };
 struct bucket_look bucket_look(struct fs *fs, const struct bucket *b);
-/* The permission bits that the ACL amounts to: 0644-like for files (plus `exec`), with search bits for folders. */
-uint32_t bucket_mode(struct fs *fs, const struct bucket *b, bool folder, uint32_t exec);
 /* "read,edit": what the caller may do here. */
 int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out);
 

@@ -103,12 +103,13 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 
 static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 {
+	struct bucket_look look = bucket_look(fs, b);
 	int r;
 
 	pthread_mutex_lock(&b->lock);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_DATA),
-		.mode = S_IFREG | bucket_mode(fs, b, false, 0),
+		.mode = S_IFREG | look.file_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,
 		.size = b->head.data_size,
@@ -117,7 +118,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 		.changed = b->head.data_modified,
 		.accessed = b->head.data_modified,
 		.unlinked = !b->head.data_present,
-		.private = bucket_is_private(fs, b),
+		.private = look.private,
 		.fleeting = true,
 	};
 	r = b->dead ? BUCKET_GONE : b->head.data_present ? 0 : BUCKET_ABSENT;

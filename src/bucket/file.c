@@ -863,24 +863,12 @@ int file_flush(struct file *f)
 
 int file_sync(struct file *f)
 {
-	uint64_t content = 0;
+	uint64_t content;
 	int r = file_flush(f);
 
 	if (r)
 		return r;
-	/* Not under the bucket's lock: the disk takes its time, and reading goes on meanwhile. */
-	r = lock_loaded(f);
-	if (r)
-		return r;
-	if (f->node.place == PLACE_CONTENT) {
-		content = f->node.content;
-		r = store_content_sync(f->content);
-	}
-	pthread_rwlock_unlock(&f->lock);
-	if (r || !content)
-		return r;
-	pthread_mutex_lock(&f->b->lock);
-	r = settle_now(f->fs, f->b, f->node.number, content);
-	pthread_mutex_unlock(&f->b->lock);
-	return r;
+	/* Under no lock: the disk takes its time, and who opens, reads and writes meanwhile must not wait for it. */
+	content = file_content_now(f);
+	return content ? settle_content(f->fs, f->b, f->node.number, content) : 0;
 }

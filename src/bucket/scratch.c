@@ -154,7 +154,7 @@ static void fill(struct fs *fs, struct bucket *b, struct scratch *s, struct attr
 {
 	*attr = (struct attr){
 		.inode = inode_of(b->number, s->node),
-		.mode = S_IFREG | bucket_mode(fs, b, false, 0),
+		.mode = S_IFREG | bucket_look(fs, b).file_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,
 		.private = true,

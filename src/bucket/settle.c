@@ -127,7 +127,8 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 
 /* ---- settling ---- */
 
-int settle_now(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+/* The content is on the disk. With b->lock held. */
+static int settle_now(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
@@ -155,7 +156,7 @@ static int sync_content(struct fs *fs, uint64_t number)
 	return r;
 }
 
-static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
 {
 	/* Not under the lock: the disk takes its time. */
 	int r = sync_content(fs, content);
@@ -198,7 +199,7 @@ void settle_due(struct fs *fs, int64_t before)
 		memcpy(&u, due.data + at, sizeof(u));
 		if (bucket_get(fs, u.bucket, &b))
 			continue;
-		if (settle_one(fs, b, u.number, u.content))
+		if (settle_content(fs, b, u.number, u.content))
 			log_error("bucket %.*s: a file could not be made to survive a loss of power", (int)b->name.len,
 				  (const char *)b->name.at);
 		bucket_put(fs, b);
@@ -233,7 +234,7 @@ int settle_bucket(struct fs *fs, struct bucket *b)
 	int r;
 
 	while (!(r = next_record(fs, b, s.number, &s, &this_boot))) {
-		r = settle_one(fs, b, s.number, s.content);
+		r = settle_content(fs, b, s.number, s.content);
 		if (r)
 			return r;
 	}
@@ -351,8 +352,12 @@ int settle_recover(struct fs *fs, struct bucket *b)
 			expect(fs, b->number, &s);
 		else
 			r = recover_one(fs, b, &s);
-		if (r)
+		if (r == -ENOMEM)
 			return r;
+		/* Whatever is wrong with one file, the bucket must open: this is tried again at the next start. */
+		if (r)
+			log_error("bucket %.*s: file number %llu could not be settled after a crash: error %d", (int)b->name.len,
+				  (const char *)b->name.at, (unsigned long long)s.number, r);
 	}
 	return r == STORE_END ? 0 : r;
 }

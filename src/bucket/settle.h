@@ -34,8 +34,8 @@ void settle_end(struct settle *s, struct store_batch *batch);
 /* Puts what has changed into the commit. */
 void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head *head, struct store_batch *batch);
 
-/* The node's content is on the disk now. With b->lock held. */
-int settle_now(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
+/* Waits until a node's content is on the disk; then nothing of it is unsettled. Fine if it is gone, or another by now. */
+int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
 /* Waits until everything of a bucket is on the disk. */
 int settle_bucket(struct fs *fs, struct bucket *b);
 /* The same for what was committed before this moment (fs_now), as far as it is known; for a thread of its own. */

@@ -193,17 +193,19 @@ void tree_fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr
 
 static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
 {
+	struct bucket_look look = bucket_look(fs, b);
+
 	pthread_mutex_lock(&b->lock);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_FILES),
 		.generation = b->head.files_generation,
-		.mode = S_IFDIR | bucket_mode(fs, b, true, 0),
+		.mode = S_IFDIR | look.folder_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,
 		.modified = b->head.files_modified,
 		.changed = b->head.files_modified,
 		.accessed = b->head.files_modified,
-		.private = bucket_is_private(fs, b),
+		.private = look.private,
 		.fleeting = true,
 	};
 	bool dead = b->dead;

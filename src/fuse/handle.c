@@ -83,10 +83,12 @@ void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool ab
 		control_file_close(h->control);
 	else if (h->scratch)
 		scratch_put(h->scratch);
-	else if (h->file)
-		io_mode_close(h, req), file_close(h->file, abandon);
 	else if (h->data)
 		close_data(fe, h->data);
+	if (h->file) {
+		io_mode_close(h, req);
+		file_close(h->file, abandon);
+	}
 	free(h);
 }
 

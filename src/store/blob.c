@@ -127,7 +127,7 @@ int blob_sync(struct store_content *base)
 
 	if (fdatasync(c->fd))
 		return -errno;
-	if (c->fresh) {
+	if (!c->named) {
 		struct blob_path path = blob_path(base->number);
 		int r = sync_folder(c->folder_fd, path.folder);
 
@@ -135,7 +135,7 @@ int blob_sync(struct store_content *base)
 			r = sync_folder(c->folder_fd, "blobs");
 		if (r)
 			return r;
-		c->fresh = false;
+		c->named = true;
 	}
 	return 0;
 }

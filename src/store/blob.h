@@ -7,7 +7,7 @@ struct blob {
 	struct store_content base;
 	int folder_fd; /* of the store */
 	int fd;
-	bool fresh;    /* its name is not yet known to be on the disk */
+	bool named;    /* its name is known to be on the disk */
 };
 
 /* Each gives a descriptor or -errno: -EEXIST, -ENOENT. */

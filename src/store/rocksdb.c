@@ -23,7 +23,7 @@
 enum { family_own = STORE_SPACES, family_count };
 static const char *const family_name[family_count] = {"meta", "doc", "node", "body", "default"};
 
-enum { key_prefix = 4, content_step = 1024, stripe_count = 64 };
+enum { key_prefix = 4, content_step = 1024, stripe_count = 64, named_count = 4096 };
 
 /* A commit reads the revision and writes the next one: one at a time for each bucket. */
 struct stripe {
@@ -53,6 +53,7 @@ struct rocksdb_store {
 	pthread_mutex_t lock;
 	uint64_t next_content;
 	uint64_t reserved_content;
+	uint64_t named[named_count]; /* contents whose names are known to be on the disk, by number; atomic */
 
 	/* Contents let go: removed by a thread of their own, for a large file takes its time. */
 	pthread_t reaper;
@@ -514,7 +515,23 @@ static int next_content(struct rocksdb_store *s, uint64_t *number)
 	return r;
 }
 
-static int content_new(struct rocksdb_store *s, uint64_t number, int fd, bool fresh, struct store_content **out)
+/* Syncing a folder waits for the disk too: not twice for one content, if that is remembered. */
+static bool is_named(struct rocksdb_store *s, uint64_t number)
+{
+	return __atomic_load_n(&s->named[number % named_count], __ATOMIC_RELAXED) == number;
+}
+
+static int rocksdb_content_sync(struct store_content *base)
+{
+	struct content *c = container_of(base, struct content, blob.base);
+	int r = blob_sync(base);
+
+	if (!r)
+		__atomic_store_n(&c->store->named[base->number % named_count], base->number, __ATOMIC_RELAXED);
+	return r;
+}
+
+static int content_new(struct rocksdb_store *s, uint64_t number, int fd, struct store_content **out)
 {
 	struct content *c = calloc(1, sizeof(*c));
 
@@ -522,7 +539,7 @@ static int content_new(struct rocksdb_store *s, uint64_t number, int fd, bool fr
 		close(fd);
 		return -ENOMEM;
 	}
-	*c = (struct content){{{s->base.ops, number}, s->folder_fd, fd, fresh}, s};
+	*c = (struct content){{{s->base.ops, number}, s->folder_fd, fd, is_named(s, number)}, s};
 	*out = &c->blob.base;
 	return 0;
 }
@@ -547,7 +564,7 @@ static int rocksdb_content_create(struct store *base, struct store_content **out
 			own_delete(s, 'X', number);
 			return fd;
 		}
-		return content_new(s, number, fd, true, out);
+		return content_new(s, number, fd, out);
 	}
 }
 
@@ -558,7 +575,7 @@ static int rocksdb_content_open(struct store *base, uint64_t number, struct stor
 
 	if (fd < 0)
 		return fd == -ENOENT ? STORE_ABSENT : fd;
-	return content_new(s, number, fd, false, out);
+	return content_new(s, number, fd, out);
 }
 
 static void content_remove(struct rocksdb_store *s, uint64_t number)
@@ -695,7 +712,7 @@ static const struct store_ops rocksdb_ops = {
 	.content_allocate = blob_allocate,
 	.content_punch = blob_punch,
 	.content_blocks = blob_blocks,
-	.content_sync = blob_sync,
+	.content_sync = rocksdb_content_sync,
 	.content_fd = blob_fd,
 	.content_close = rocksdb_content_close,
 };

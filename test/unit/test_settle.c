@@ -1,34 +1,9 @@
 /* What a loss of power leaves: the process ends, some contents are shorter than their records say, and it is another boot. */
 #include "bucket/settle.h"
 
-#include "domain.h"
+#include "fixture.h"
 
 enum { large = 50000 };
-
-struct fixture {
-	struct store *store;
-	struct fs *fs;
-	struct bucket *b;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = *state = calloc(1, sizeof(*f));
-
-	return memory_store_open(&f->store) || test_fs_open(f->store, &f->fs) ||
-	       bucket_create(f->fs, &test_root, S("nightly"), &f->b);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	bucket_put(f->fs, f->b);
-	fs_close(f->fs);
-	store_close(f->store);
-	free(f);
-	return 0;
-}
 
 static void put(struct fixture *f, const char *name, size_t size, char fill)
 {
@@ -278,6 +253,31 @@ static void test_fsync_settles(void **state)
 	expect_settled(f);
 }
 
+/* What it fell back to is not there either: the file is lost, its bucket is not. */
+static void test_fallback_is_missing(void **state)
+{
+	struct fixture *f = *state;
+	struct store_batch batch = {0};
+	struct key_buf body;
+	struct node node;
+
+	put(f, "other", 10, 'x');
+	put(f, "a", 100, 'o');
+	assert_int_equal(find(f, "a", &node), 0);
+	body = key_body(node.number);
+	settle_due(f->fs, INT64_MAX);
+	put(f, "a", large, 'n');
+	store_batch_delete(&batch, STORE_BODY, key_slice(&body));
+	assert_int_equal(store_commit(f->store, f->b->number, STORE_ANY_REVISION, slice_of("", 0), &batch, NULL), 0);
+	store_batch_release(&batch);
+	/* That put an empty head in place of the bucket's: the next commit puts it back. */
+	f->b->revision++;
+	put(f, "later", 10, 'y');
+	tear(f, "a");
+	restart(f, true);
+	expect(f, "other", 10, 'x');
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -285,6 +285,7 @@ int main(void)
 		T(test_new_and_torn), T(test_whole_after_all), T(test_replaced_large), T(test_replaced_small),
 		T(test_renamed_over_large), T(test_renamed_over_small), T(test_settling_drops_the_fallback),
 		T(test_deleted_meanwhile), T(test_in_place), T(test_fsync_settles),
+		T(test_fallback_is_missing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

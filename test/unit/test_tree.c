@@ -1,34 +1,4 @@
-#include "domain.h"
-
-struct fixture {
-	struct store *store;
-	struct fs *fs;
-	struct bucket *b;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = *state = calloc(1, sizeof(*f));
-
-	return memory_store_open(&f->store) || test_fs_open(f->store, &f->fs) ||
-	       bucket_create(f->fs, &test_root, S("nightly"), &f->b);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(f->fs->files.count, 0);
-	if (!f->b->dead) {
-		assert_int_equal(f->b->pending_bytes, 0);
-		assert_int_equal(f->b->making.count, 0);
-	}
-	bucket_put(f->fs, f->b);
-	fs_close(f->fs);
-	store_close(f->store);
-	free(f);
-	return 0;
-}
+#include "fixture.h"
 
 static struct file_open *create(struct fixture *f, uint64_t parent, const char *name)
 {
