@@ -3,7 +3,7 @@
 _bucketfs() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word first=
 	local options="max_data_size= max_file_size= max_files= max_total_size= accepted_file_types= reserve= root=squash sync
-		io_uring=auto io_uring=on io_uring=off passthrough=auto passthrough=off log=stderr log=syslog log_level=error log_level=warning log_level=info
+		io_uring=auto io_uring=on io_uring=off passthrough=auto passthrough=off give_way=auto give_way=off log=stderr log=syslog log_level=error log_level=warning log_level=info
 		log_level=debug trace ro nosuid nodev noexec noatime"
 	COMPREPLY=()
 	# `=` is a word break: the word before it is the option's name.
@@ -12,7 +12,7 @@ _bucketfs() {
 		case ${word##*,} in
 		root) COMPREPLY=($(compgen -W "squash" -- "$cur")) ;;
 		io_uring) COMPREPLY=($(compgen -W "auto on off" -- "$cur")) ;;
-		passthrough) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
+		passthrough | give_way) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
 		log) COMPREPLY=($(compgen -W "stderr syslog" -- "$cur")) ;;
 		log_level) COMPREPLY=($(compgen -W "error warning info debug" -- "$cur")) ;;
 		esac

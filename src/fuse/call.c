@@ -9,6 +9,7 @@
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
+#include "fuse/ring.h"
 #include "util/log.h"
 
 /* A removed bucket lives on in the files that are still open. */
@@ -23,11 +24,19 @@ static int bucket_of_open_file(struct fs *fs, fuse_ino_t inode, struct bucket **
 	return 0;
 }
 
+int64_t call_clock(struct frontend *fe)
+{
+	int64_t now = metrics_now();
+
+	rings_serve(fe->rings, now);
+	return now;
+}
+
 static int begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
 	int r;
 
-	*c = (struct call){.began = metrics_now(), .req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
+	*c = (struct call){.began = call_clock(fuse_req_userdata(req)), .req = req, .fe = fuse_req_userdata(req), .name = name, .node = inode & INODE_NODE_MASK};
 	c->fs = c->fe->fs;
 	c->who = caller_of(req);
 	r = bucket_get(c->fs, (uint32_t)(inode >> inode_node_bits), &c->b);

@@ -18,6 +18,7 @@ struct frontend {
 	struct fs *fs;
 	struct fuse_session *session;
 	struct notifier *notifier;
+	struct rings *rings;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
 	struct patience *patience;   /* names and folders */
@@ -87,6 +88,8 @@ struct call {
 	bool counted;
 };
 
+/* The time at which a request came in, for its metrics; CLOCK_MONOTONIC, ns. Once for each. */
+int64_t call_clock(struct frontend *fe);
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
 /* The same for a request that another thread will answer: a job of `size` bytes on the heap, which begins with its call and

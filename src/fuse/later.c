@@ -7,9 +7,9 @@
 struct later {
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	pthread_cond_t wake, idle;
 	struct later_job *first, **last;
-	bool leaving;
+	bool running, leaving;
 	void (*finish)(void *context, struct later_job *jobs);
 	void *context;
 };
@@ -19,11 +19,15 @@ static struct later_job *take_all(struct later *l)
 	struct later_job *jobs;
 
 	pthread_mutex_lock(&l->lock);
+	l->running = false;
+	if (!l->first)
+		pthread_cond_broadcast(&l->idle);
 	while (!l->first && !l->leaving)
 		pthread_cond_wait(&l->wake, &l->lock);
 	jobs = l->first;
 	l->first = NULL;
 	l->last = &l->first;
+	l->running = jobs;
 	pthread_mutex_unlock(&l->lock);
 	return jobs;
 }
@@ -54,6 +58,7 @@ int later_new(struct later **out, const char *name, void (*finish)(void *context
 		return -ENOMEM;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
+	pthread_cond_init(&l->idle, NULL);
 	l->last = &l->first;
 	l->finish = finish;
 	l->context = context;
@@ -77,6 +82,16 @@ void later_add(struct later *l, struct later_job *job)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void later_drain(struct later *l)
+{
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	while (l->first || l->running)
+		pthread_cond_wait(&l->idle, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}
+
 void later_free(struct later *l)
 {
 	if (!l)
@@ -88,5 +103,6 @@ void later_free(struct later *l)
 	pthread_join(l->thread, NULL);
 	pthread_mutex_destroy(&l->lock);
 	pthread_cond_destroy(&l->wake);
+	pthread_cond_destroy(&l->idle);
 	free(l);
 }

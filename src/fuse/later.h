@@ -16,5 +16,7 @@ int later_new(struct later **out, const char *name, void (*finish)(void *context
 	      void *context);
 /* Jobs are run in order. */
 void later_add(struct later *l, struct later_job *job);
+/* Returns when nothing is left to do. NULL is fine. */
+void later_drain(struct later *l);
 /* Runs what is left, then ends. NULL is fine. */
 void later_free(struct later *l);

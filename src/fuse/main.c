@@ -21,6 +21,7 @@
 #include "fuse/options.h"
 #include "fuse/patience.h"
 #include "fuse/place.h"
+#include "fuse/ring.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
 #include "store/rocksdb.h"
@@ -270,11 +271,44 @@ static void name_lost(void *context, uint64_t parent_inode, struct slice name)
 	notifier_spelled(fe->notifier, parent_inode, name, true);
 }
 
+/* If the end takes longer than it may, something hangs: leave all the same. What was acknowledged is in the store's
+ * log, and a store is opened after a crash like after anything else. */
+static void drain_too_long(int signal)
+{
+	static const char text[] = "bucketfs: error: leaving did not end within its time: ended it\n";
+
+	(void)signal;
+	if (write(2, text, sizeof(text) - 1) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+static void leave_in_time(void)
+{
+	signal(SIGALRM, drain_too_long);
+	alarm(drain_seconds);
+}
+
+/* libfuse frees a ring's requests when its threads have ended, and some may be our own threads' to answer. */
+static void ring_ends(void *context)
+{
+	struct mount *m = context;
+
+	if (fuse_session_exited(m->fe.session))
+		leave_in_time();
+	later_drain(m->fe.names);
+	later_drain(m->fe.disk);
+	patience_drain(m->fe.patience);
+	patience_drain(m->fe.publishing);
+}
+
 static int start_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
 	int r = notifier_new(&fe->notifier, fe->session);
 
+	if (!r)
+		r = rings_new(&fe->rings, m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
@@ -322,18 +356,6 @@ static void tell_ready(struct mount *m)
 		close(null);
 }
 
-/* If the end takes longer than it may, something hangs: leave all the same. What was acknowledged is in the store's
- * log, and a store is opened after a crash like after anything else. */
-static void drain_too_long(int signal)
-{
-	static const char text[] = "bucketfs: error: leaving did not end within its time: ended it\n";
-
-	(void)signal;
-	if (write(2, text, sizeof(text) - 1) < 0)
-		_exit(1);
-	_exit(1);
-}
-
 /* The kernel lets everybody go who still waits for an answer. Threads of ours may be about to give one: so the number is not
  * free before they have ended, or the answer would land in whatever file the store has opened meanwhile. */
 static void disconnect(struct fuse_session *session)
@@ -350,8 +372,7 @@ static void stop(struct mount *m)
 {
 	struct frontend *fe = &m->fe;
 
-	signal(SIGALRM, drain_too_long);
-	alarm(drain_seconds);
+	leave_in_time();
 	if (fe->session && m->mounted)
 		disconnect(fe->session);
 	later_free(fe->names);
@@ -366,6 +387,7 @@ static void stop(struct mount *m)
 		fuse_remove_signal_handlers(fe->session);
 	if (fe->session)
 		fuse_session_destroy(fe->session);
+	rings_free(fe->rings);
 	settler_free(m->settler);
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))

@@ -222,7 +222,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	struct frontend *fe = fuse_req_userdata(req);
-	int64_t began = metrics_now();
+	int64_t began = call_clock(fe);
 
 	(void)inode;
 	handle_close(fe, handle_of(fi), req, false);
@@ -284,7 +284,7 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 {
 	struct handle *h = handle_of(fi);
 	struct buf bytes = {0};
-	int64_t began = metrics_now();
+	int64_t began = call_clock(fuse_req_userdata(req));
 
 	(void)inode;
 	if (h->control)
@@ -316,7 +316,7 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 	/* Pages of a mapping come back to where they belong, and fcntl may have changed the flag since the open. */
 	bool append = fi->flags & O_APPEND && !fi->writepage;
 	char leaf[name_max + 1];
-	int64_t began = metrics_now();
+	int64_t began = call_clock(fuse_req_userdata(req));
 	int r;
 
 	if (h->control)

@@ -39,6 +39,7 @@ void options_help(void)
 	       "  -o editors=NAMES   programs that read data.json and write all of it, joined by : (nano, emacs, sponge, ...)\n"
 	       "  -o io_uring=auto|on|off   FUSE over io_uring (auto: where the kernel has it enabled)\n"
 	       "  -o passthrough=auto|off   large files are read by the kernel itself (auto: where it can, as root)\n"
+	       "  -o give_way=auto|off      who waits for the daemon runs before it (auto: where it serves many requests)\n"
 	       "  -o log=stderr|syslog      where the log goes (stderr with -f, else syslog)\n"
 	       "  -o log_level=error|warning|info|debug   (info)\n"
 	       "  -o trace           log every call into the store\n"
@@ -77,14 +78,14 @@ static int one_of(const char *value, const char *const *words)
 static int own_option(struct options *o, const char *option)
 {
 	static const char *const urings[] = {"auto", "on", "off", NULL}, *const targets[] = {"stderr", "syslog", NULL};
-	static const char *const passthroughs[] = {"auto", "off", NULL};
+	static const char *const autos[] = {"auto", "off", NULL};
 	static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 	static const char *const roots[] = {"squash", NULL}, *const collides[] = {"replace", "refuse", NULL};
 	const struct {
 		const char *name;
 		const char *const *values;
 	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}, {"collide", collides},
-		       {"passthrough", passthroughs}};
+		       {"passthrough", autos}, {"give_way", autos}};
 	const char *equals = strchr(option, '=');
 	struct reason why;
 	int r, choice;
@@ -136,8 +137,11 @@ static int own_option(struct options *o, const char *option)
 		case 4:
 			o->collide_refuse = choice == 1;
 			break;
-		default:
+		case 5:
 			o->passthrough = (unsigned)choice;
+			break;
+		default:
+			o->give_way = (unsigned)choice;
 		}
 		return 0;
 	}

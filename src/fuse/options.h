@@ -17,6 +17,7 @@ struct options {
 	bool sync;
 	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
 	enum { PASSTHROUGH_AUTO, PASSTHROUGH_OFF } passthrough;
+	enum { GIVE_WAY_AUTO, GIVE_WAY_OFF } give_way;
 	bool log_given;
 	enum log_target log_target;
 	enum log_level log_level;

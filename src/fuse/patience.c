@@ -8,9 +8,10 @@
 struct patience {
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	pthread_cond_t wake, idle;
 	struct patience_job *jobs;
 	unsigned count; /* of jobs that are not answered yet, the ones being asked included; atomic */
+	unsigned draining; /* who waits for all to be answered */
 	bool woken, leaving;
 	int64_t wait;
 };
@@ -32,18 +33,18 @@ static void wait_some(struct patience *p)
 	for (struct patience_job *job = p->jobs; job; job = job->next)
 		until = job->until < until ? job->until : until;
 	t = (struct timespec){until / 1000000000, until % 1000000000};
-	while (!p->woken && !p->leaving)
+	while (!p->woken && !p->leaving && !(p->draining && p->jobs))
 		if (pthread_cond_timedwait(&p->wake, &p->lock, &t) == ETIMEDOUT)
 			break;
 	p->woken = false;
 }
 
-static void run_all(struct patience *p, struct patience_job *jobs, bool leaving)
+static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 {
 	while (jobs) {
 		struct patience_job *next = jobs->next;
 
-		if (jobs->run(jobs, !leaving && now() < jobs->until)) {
+		if (jobs->run(jobs, !hurry && now() < jobs->until)) {
 			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
 			pthread_mutex_lock(&p->lock);
@@ -63,14 +64,18 @@ static void *serve(void *argument)
 	pthread_mutex_lock(&p->lock);
 	while (!leaving) {
 		struct patience_job *jobs;
+		bool hurry;
 
 		wait_some(p);
 		leaving = p->leaving;
+		hurry = leaving || p->draining;
 		jobs = p->jobs;
 		p->jobs = NULL;
 		pthread_mutex_unlock(&p->lock);
-		run_all(p, jobs, leaving);
+		run_all(p, jobs, hurry);
 		pthread_mutex_lock(&p->lock);
+		if (!__atomic_load_n(&p->count, __ATOMIC_SEQ_CST))
+			pthread_cond_broadcast(&p->idle);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -89,6 +94,7 @@ int patience_new(struct patience **out, const char *name, int64_t wait)
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->wake, &attributes);
+	pthread_cond_init(&p->idle, NULL);
 	pthread_condattr_destroy(&attributes);
 	r = pthread_create(&p->thread, NULL, serve, p);
 	if (r) {
@@ -122,6 +128,19 @@ void patience_wake(struct patience *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+void patience_drain(struct patience *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->draining++;
+	pthread_cond_signal(&p->wake);
+	while (__atomic_load_n(&p->count, __ATOMIC_SEQ_CST))
+		pthread_cond_wait(&p->idle, &p->lock);
+	p->draining--;
+	pthread_mutex_unlock(&p->lock);
+}
+
 void patience_free(struct patience *p)
 {
 	if (!p)
@@ -133,5 +152,6 @@ void patience_free(struct patience *p)
 	pthread_join(p->thread, NULL);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->wake);
+	pthread_cond_destroy(&p->idle);
 	free(p);
 }

@@ -20,5 +20,7 @@ int patience_new(struct patience **out, const char *name, int64_t wait);
 void patience_add(struct patience *p, struct patience_job *job);
 /* Something has been closed for good. */
 void patience_wake(struct patience *p);
-/* Answers what is left. NULL is fine. */
+/* Answers what there is without waiting any longer. NULL is fine. */
+void patience_drain(struct patience *p);
+/* Answers what is left, then ends. NULL is fine. */
 void patience_free(struct patience *p);

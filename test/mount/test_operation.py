@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Starting, stopping and being in the way."""
+import contextlib
 import errno
+import json
 import os
 import re
 import signal
@@ -84,7 +86,7 @@ def test_help_and_version():
     out = subprocess.run([BINARY, '--help'], stdout=subprocess.PIPE, check=True).stdout.decode()
     assert 'usage: bucketfs STORE MOUNTPOINT' in out
     for option in ('max_data_size', 'max_file_size', 'max_files', 'max_total_size', 'accepted_file_types', 'reserve',
-                   'root=squash', 'sync', 'io_uring', 'log='):
+                   'root=squash', 'sync', 'io_uring', 'give_way', 'log='):
         assert option in out, option
     out = subprocess.run([BINARY, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode()
     assert re.match(r'bucketfs \d+\.\d+\.\d+ \(store format 1, libfuse 3\.\d+', out), out
@@ -151,6 +153,84 @@ def test_sigterm_drains():
         assert sorted(os.listdir(m / 'b/files')) == ['.held_file.partial', 'synced']
         assert read(m / 'b/files/.held_file.partial', 'rb') == b'x' * 100000
         assert read(m / 'b/files/synced', 'rb') == b'y' * 100000
+
+
+def test_sigterm_answers_who_waits_for_the_disk():
+    """The answer comes from another thread than received the question, and libfuse frees the question at the end."""
+    def sync_on(folder):
+        try:
+            while True:
+                with open(folder + '/data.json', 'w') as f:
+                    f.write(json.dumps({str(os.getpid()): time.time()}))
+                    os.fsync(f.fileno())
+        except OSError:
+            os._exit(0)
+
+    with Mount() as m:
+        for i in range(6):
+            os.mkdir(m / f'b{i}')
+            writers = []
+            for _ in range(6):
+                pid = os.fork()
+                if pid == 0:
+                    sync_on(m / f'b{i}')
+                writers.append(pid)
+            time.sleep(0.15)
+            m.process.send_signal(signal.SIGTERM)
+            m.reap()
+            for pid in writers:
+                assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0], 20)
+            m.start()
+            assert json.loads(read(m / f'b{i}/data.json'))
+
+
+def ring_policies(m):
+    """CPU to the scheduling policy of its ring's thread: 0 is a thread's own, 5 gives way (sched(7))."""
+    found = {}
+    for thread in os.listdir(f'/proc/{m.process.pid}/task'):
+        with open(f'/proc/{m.process.pid}/task/{thread}/stat') as f:
+            name, rest = f.read().split('(', 1)[1].rsplit(')', 1)
+        if name.startswith('fuse-ring-'):
+            found[int(name[10:])] = int(rest.split()[38])
+    return found
+
+
+def gives_way(m):
+    return json.loads(read(m / '.bucketfs/config.json'))['give_way']
+
+
+@contextlib.contextmanager
+def busy(cpu, what):
+    """A process that does it on this CPU all the time."""
+    pid = os.fork()
+    if pid == 0:
+        os.sched_setaffinity(0, {cpu})
+        while True:
+            what()
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_rings_give_way_and_do_not_starve():
+    with Mount('give_way=off') as m:
+        assert not gives_way(m)
+    with Mount() as m:
+        cpus = sorted(os.sched_getaffinity(0))[:2]
+        if not gives_way(m) or SLOW > 1:
+            return  # a sanitizer is too slow for what counts as much
+        for name in ('a', 'b'):
+            os.mkdir(m / name)
+            write(m / name + '/files/f', '')
+        assert set(ring_policies(m).values()) == {0}
+        with busy(cpus[0], lambda: os.utime(m / 'a/files/f')):
+            assert wait_for(lambda: set(ring_policies(m).values()) == {5}, 20), 'nobody gave way'
+            # Whoever computes on the other CPU does not keep those beside it from their files.
+            with busy(cpus[1], lambda: None), busy(cpus[1], lambda: write(m / 'b/files/f', 'x')):
+                assert wait_for(lambda: [ring_policies(m)[c] for c in cpus] == [5, 0], 20), 'a ring starves'
+        assert wait_for(lambda: set(ring_policies(m).values()) == {0}, 20)
 
 
 def test_mount_helper_and_fstab_options():

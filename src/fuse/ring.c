@@ -1,0 +1,303 @@
+#include "fuse/ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+struct ring {
+	struct ring *next; /* rings->lock */
+	struct rings *rings;
+	pid_t thread;
+	int state;           /* its /proc/thread-self/stat, or -1 where it does not give way */
+	unsigned served;     /* atomic */
+	int64_t clock;       /* at the last look at it; its own thread's */
+	unsigned seen;       /* of `served`, at the last look of the looking thread; from here on rings->lock */
+	unsigned lately;     /* served before that, since the look before */
+	bool waits;          /* for its CPU, as it seems: it had something to do, and got little done */
+	struct ring_pace pace;
+};
+
+struct rings {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_key_t key; /* its destructor is how a thread's end is known */
+	struct ring *first;
+	bool give_way, leaving;
+	bool looking; /* a burst of requests has its looks; atomic */
+	int64_t busy; /* when many requests were last seen to come */
+	void (*end)(void *context);
+	void *context;
+};
+
+static _Thread_local struct ring *own;
+
+void ring_judge(struct ring_pace *p, bool burst, bool starves, int64_t now)
+{
+	if (!p->gives_way) {
+		p->gives_way = burst && now >= p->not_before;
+		p->since = now;
+	} else if (starves) {
+		p->gives_way = false;
+		if (now - p->since >= ring_short)
+			p->wait = ring_wait_first;
+		else
+			p->wait = p->wait * 2 < ring_wait_first ? ring_wait_first :
+				  p->wait * 2 > ring_wait_most	? ring_wait_most :
+								  p->wait * 2;
+		p->not_before = now + p->wait;
+	} else {
+		p->gives_way = burst;
+	}
+}
+
+/* ---- looking ---- */
+
+static int set_policy(pid_t thread, int policy)
+{
+	struct sched_param none = {0};
+
+	return sched_setscheduler(thread, policy, &none);
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Whether a thread runs or would, if it were let: proc_pid_stat(5), the field after the name. */
+static bool is_runnable(const struct ring *ring)
+{
+	char text[128];
+	ssize_t len = pread(ring->state, text, sizeof(text) - 1, 0);
+	const char *name_end;
+
+	if (len <= 0)
+		return true;
+	text[len] = 0;
+	name_end = strrchr(text, ')');
+	return !name_end || !name_end[1] || name_end[2] != 'S';
+}
+
+static void judge(struct ring *ring, bool burst, int64_t now)
+{
+	bool before = ring->pace.gives_way;
+
+	bool waited = ring->waits;
+
+	/* Seen once, it may just have been given something to do. */
+	ring->waits = before && ring->lately < ring_burst && is_runnable(ring);
+	ring_judge(&ring->pace, burst, ring->waits && waited, now);
+	if (ring->pace.gives_way != before)
+		set_policy(ring->thread, ring->pace.gives_way ? SCHED_IDLE : SCHED_OTHER);
+}
+
+/* Whether the burst goes on. */
+static bool look(struct rings *r)
+{
+	int64_t t = now();
+	unsigned all = 0;
+	bool burst;
+
+	for (struct ring *ring = r->first; ring; ring = ring->next) {
+		unsigned served = __atomic_load_n(&ring->served, __ATOMIC_RELAXED);
+
+		ring->lately = served - ring->seen;
+		ring->seen = served;
+		all += ring->lately;
+	}
+	if (all >= ring_burst)
+		r->busy = t;
+	burst = t - r->busy < ring_calm;
+	for (struct ring *ring = r->first; ring; ring = ring->next)
+		if (ring->state >= 0)
+			judge(ring, burst, t);
+	return burst;
+}
+
+static void *serve(void *argument)
+{
+	struct rings *r = argument;
+	struct timespec until;
+
+	/* Who takes the policy back must not itself wait behind who computes. Where that is not allowed, it waits its turn. */
+	setpriority(PRIO_PROCESS, (id_t)gettid(), -20);
+	pthread_mutex_lock(&r->lock);
+	while (!r->leaving) {
+		if (!r->looking) {
+			pthread_cond_wait(&r->wake, &r->lock);
+			continue;
+		}
+		__atomic_store_n(&r->looking, look(r), __ATOMIC_RELAXED);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += ring_look;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		while (!r->leaving && pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+			;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+/* Whether a thread may be given the policy and get back its own, tried out by the thread that nobody waits for. */
+static void *try(void *argument)
+{
+	bool *allowed = argument;
+
+	*allowed = set_policy(0, SCHED_IDLE) == 0 && set_policy(0, SCHED_OTHER) == 0;
+	return NULL;
+}
+
+static int cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+}
+
+static bool may_give_way(void)
+{
+	bool allowed = false;
+	pthread_t thread;
+
+	if (cpus() < 2 || pthread_create(&thread, NULL, try, &allowed))
+		return false;
+	pthread_join(thread, NULL);
+	return allowed;
+}
+
+/* ---- serving ---- */
+
+static void end(void *value)
+{
+	struct ring *ring = value;
+	struct rings *r = ring->rings;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct ring **at = &r->first; *at; at = &(*at)->next) {
+		if (*at == ring) {
+			*at = ring->next;
+			break;
+		}
+	}
+	if (ring->pace.gives_way)
+		set_policy(0, SCHED_OTHER);
+	pthread_mutex_unlock(&r->lock);
+	if (ring->state >= 0)
+		close(ring->state);
+	free(ring);
+	own = NULL;
+	r->end(r->context);
+}
+
+static void join(struct rings *r)
+{
+	struct ring *ring = calloc(1, sizeof(*ring));
+
+	if (!ring)
+		return;
+	/* libfuse cancels ring threads at the end, wherever they are: it would be in the middle of a commit, its locks held. They
+	 * end without it, for it wakes them as well. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	ring->rings = r;
+	ring->thread = gettid();
+	/* Only a thread that has a CPU of its own: others move themselves. */
+	ring->state = r->give_way && cpus() == 1 ? open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC) : -1;
+	if (pthread_setspecific(r->key, ring)) {
+		if (ring->state >= 0)
+			close(ring->state);
+		free(ring);
+		return;
+	}
+	pthread_mutex_lock(&r->lock);
+	ring->next = r->first;
+	r->first = ring;
+	pthread_mutex_unlock(&r->lock);
+	own = ring;
+}
+
+static void begin_looking(struct rings *r, int64_t now)
+{
+	pthread_mutex_lock(&r->lock);
+	__atomic_store_n(&r->looking, true, __ATOMIC_RELAXED);
+	r->busy = now;
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+}
+
+void rings_serve(struct rings *r, int64_t now)
+{
+	struct ring *ring = own;
+
+	if (!ring) {
+		join(r);
+		return;
+	}
+	if (__atomic_add_fetch(&ring->served, 1, __ATOMIC_RELAXED) % ring_every || ring->state < 0)
+		return;
+	if (now - ring->clock < (int64_t)ring_every * ring_look / ring_burst && !__atomic_load_n(&r->looking, __ATOMIC_RELAXED))
+		begin_looking(r, now);
+	ring->clock = now;
+}
+
+/* ---- the whole ---- */
+
+bool rings_give_way(const struct rings *r)
+{
+	return r->give_way;
+}
+
+int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *context), void *context)
+{
+	struct rings *r = calloc(1, sizeof(*r));
+	pthread_condattr_t attributes;
+	int e;
+
+	if (!r)
+		return -ENOMEM;
+	r->end = end_of_thread;
+	r->context = context;
+	r->give_way = give_way && may_give_way();
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	e = pthread_key_create(&r->key, end);
+	if (e) {
+		free(r);
+		return -e;
+	}
+	if (r->give_way && pthread_create(&r->thread, NULL, serve, r))
+		r->give_way = false;
+	if (r->give_way)
+		pthread_setname_np(r->thread, "rings");
+	*out = r;
+	return 0;
+}
+
+void rings_free(struct rings *r)
+{
+	if (!r)
+		return;
+	pthread_mutex_lock(&r->lock);
+	r->leaving = true;
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	if (r->give_way)
+		pthread_join(r->thread, NULL);
+	pthread_key_delete(r->key);
+	pthread_mutex_destroy(&r->lock);
+	pthread_cond_destroy(&r->wake);
+	free(r);
+}
