@@ -1,6 +1,7 @@
 /* Wiring: from the command line to a mounted filesystem and back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,8 +361,13 @@ static void tell_ready(struct mount *m)
  * free before they have ended, or the answer would land in whatever file the store has opened meanwhile. */
 static void disconnect(struct fuse_session *session)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct pollfd connection = {.fd = fuse_session_fd(session)};
+	int null;
 
+	/* After umount it is so already, and libfuse should still see that: it would unmount once more, and complain. */
+	if (poll(&connection, 1, 0) == 1 && connection.revents & POLLERR)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup3(null, fuse_session_fd(session), O_CLOEXEC) < 0)
 		log_warning("who waits for an answer waits until the mount has ended");
 	if (null >= 0)

@@ -67,6 +67,7 @@ class Mount:
         else:
             raise AssertionError('umount: busy')
         self.reap()
+        assert 'umount:' not in self.log_text(), self.log_text()[-1000:]
 
     def reap(self, status=0):
         got = self.process.wait(timeout=30 * SLOW)
