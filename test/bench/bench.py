@@ -69,6 +69,16 @@ class Bench:
         binary = os.path.join(self.options.build, 'test', 'bench_load')
         return float(self.run([binary, work, folder, *(str(a) for a in arguments)]))
 
+    def commits(self, count):
+        """Commits a second that make a file and that remove one, in a store of their own without FUSE."""
+        folder = os.path.join(self.systems.work, 'commits')
+        os.mkdir(folder)
+        try:
+            binary = os.path.join(self.options.build, 'test', 'bench_commit')
+            return [count / float(seconds) for seconds in self.run([binary, folder, str(count)]).split()]
+        finally:
+            shutil.rmtree(folder)
+
     def shell(self, script, *arguments):
         timed = f'began=$EPOCHREALTIME\n{script}\necho "$began $EPOCHREALTIME"'
         began, ended = self.run(['bash', '-c', timed, 'bash', *(str(a) for a in arguments)]).split()

@@ -76,6 +76,38 @@ class Line:
             self.ratio, self.low, self.high = statistics.median(ratios), min(ratios), max(ratios)
             self.met = None if self.target is None else self.ratio >= self.target
 
+    def least(self, bench, facts):
+        """What is possible at all: a sentence, or None. See rows.Least."""
+        least = self.row.least
+
+        def rate(measure, threads):
+            return statistics.median(bench.values.get((OURS, measure, threads), {0: 0}).values())
+
+        if not least or not self.peer:
+            return None
+        if least.same:
+            best = rate(least.same, self.threads)
+            what = 'the same without waiting for the disk'
+        else:
+            together = self.threads > 1 and not least.serial
+            requests = least.all if together else least.waited
+            commits = [*least.commits, *(least.later if together else [])]
+            rates = [rate('request', self.threads if together else 1), *(rate(c, 1) for c in commits)]
+            if not all(rates):
+                return None
+            asking = requests / rates[0]
+            committing = sum(1 / r for r in rates[1:]) / (min(self.threads, facts.cores) if together else 1)
+            best = 1 / (asking + committing)
+            what = f'{requests} request{"s" if requests > 1 else ""} with nothing done in {"them" if requests > 1 else "it"}, ' \
+                   f'{asking * 1e6:.1f} µs'
+            if commits:
+                what += f', and {"the commit" if len(commits) == 1 else "the commits"} alone, {committing * 1e6:.1f} µs'
+        if not best:
+            return None
+        ratio = best / self.peer
+        end = ', so that it cannot be reached here' if ratio < self.target else ''
+        return f'{what}: {times(ratio)} at the most{end}'
+
     def cells(self, facts):
         row = self.row
         peer = facts.kinds.get(row.peer, row.peer)
@@ -209,6 +241,9 @@ HOW = '''
   lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
+- Where a figure was not reached stands what it would be at the most: with requests in which nothing is done (a getxattr that is
+  answered at once) and commits without FUSE, measured in the same run. With one thread what the caller waits for counts, with
+  several everything that a processor has to do.
 - What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
 '''
@@ -254,7 +289,8 @@ def report_text(bench, facts, all_lines, limits):
             c = line.cells(facts)
             threads = f', {c[1]} threads' if line.threads > 1 else ''
             got = f'{c[4]} of {c[5]}, {c[2]} beside {c[3]}' if line.ratio else f'{c[2] or "not run"}, {c[5]}'
-            out.append(f'- {c[0]}{threads}: {got}')
+            least = line.least(bench, facts)
+            out.append(f'- {c[0]}{threads}: {got}' + (f'. {least[0].upper()}{least[1:]}.' if least else ''))
         if limits:
             out += ['', limits.strip()]
     return '\n'.join(out) + '\n'

@@ -6,34 +6,52 @@ class Row:
 
     name is for --only; measure (default: the name) is ours, peer_measure (default: the same) that of peer, a system of
     systems.py. target: at least this ratio, or {threads: ratio}; None is for information. at_most: our value is a time or
-    a size and has no peer. where: only on this filesystem."""
+    a size and has no peer. where: only on this filesystem. least: what it costs at the least (Least)."""
 
     def __init__(self, name, work, peer=None, target=None, measure=None, peer_measure=None, threads=(1,), unit='/s',
-                 at_most=None, where=None, peer_work='', peer_threads=None):
+                 at_most=None, where=None, peer_work='', peer_threads=None, least=None):
         self.name, self.work, self.peer, self.target, self.unit, self.at_most = name, work, peer, target, unit, at_most
         self.measure = measure or name
         self.peer_measure = peer_measure or self.measure
         self.threads, self.where, self.peer_work, self.peer_threads = threads, where, peer_work, peer_threads
+        self.least = least
 
     def target_at(self, threads):
         return self.target[threads] if isinstance(self.target, dict) else self.target
 
     def measures(self):
-        return {self.measure, self.peer_measure}
+        return {self.measure, self.peer_measure} | (self.least.measures() if self.least else set())
+
+
+class Least:
+    """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
+    this store. waited: requests that the caller waits for, all: those that the daemon serves besides; commits likewise, by the
+    measures that bench_commit gives. serial: the kernel holds the folder's lock all the while, so that threads do not add up.
+    same: another measure of ours that does less."""
+
+    def __init__(self, waited=0, all=0, commits=(), later=(), serial=False, same=None):
+        self.waited, self.all, self.commits, self.later = waited, all, commits, later
+        self.serial, self.same = serial, same
+
+    def measures(self):
+        return {self.same} if self.same else {'request', *self.commits, *self.later}
 
 
 BOTH = (1, 4)
+MAKING, REMOVING = 'commit-create', 'commit-unlink'
+CREATE = Least(4, 5, [MAKING])
 LL, ALWAYS, CLASSIC, HP = 'passthrough_ll', 'passthrough_ll_always', 'passthrough_ll_classic', 'passthrough_hp'
 
 ROWS = [
     # 4 KiB files in one folder
-    Row('create', 'create + write + close', LL, 1.1, threads=BOTH),
-    Row('create', 'create + write + close', 'native', 2.0, threads=BOTH, where='ext4'),
-    Row('rewrite', 'rewrite (O_TRUNC + write + close)', LL, 0.6, threads=BOTH),
-    Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH),
-    Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH),
-    Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH),
-    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH),
+    Row('create', 'create + write + close', LL, 1.1, threads=BOTH, least=CREATE),
+    Row('create', 'create + write + close', 'native', 2.0, threads=BOTH, where='ext4', least=CREATE),
+    Row('rewrite', 'rewrite (O_TRUNC + write + close)', LL, 0.6, threads=BOTH,
+        least=Least(7, 8, [MAKING], [REMOVING])),
+    Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH, least=Least(2, 3)),
+    Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH, least=Least(1, 2)),
+    Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH, least=Least(1, 1)),
+    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH, least=Least(1, 1, [REMOVING], serial=True)),
     # folders
     Row('list', 'list the names of a folder', LL, 1.0),
     Row('list-attributes', 'list with attributes (readdir + stat)', LL, 1.0),
@@ -48,7 +66,7 @@ ROWS = [
     Row('read-data', 'read data.json of 20 keys', LL, 1.0, peer_measure='beside-read', peer_work='read'),
     Row('setxattr', 'setxattr of one key', LL, 2.0, peer_measure='beside-create', peer_work='create'),
     Row('fsync-merge', 'fsync-ed merges, a bucket for each writer', 'native', 2.0, threads=(8,), peer_threads=1,
-        peer_measure='fdatasync-append', peer_work='append 4 KiB + fdatasync, 1 writer'),
+        peer_measure='fdatasync-append', peer_work='append 4 KiB + fdatasync, 1 writer', least=Least(same='unsynced-merge')),
     # a full store
     Row('full-mount', 'mount the full store, to the end of the first ls', unit='s', at_most=1.0),
     Row('full-rss', 'memory (RSS) after find over all of it', unit='B', at_most=256 << 20),

@@ -79,6 +79,14 @@ def small_files(bench, repetition, threads):
         step(s, 'stat', 'stat', 'stat-warm', 'unlink')
         step(s, 'stat', 'stat-warm')
         step(s, 'unlink', 'unlink')
+    if bench.wanted('request'):
+        count = 3 * bench.sizes.files
+        bench.record('bucketfs', 'request', threads, repetition,
+                     count / bench.load('request', folders['bucketfs'], '-n', count, '-t', threads))
+    if threads == 1:
+        made, removed = bench.commits(bench.sizes.files)
+        bench.record('bucketfs', 'commit-create', 1, repetition, made)
+        bench.record('bucketfs', 'commit-unlink', 1, repetition, removed)
     for s in systems:
         bench.discard(s, f'small{threads}_{repetition}')
 
@@ -216,6 +224,9 @@ def synced_merges(bench, repetition):
                                                 ('fsync-merge-one', 8, folders[0], []), ('fsync-merge', 1, folders[0], [])):
         rate = paced(bench, 'fsync-merge', folder, bench.sizes.synced, '-t', threads, *arguments)
         bench.record('bucketfs', measure, threads, repetition, rate)
+    # The same but for the disk.
+    rate = paced(bench, 'merge', folders[0][:-1], bench.sizes.synced, '-t', 8, '-e')
+    bench.record('bucketfs', 'unsynced-merge', 8, repetition, rate)
     for folder in folders:
         bench.remove(folder)
 
