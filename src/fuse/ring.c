@@ -36,7 +36,8 @@ struct rings {
 	void *context;
 };
 
-static _Thread_local struct ring *own;
+static struct ring not_a_ring;
+static _Thread_local struct ring *own; /* NULL: not known yet; &not_a_ring: the thread is not a ring's */
 
 void ring_judge(struct ring_pace *p, bool burst, bool starves, int64_t now)
 {
@@ -200,15 +201,28 @@ static void end(void *value)
 	r->end(r->context);
 }
 
+/* Requests come to other threads as well, over the classic channel or from a ring that has given them away. */
+static bool is_ring(void)
+{
+	static const char prefix[] = "fuse-ring";
+	char name[16] = "";
+
+	return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 && strncmp(name, prefix, sizeof(prefix) - 1) == 0;
+}
+
 static void join(struct rings *r)
 {
-	struct ring *ring = calloc(1, sizeof(*ring));
+	struct ring *ring;
 
-	if (!ring)
+	own = &not_a_ring;
+	if (!is_ring())
 		return;
 	/* libfuse cancels ring threads at the end, wherever they are: it would be in the middle of a commit, its locks held. They
 	 * end without it, for it wakes them as well. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	ring = calloc(1, sizeof(*ring));
+	if (!ring)
+		return;
 	ring->rings = r;
 	ring->thread = gettid();
 	/* Only a thread that has a CPU of its own: others move themselves. */
@@ -239,10 +253,10 @@ void rings_serve(struct rings *r, int64_t now)
 {
 	struct ring *ring = own;
 
-	if (!ring) {
+	if (!ring)
 		join(r);
+	if (!ring || ring == &not_a_ring)
 		return;
-	}
 	if (__atomic_add_fetch(&ring->served, 1, __ATOMIC_RELAXED) % ring_every || ring->state < 0)
 		return;
 	if (now - ring->clock < (int64_t)ring_every * ring_look / ring_burst && !__atomic_load_n(&r->looking, __ATOMIC_RELAXED))

@@ -39,11 +39,11 @@ struct ring_pace {
 void ring_judge(struct ring_pace *p, bool burst, bool starves, int64_t now);
 
 /* `give_way`: as above, where the process may (CAP_SYS_NICE or RLIMIT_NICE) and there are several CPUs. `end` is called by each
- * thread that has served requests, when it ends: libfuse frees their memory after that. */
+ * ring's thread that has served requests, when it ends: libfuse frees their memory after that. */
 int rings_new(struct rings **out, bool give_way, void (*end)(void *context), void *context);
 /* Whether they may give way. */
 bool rings_give_way(const struct rings *r);
-/* The calling thread has a request to serve. */
+/* The calling thread, which may be any, has a request to serve. */
 void rings_serve(struct rings *r, int64_t now);
 /* After the threads have ended. NULL is fine. */
 void rings_free(struct rings *r);
