@@ -14,9 +14,9 @@ static int config_text(struct frontend *fe, struct buf *out)
 			       "  \"sync\": %s,\n  \"root_squash\": %s,\n  \"limits\": {\n    \"max_data_size\": %llu,\n"
 			       "    \"max_file_size\": %llu,\n    \"max_files\": %llu,\n    \"max_total_size\": %llu,\n"
 			       "    \"reserve_percent\": %u.%u,\n    \"accepted_file_types\": ",
-			       BUCKETFS_VERSION, fuse_pkgversion(), fe->io_uring ? "true" : "false",
+			       BUCKETFS_VERSION, fuse_pkgversion(), rings_are_used(fe->rings) ? "true" : "false",
 			       fe->passthrough && !fe->passthrough_failed ? "true" : "false",
-			       fe->io_uring && rings_give_way(fe->rings) ? "true" : "false",
+			       rings_give_way(fe->rings) ? "true" : "false",
 			       fe->sync_on_close ? "true" : "false", fe->fs->options.squash_root ? "true" : "false",
 			       (unsigned long long)l->max_data_size, (unsigned long long)l->max_file_size,
 			       (unsigned long long)l->max_files, (unsigned long long)l->max_total_size,

@@ -24,7 +24,7 @@ struct frontend {
 	struct patience *patience;   /* names and folders */
 	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
-	bool io_uring;       /* in use, as the kernel said */
+	bool io_uring;       /* asked for, and offered by the kernel */
 	bool passthrough;    /* the same */
 	bool store_is_stacked; /* on another filesystem, such as a container's */
 	bool direct_files;   /* files may be opened for direct I/O: they can be mapped all the same */
@@ -88,7 +88,7 @@ struct call {
 	bool counted;
 };
 
-/* The time at which a request came in, for its metrics; CLOCK_MONOTONIC, ns. Once for each. */
+/* The time at which a request came in, for its metrics; CLOCK_MONOTONIC, ns. */
 int64_t call_clock(struct frontend *fe);
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);

@@ -289,10 +289,48 @@ static void drain_too_long(int signal)
 	_exit(1);
 }
 
+/* From the first sign of the end; also called by a signal's handler. */
 static void leave_in_time(void)
 {
+	static bool leaving;
+
+	if (__atomic_exchange_n(&leaving, true, __ATOMIC_SEQ_CST))
+		return;
 	signal(SIGALRM, drain_too_long);
 	alarm(drain_seconds);
+}
+
+static struct fuse_session *session_to_end;
+
+/* As libfuse's own, and the time begins to count. */
+static void end_session(int signal)
+{
+	(void)signal;
+	leave_in_time();
+	fuse_session_exit(session_to_end);
+}
+
+static const int end_signals[] = {SIGHUP, SIGINT, SIGTERM};
+
+static int handle_signals(struct fuse_session *session)
+{
+	const struct sigaction action = {.sa_handler = end_session};
+
+	if (fuse_set_signal_handlers(session))
+		return -1;
+	session_to_end = session;
+	for (size_t i = 0; i < sizeof(end_signals) / sizeof(*end_signals); i++)
+		if (sigaction(end_signals[i], &action, NULL))
+			return -1;
+	return 0;
+}
+
+/* The end has begun, and takes as long as it may. */
+static void ignore_signals(struct fuse_session *session)
+{
+	fuse_remove_signal_handlers(session);
+	for (size_t i = 0; i < sizeof(end_signals) / sizeof(*end_signals); i++)
+		signal(end_signals[i], SIG_IGN);
 }
 
 /* libfuse frees a ring's requests when its threads have ended, and some may be our own threads' to answer. */
@@ -314,7 +352,7 @@ static int start_session(struct mount *m, struct reason *why)
 	int r = notifier_new(&fe->notifier, fe->session);
 
 	if (!r)
-		r = rings_new(&fe->rings, m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
+		r = rings_new(&fe->rings, fe->io_uring && m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
@@ -329,7 +367,7 @@ static int start_session(struct mount *m, struct reason *why)
 		return r;
 	fe->fs->options.name_lost = name_lost;
 	fe->fs->options.context = fe;
-	if (fuse_set_signal_handlers(fe->session)) {
+	if (handle_signals(fe->session)) {
 		reason_set(why, "cannot handle signals");
 		return -EINVAL;
 	}
@@ -395,7 +433,7 @@ static void stop(struct mount *m)
 	handle_drain(fe);
 	notifier_free(fe->notifier);
 	if (m->signals)
-		fuse_remove_signal_handlers(fe->session);
+		ignore_signals(fe->session);
 	if (fe->session)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
@@ -419,7 +457,6 @@ static int serve(struct mount *m)
 	r = fuse_session_loop_mt(m->fe.session, config);
 	fuse_loop_cfg_destroy(config);
 	log_info("leaving %s", m->options->mountpoint);
-	/* Above 0 is the signal that ended it, which is as good an end as any. */
 	return r < 0 ? r : 0;
 }
 

@@ -1,4 +1,5 @@
 #include "fuse/frontend.h"
+#include "fuse/ring.h"
 
 #include <time.h>
 
@@ -10,7 +11,7 @@ static void forget_in_batches(fuse_req_t req)
 	static const struct timespec pause = {.tv_nsec = 5000000};
 	struct frontend *fe = fuse_req_userdata(req);
 
-	if (fe->io_uring)
+	if (rings_are_used(fe->rings))
 		nanosleep(&pause, NULL);
 	fuse_reply_none(req);
 }

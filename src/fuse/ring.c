@@ -29,7 +29,9 @@ struct rings {
 	pthread_cond_t wake;
 	pthread_key_t key; /* its destructor is how a thread's end is known */
 	struct ring *first;
+	pid_t looker; /* the thread that looks; 0: there is none */
 	bool give_way, leaving;
+	bool serving; /* a ring has served a request; atomic */
 	bool looking; /* a burst of requests has its looks; atomic */
 	int64_t busy; /* when many requests were last seen to come */
 	void (*end)(void *context);
@@ -75,7 +77,8 @@ static int64_t now(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Whether a thread runs or would, if it were let: proc_pid_stat(5), the field after the name. */
+/* Whether a thread runs or would, if it were let (or waits for the disk, which nobody helps by giving way): proc_pid_stat(5), the
+ * field after the name. */
 static bool is_runnable(const struct ring *ring)
 {
 	char text[128];
@@ -133,6 +136,8 @@ static void *serve(void *argument)
 	/* Who takes the policy back must not itself wait behind who computes. Where that is not allowed, it waits its turn. */
 	setpriority(PRIO_PROCESS, (id_t)gettid(), -20);
 	pthread_mutex_lock(&r->lock);
+	r->looker = gettid();
+	pthread_cond_broadcast(&r->wake);
 	while (!r->leaving) {
 		if (!r->looking) {
 			pthread_cond_wait(&r->wake, &r->lock);
@@ -150,15 +155,6 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-/* Whether a thread may be given the policy and get back its own, tried out by the thread that nobody waits for. */
-static void *try(void *argument)
-{
-	bool *allowed = argument;
-
-	*allowed = set_policy(0, SCHED_IDLE) == 0 && set_policy(0, SCHED_OTHER) == 0;
-	return NULL;
-}
-
 static int cpus(void)
 {
 	cpu_set_t set;
@@ -166,15 +162,37 @@ static int cpus(void)
 	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
 }
 
-static bool may_give_way(void)
+/* Whether a thread may be given the policy and get back its own: tried out on the one that looks, which sleeps. */
+static bool may_change(struct rings *r)
 {
-	bool allowed = false;
-	pthread_t thread;
+	pid_t thread;
 
-	if (cpus() < 2 || pthread_create(&thread, NULL, try, &allowed))
-		return false;
-	pthread_join(thread, NULL);
-	return allowed;
+	pthread_mutex_lock(&r->lock);
+	while (!r->looker)
+		pthread_cond_wait(&r->wake, &r->lock);
+	thread = r->looker;
+	pthread_mutex_unlock(&r->lock);
+	return set_policy(thread, SCHED_IDLE) == 0 && set_policy(thread, SCHED_OTHER) == 0;
+}
+
+static int begin_thread(struct rings *r)
+{
+	int e = pthread_create(&r->thread, NULL, serve, r);
+
+	if (e)
+		return -e;
+	pthread_setname_np(r->thread, "rings");
+	return 0;
+}
+
+static void end_thread(struct rings *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->leaving = true;
+	pthread_cond_broadcast(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	pthread_join(r->thread, NULL);
+	r->looker = 0;
 }
 
 /* ---- serving ---- */
@@ -184,6 +202,9 @@ static void end(void *value)
 	struct ring *ring = value;
 	struct rings *r = ring->rings;
 
+	/* Not with the lock and behind who computes. */
+	if (ring->state >= 0)
+		set_policy(0, SCHED_OTHER);
 	pthread_mutex_lock(&r->lock);
 	for (struct ring **at = &r->first; *at; at = &(*at)->next) {
 		if (*at == ring) {
@@ -225,8 +246,8 @@ static void join(struct rings *r)
 		return;
 	ring->rings = r;
 	ring->thread = gettid();
-	/* Only a thread that has a CPU of its own: others move themselves. */
-	ring->state = r->give_way && cpus() == 1 ? open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC) : -1;
+	/* Only a thread that has a CPU of its own, for others move themselves, and the usual policy. */
+	ring->state = r->give_way && cpus() == 1 && sched_getscheduler(0) == SCHED_OTHER ? open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC) : -1;
 	if (pthread_setspecific(r->key, ring)) {
 		if (ring->state >= 0)
 			close(ring->state);
@@ -238,11 +259,14 @@ static void join(struct rings *r)
 	r->first = ring;
 	pthread_mutex_unlock(&r->lock);
 	own = ring;
+	__atomic_store_n(&r->serving, true, __ATOMIC_RELAXED);
 }
 
 static void begin_looking(struct rings *r, int64_t now)
 {
-	pthread_mutex_lock(&r->lock);
+	/* Somebody else may be doing it; and who gives way already must not wait with the lock. */
+	if (pthread_mutex_trylock(&r->lock))
+		return;
 	__atomic_store_n(&r->looking, true, __ATOMIC_RELAXED);
 	r->busy = now;
 	pthread_cond_signal(&r->wake);
@@ -266,9 +290,14 @@ void rings_serve(struct rings *r, int64_t now)
 
 /* ---- the whole ---- */
 
+bool rings_are_used(const struct rings *r)
+{
+	return __atomic_load_n(&r->serving, __ATOMIC_RELAXED);
+}
+
 bool rings_give_way(const struct rings *r)
 {
-	return r->give_way;
+	return r->give_way && rings_are_used(r);
 }
 
 int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *context), void *context)
@@ -281,7 +310,6 @@ int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *con
 		return -ENOMEM;
 	r->end = end_of_thread;
 	r->context = context;
-	r->give_way = give_way && may_give_way();
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -289,13 +317,16 @@ int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *con
 	pthread_condattr_destroy(&attributes);
 	e = pthread_key_create(&r->key, end);
 	if (e) {
+		pthread_mutex_destroy(&r->lock);
+		pthread_cond_destroy(&r->wake);
 		free(r);
 		return -e;
 	}
-	if (r->give_way && pthread_create(&r->thread, NULL, serve, r))
-		r->give_way = false;
-	if (r->give_way)
-		pthread_setname_np(r->thread, "rings");
+	if (give_way && cpus() > 1 && !begin_thread(r)) {
+		r->give_way = may_change(r);
+		if (!r->give_way)
+			end_thread(r);
+	}
 	*out = r;
 	return 0;
 }
@@ -304,12 +335,8 @@ void rings_free(struct rings *r)
 {
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
-	r->leaving = true;
-	pthread_cond_signal(&r->wake);
-	pthread_mutex_unlock(&r->lock);
-	if (r->give_way)
-		pthread_join(r->thread, NULL);
+	if (r->looker)
+		end_thread(r);
 	pthread_key_delete(r->key);
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->wake);

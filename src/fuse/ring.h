@@ -4,7 +4,7 @@
  * seeing the ring's thread still at work there, moves it to a CPU that is idle: that one must be woken, on a virtual machine
  * by way of its host, and neither finds its caches warm. One program that makes many requests then takes twice as long for
  * each. A CPU on which only threads of the policy SCHED_IDLE run counts as idle (sched(7); sched_idle_cpu() in the kernel's
- * fair.c), so while many requests are served the rings have that policy: who is woken stays, and runs at once.
+ * fair.c), so while many requests are served the rings have that policy: who is woken stays, and runs next.
  *
  * A thread of that policy would starve beside one that computes. So another looks every 2 ms, and a ring that twice has something
  * to do and gets little done has its own policy back. Each time that it did not last, it is longer until the next
@@ -41,6 +41,8 @@ void ring_judge(struct ring_pace *p, bool burst, bool starves, int64_t now);
 /* `give_way`: as above, where the process may (CAP_SYS_NICE or RLIMIT_NICE) and there are several CPUs. `end` is called by each
  * ring's thread that has served requests, when it ends: libfuse frees their memory after that. */
 int rings_new(struct rings **out, bool give_way, void (*end)(void *context), void *context);
+/* Whether requests do come over rings. */
+bool rings_are_used(const struct rings *r);
 /* Whether they may give way. */
 bool rings_give_way(const struct rings *r);
 /* The calling thread, which may be any, has a request to serve. */

@@ -46,7 +46,7 @@ static size_t place_of(uint32_t bucket, struct slice key)
 
 static bool holds(const struct cache *c, const struct slot *s, uint32_t bucket, struct slice key)
 {
-	return s->key_len == key.len && s->bucket == bucket && memcmp(s->bytes, key.at, key.len) == 0 &&
+	return key.len && s->key_len == key.len && s->bucket == bucket && memcmp(s->bytes, key.at, key.len) == 0 &&
 	       s->erased == __atomic_load_n(&c->erased, __ATOMIC_ACQUIRE);
 }
 
@@ -68,14 +68,17 @@ static void keep(struct cache *c, struct slot *s, uint32_t bucket, struct slice 
 static int cache_get(struct store *base, uint32_t bucket, enum store_space space, struct slice key, struct buf *value)
 {
 	struct cache *c = self(base);
-	size_t place = place_of(bucket, key);
-	struct part *part = &c->parts[place % lock_count];
-	struct slot *s = &c->slots[place];
+	struct part *part;
+	struct slot *s;
+	size_t place;
 	uint64_t changes;
 	int r;
 
 	if (space != c->space)
 		return store_get(c->inner, bucket, space, key, value);
+	place = place_of(bucket, key);
+	part = &c->parts[place % lock_count];
+	s = &c->slots[place];
 	pthread_mutex_lock(&part->lock);
 	if (holds(c, s, bucket, key)) {
 		value->len = 0;

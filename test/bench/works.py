@@ -83,7 +83,7 @@ def small_files(bench, repetition, threads):
         count = 3 * bench.sizes.files
         bench.record('bucketfs', 'request', threads, repetition,
                      count / bench.load('request', folders['bucketfs'], '-n', count, '-t', threads))
-    if threads == 1:
+    if threads == 1 and bench.wanted('commit-create', 'commit-unlink'):
         made, removed = bench.commits(bench.sizes.files)
         bench.record('bucketfs', 'commit-create', 1, repetition, made)
         bench.record('bucketfs', 'commit-unlink', 1, repetition, removed)

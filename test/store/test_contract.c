@@ -499,7 +499,7 @@ static void test_cache_keeps(void **state)
 {
 	struct faulty faulty = {.error = -EIO};
 	struct store *inner, *s;
-	char longest[cache_slot_bytes];
+	char longest[cache_slot_bytes + 1]; /* with a key of one byte: one too many */
 	struct buf got = {0};
 	unsigned calls;
 
@@ -527,14 +527,23 @@ static void test_cache_keeps(void **state)
 	calls = faulty.calls;
 	assert_value(s, 1, STORE_DOC, "a", "2");
 	assert_int_equal(faulty.calls, calls);
+	/* No key is a key too, and no slot is its. */
+	assert_int_equal(store_get(s, 0, STORE_DOC, slice_str(""), &got), STORE_ABSENT);
+	assert_int_equal(put(s, 1, "", "empty"), 0);
+	assert_value(s, 1, STORE_DOC, "", "empty");
 	/* Too long to be kept: not the old one either. */
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = 0;
 	assert_int_equal(put(s, 1, "a", longest), 0);
+	calls = faulty.calls;
 	assert_value(s, 1, STORE_DOC, "a", longest);
+	assert_value(s, 1, STORE_DOC, "a", longest);
+	assert_int_equal(faulty.calls, calls + 2);
 	longest[sizeof(longest) - 2] = 0;
 	assert_int_equal(put(s, 1, "b", longest), 0);
 	assert_value(s, 1, STORE_DOC, "b", longest);
+	assert_value(s, 1, STORE_DOC, "b", longest);
+	assert_int_equal(faulty.calls, calls + 4);
 	assert_int_equal(put(s, 1, "c", "3"), 0);
 	assert_int_equal(store_erase(s, 1), 0);
 	assert_int_equal(store_get(s, 1, STORE_DOC, slice_str("c"), &got), STORE_ABSENT);
