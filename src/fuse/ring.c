@@ -94,9 +94,7 @@ static bool is_runnable(const struct ring *ring)
 
 static void judge(struct ring *ring, bool burst, int64_t now)
 {
-	bool before = ring->pace.gives_way;
-
-	bool waited = ring->waits;
+	bool before = ring->pace.gives_way, waited = ring->waits;
 
 	/* Seen once, it may just have been given something to do. */
 	ring->waits = before && ring->lately < ring_burst && is_runnable(ring);
