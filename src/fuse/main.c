@@ -25,7 +25,6 @@
 #include "fuse/ring.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
-#include "store/cache.h"
 #include "store/rocksdb.h"
 #include "store/trace.h"
 #include "util/log.h"
@@ -177,19 +176,15 @@ static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
 	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves};
-	struct store *decorated;
+	struct store *traced;
 	int r;
 
 	snprintf(holder, sizeof(holder), "process %d, mounted at %s", getpid(), m->options->mountpoint);
 	r = rocksdb_store_open(&m->store, m->options->store, &options, why);
-	if (!r)
-		r = cache_store_open(&decorated, m->store, STORE_NODE);
-	if (!r)
-		m->store = decorated;
 	if (!r && m->options->trace) {
-		r = trace_store_open(&decorated, m->store, trace_line, NULL);
+		r = trace_store_open(&traced, m->store, trace_line, NULL);
 		if (!r)
-			m->store = decorated;
+			m->store = traced;
 	}
 	return r;
 }
