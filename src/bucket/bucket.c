@@ -8,6 +8,7 @@
 #include "bucket/data.h"
 #include "bucket/document.h"
 #include "bucket/reading.h"
+#include "bucket/redirect.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
@@ -942,7 +943,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&fs->recovering, &recursive);
 	pthread_mutexattr_destroy(&recursive);
-	r = table_init(&fs->buckets);
+	fs->gone = calloc(redirect_gone_max, sizeof(*fs->gone));
+	r = fs->gone ? table_init(&fs->buckets) : -ENOMEM;
 	if (!r)
 		r = table_init(&fs->files);
 	if (!r)
@@ -968,7 +970,7 @@ void fs_close(struct fs *fs)
 
 	if (!fs)
 		return;
-	version_drop_redirects(fs);
+	redirect_drop_all(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
 		struct bucket *b = container_of(node, struct bucket, by_number);
 
@@ -987,6 +989,7 @@ void fs_close(struct fs *fs)
 	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
+	free(fs->gone);
 	free(fs);
 }
 

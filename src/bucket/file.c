@@ -425,7 +425,7 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 	if (file_is(&f->unlisted) && f->candidate)
 		r = version_mark(f);
 	else if (h->replaces && !file_is(&f->unlisted) && f->node.size == 0)
-		r = version_swap(f);
+		r = version_swap(f, why);
 	if (!r)
 		r = write_locked(f, append ? f->node.size : at, bytes, why);
 	file_becomes(&h->written, true);
@@ -492,11 +492,8 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
 		return file_truncate(f, size, why);
 	pthread_rwlock_wrlock(&f->lock);
-	if (f->node.size) {
-		r = file_clear_locked(f, why);
-		if (!r)
-			r = version_swap(f);
-	}
+	if (f->node.size)
+		r = version_swap(f, why);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -847,14 +844,24 @@ int file_commit(struct file *f)
 	return r;
 }
 
+/* With f->lock held for writing. */
+static int flush_locked(struct file *f)
+{
+	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
+	if (file_is(&f->unlisted) && (f->killed || (file_is(&f->version) && !f->written)))
+		return 0;
+	return file_commit(f);
+}
+
 int file_flush(struct file *f)
 {
-	int r = 0;
+	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
-	if (!(file_is(&f->unlisted) && (f->killed || (file_is(&f->version) && !f->written))))
-		r = file_commit(f);
+	/* Whoever closes later comes later, whatever becomes known first of who has closed for good. */
+	if (file_is(&f->unlisted))
+		__atomic_store_n(&f->turn, bucket_turn(f->b), __ATOMIC_RELAXED);
+	r = flush_locked(f);
 	if (file_is(&f->unlisted) && !r)
 		__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
 	pthread_rwlock_unlock(&f->lock);
@@ -864,8 +871,11 @@ int file_flush(struct file *f)
 int file_sync(struct file *f)
 {
 	uint64_t content;
-	int r = file_flush(f);
+	int r;
 
+	pthread_rwlock_wrlock(&f->lock);
+	r = flush_locked(f);
+	pthread_rwlock_unlock(&f->lock);
 	if (r)
 		return r;
 	/* Under no lock: the disk takes its time, and who opens, reads and writes meanwhile must not wait for it. */

@@ -36,6 +36,7 @@ struct file {
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
+	uint64_t overtaken;               /* the turn of what took its name later than it was closed; 0: none */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
@@ -54,7 +55,8 @@ struct file {
 	bool candidate;      /* flushed, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
 	bool killed;         /* whoever flushed it last was dying of a signal */
-	int64_t closing;     /* when it was flushed last; 0: written since */
+	int64_t closing;     /* when it was closed last, perhaps for good; 0: written since */
+	uint64_t turn;       /* which of the bucket's turns that was; atomic */
 	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
 	struct buf bytes;
 	struct store_content *content;
@@ -154,7 +156,7 @@ int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found);
 /* Server-side copy within the store. */
 int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
 	      struct reason *why);
-/* Every close; makes the file crash-proof as it is now. */
+/* Every close(2) of a descriptor: makes the file crash-proof as it is now, and ready to be published in this turn. */
 int file_flush(struct file *f);
 /* Its content is on the disk; whoever wants the record there too calls store_sync. */
 int file_sync(struct file *f);

@@ -50,7 +50,8 @@ struct fs {
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
 	struct refusals *refusals; /* with a lock of its own */
-	struct redirect *redirects; /* version.c */
+	struct redirect *redirects; /* redirect.h */
+	struct redirect_gone *gone;
 	struct readings *readings; /* with a lock of its own */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	int64_t space_checked; /* when; ns */

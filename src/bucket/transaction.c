@@ -212,6 +212,7 @@ struct moved {
 	struct node node; /* as it is in the transaction; its names are in `names` */
 	size_t name, given, job;
 	uint64_t number;  /* in the bucket; 0: not there yet */
+	uint64_t folder;  /* in the bucket, where that may hold something by the same name; else 0 */
 	bool is_new;      /* a folder that the bucket did not have */
 };
 
@@ -225,6 +226,7 @@ struct publication {
 	struct buf names;
 	struct file **replaced, **demoted;
 	size_t replaced_count, demoted_count;
+	uint64_t turn;
 };
 
 static int collect_one(struct publication *p, const struct node *node, uint64_t parent)
@@ -313,6 +315,16 @@ static int copy_body(struct publication *p, uint64_t from, uint64_t to)
 	return r == STORE_ABSENT ? -EIO : r;
 }
 
+/* What was closed in the bucket before this. `batch` as with version_overtake. */
+static void overtake(struct publication *p, const struct moved *m, struct file *demoted, struct store_batch *batch)
+{
+	struct slice name = slice_of(p->names.data + m->name, m->node.name.len);
+	struct overtaking over = {.parent = m->folder, .name = name, .demoted = demoted, .turn = p->turn};
+
+	if (m->folder && m->node.kind == NODE_FILE)
+		version_overtake(p->b, &over, batch);
+}
+
 /* What has the name in the bucket: a folder is used, a file is replaced by a file. */
 static int meet(struct publication *p, struct moved *m, uint64_t parent, struct slice name)
 {
@@ -328,9 +340,11 @@ static int meet(struct publication *p, struct moved *m, uint64_t parent, struct 
 			version_demote(open, &p->head, &p->batch);
 			p->demoted[p->demoted_count++] = open;
 		}
+		overtake(p, m, found.pending ? NULL : open, &p->batch);
 		tree_found_release(&found);
 		return r;
 	}
+	overtake(p, m, NULL, &p->batch);
 	open = NULL;
 	if (r == BUCKET_ABSENT) {
 		r = 0;
@@ -379,6 +393,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	node.job = slice_of(p->names.data + m->job, m->node.job.len);
 	r = check_file(p, m, node.name, why);
 	if (!r && !(folder && folder->is_new)) {
+		m->folder = parent;
 		r = meet(p, m, parent, node.name);
 		if (r == BUCKET_IS_FOLDER || r == BUCKET_NOT_FOLDER)
 			reason_set(why, "%.*s is a folder in one of the two and a file in the other", (int)node.name.len,
@@ -501,6 +516,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		return BUCKET_BUSY;
 	}
 	p->head = p->b->head;
+	p->turn = bucket_turn(p->b);
 	r = read_patch(p->fs, p->t, patch);
 	if (r)
 		return r;
@@ -525,6 +541,8 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		file_unlinked(p->replaced[i]);
 	for (size_t i = 0; i < p->demoted_count; i++)
 		version_demoted(p->demoted[i]);
+	for (size_t i = 0; p->b->making.count && i < p->count; i++)
+		overtake(p, &p->all[i], NULL, NULL);
 	data_forget_text(p->fs, p->b);
 	/* From here on nobody writes there any more. If its name cannot be taken away now, the next start does. */
 	bucket_end_locked(p->fs, p->t);

@@ -276,7 +276,7 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 
 /* Finds a name as it is now: its record, or the file that is open or in the making, referenced. */
 static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		struct slice given, bool patient, bool *several, struct found *found, struct file **f)
+		struct slice given, int64_t closed, bool *several, struct found *found, struct file **f)
 {
 	unsigned wants;
 	int r = 0;
@@ -285,7 +285,7 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (b->dead)
 		r = BUCKET_GONE;
 	else
-		r = version_lookup(fs, b, who, parent, name, given, patient, several, f);
+		r = version_lookup(fs, b, who, parent, name, given, closed, several, f);
 	if (!r && !*f)
 		r = tree_find_name(fs, b, parent, name, found);
 	if (r == BUCKET_ABSENT)
@@ -293,7 +293,8 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	pthread_mutex_unlock(&b->lock);
 	if (r || *f)
 		return r;
-	if (found->pending || found->node.kind != NODE_FILE || !version_has_missed(fs, who, &wants)) {
+	if (found->pending || found->node.kind != NODE_FILE ||
+	    !version_has_missed(fs, b, who, parent, name, &wants)) {
 		*f = file_find(fs, inode_of(b->number, found->node.number));
 		return 0;
 	}
@@ -308,7 +309,7 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 }
 
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
-		bool patient, struct attr *attr, bool *canonical)
+		int64_t closed, struct attr *attr, bool *canonical)
 {
 	enum { tries = 4 };
 	char name[name_max];
@@ -327,7 +328,9 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	r = BUCKET_GONE;
 	/* What was found may be gone before it can be held. */
 	for (int i = 0; i < tries && r == BUCKET_GONE; i++)
-		r = look(fs, b, who, parent, slice_of(name, len), given, patient, &several, &found, &f);
+		r = look(fs, b, who, parent, slice_of(name, len), given, closed, &several, &found, &f);
+	if (r == BUCKET_ABSENT)
+		version_found_nothing(fs, who);
 	if (!r && f)
 		tree_fill_open(fs, b, f, attr);
 	else if (!r)
@@ -579,6 +582,7 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (r)
 		return r;
 	*canonical = slice_equal(given, name);
+	version_found_nothing(fs, who);
 	r = BUCKET_GONE;
 	/* What has the name may be replaced before it can be opened. */
 	for (int i = 0; i < tries && r == BUCKET_GONE; i++)

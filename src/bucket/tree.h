@@ -8,10 +8,14 @@
 /* stat of a node, NODE_FILES included. Readers see everything; who may only edit sees files that are their own or that
  * they have open, and of folders only that they are there. BUCKET_GONE, BUCKET_DENIED. */
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr);
-/* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED; BUCKET_WAIT only
- * if `patient`. */
+/* Who looks waits for files that were closed before a moment (fs_now) and are not published yet: for any of them at first, and
+ * for no later ones when they ask again, or not at all. */
+#define TREE_CLOSED_ANY INT64_MAX
+#define TREE_CLOSED_NONE 0
+/* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED; BUCKET_WAIT: it was
+ * closed, before then, and is not published yet. */
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		bool patient, struct attr *attr, bool *canonical);
+		int64_t closed, struct attr *attr, bool *canonical);
 /* The name as it was given at creation. */
 int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name);
 /* Who made a file, and in which job. */
@@ -59,8 +63,8 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
 
 /* The nodes in a folder whose number is greater than `after`, in the order of numbers, until `each` returns nonzero;
- * that is returned. Files that are not published are not listed. BUCKET_WAIT only if `patient`. */
-int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
+ * that is returned. Files that are not published are not listed. BUCKET_WAIT as above. */
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, int64_t closed,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context);
 /* The numbers of what is in the store and not published; with b->lock held. */
 int tree_unlisted(struct bucket *b, struct buf *numbers);

@@ -115,6 +115,7 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 	if (!r)
 		r = delete_content(fs, b, n, heir, head, batch);
 	delete_name(n, batch);
+	version_gone(fs, b, n);
 	head->files--;
 	head->file_bytes -= n->size;
 	return r;
@@ -194,7 +195,7 @@ int tree_drop_unlisted(struct fs *fs, struct bucket *b, uint64_t parent)
 	int r = has_children(fs, b, parent, &has);
 
 	/* Closed, and about to be published: that counts. */
-	if (!r && !has && version_is_just_closed(fs, b, parent))
+	if (!r && !has && version_is_closing(fs, b, parent, TREE_CLOSED_ANY))
 		return BUCKET_NOT_EMPTY;
 	while (!r && !has) {
 		struct any_in any = {parent, NULL};
@@ -380,6 +381,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
+	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = bucket_turn(b)};
 	struct settle settle;
 	struct file *open = NULL;
 	int r = settle_load(fs, b, from->node.number, &settle);
@@ -397,6 +399,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		r = tree_touch(fs, b, from->node.parent, &head, &batch);
 	if (!r && moved->parent != from->node.parent)
 		r = tree_touch(fs, b, moved->parent, &head, &batch);
+	version_overtake(b, &over, &batch);
 	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
@@ -404,6 +407,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		return r;
 	if (*replaced)
 		file_unlinked(*replaced);
+	version_overtake(b, &over, NULL);
 	open = file_peek(fs, inode_of(b->number, moved->number));
 	if (open)
 		tree_move_open(open, moved);

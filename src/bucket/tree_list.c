@@ -23,7 +23,7 @@ bool tree_is_unlisted(const struct buf *numbers, uint64_t number)
 	return false;
 }
 
-int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, bool patient,
+int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, int64_t closed,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context)
 {
 	struct key_buf key = key_child(parent, after + 1);
@@ -35,14 +35,12 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 	int64_t now;
 	int r;
 
-	if (patient && version_is_closing(fs, b, parent))
-		return BUCKET_WAIT;
 	now = fs_now(fs);
 	__atomic_store_n(&b->listed, now, __ATOMIC_RELAXED);
 	/* What is not published is judged as of the same moment as the records. */
 	pthread_mutex_lock(&b->lock);
 	making = b->making.count;
-	r = tree_unlisted(b, &unlisted);
+	r = version_is_closing(fs, b, parent, closed) ? BUCKET_WAIT : tree_unlisted(b, &unlisted);
 	if (!r)
 		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
 	pthread_mutex_unlock(&b->lock);

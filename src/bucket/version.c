@@ -4,99 +4,16 @@
 #include <stdlib.h>
 
 #include "bucket/attribute.h"
+#include "bucket/redirect.h"
 #include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "util/bytes.h"
 #include "util/log.h"
 
-enum { STATE_CANDIDATE = 1, STATE_WRITING = 2 };
+enum { STATE_CANDIDATE = 1, STATE_WRITING = 2, STATE_OVERTAKEN = 3 };
 
-/* ---- redirects ---- */
-
-/* A thread that has been told to look again, and what it will find. fs->lock. */
-struct redirect {
-	struct redirect *next;
-	pid_t thread;
-	uint64_t from; /* the inode it tried to open */
-	unsigned wants; /* tree_open_flag */
-	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
-	int64_t since;
-};
-
-/* A thread looks again at once or never: a program may have been killed in between. */
-enum { redirect_lifetime = 2000000000 };
 /* How long the answer to a readdir may be on its way. */
 enum { listing_lifetime = 1000000000 };
-
-static struct redirect *take_redirect(struct fs *fs, pid_t thread)
-{
-	struct redirect *found = NULL;
-
-	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
-		return NULL;
-	pthread_mutex_lock(&fs->lock);
-	for (struct redirect **at = &fs->redirects; *at; at = &(*at)->next) {
-		if ((*at)->thread == thread) {
-			found = *at;
-			__atomic_store_n(at, found->next, __ATOMIC_RELAXED);
-			found->next = NULL;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&fs->lock);
-	return found;
-}
-
-static void free_redirects(struct redirect *list)
-{
-	while (list) {
-		struct redirect *next = list->next;
-
-		if (list->to)
-			file_put(list->to);
-		free(list);
-		list = next;
-	}
-}
-
-/* Takes the reference on `to` over, also on failure. */
-static int add_redirect(struct fs *fs, pid_t thread, uint64_t from, unsigned wants, struct file *to)
-{
-	struct redirect *redirect = malloc(sizeof(*redirect)), *old = NULL;
-	int64_t now = fs_now(fs);
-
-	if (!redirect) {
-		if (to)
-			file_put(to);
-		return -ENOMEM;
-	}
-	*redirect = (struct redirect){NULL, thread, from, wants, to, now};
-	pthread_mutex_lock(&fs->lock);
-	for (struct redirect **at = &fs->redirects; *at;) {
-		struct redirect *r = *at;
-
-		if (now - r->since > redirect_lifetime || r->thread == thread) {
-			__atomic_store_n(at, r->next, __ATOMIC_RELAXED);
-			r->next = old;
-			old = r;
-		} else {
-			at = &r->next;
-		}
-	}
-	redirect->next = fs->redirects;
-	__atomic_store_n(&fs->redirects, redirect, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&fs->lock);
-	free_redirects(old);
-	return 0;
-}
-
-void version_drop_redirects(struct fs *fs)
-{
-	struct redirect *all = fs->redirects;
-
-	fs->redirects = NULL;
-	free_redirects(all);
-}
 
 /* ---- finding ---- */
 
@@ -114,16 +31,17 @@ static struct file *find_version(struct bucket *b, uint64_t parent, struct slice
 	return NULL;
 }
 
-static bool is_closing(struct fs *fs, const struct file *f)
+static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 {
 	int64_t at = __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
 
-	return at && fs_now(fs) - at < version_wait;
+	return at && at <= before && fs_now(fs) - at < (file_is(&f->written) ? version_wait : version_wait_empty);
 }
 
 struct closing {
 	struct fs *fs;
 	uint64_t parent;
+	int64_t before;
 };
 
 static int closing_in(void *context, struct table_node *node)
@@ -131,24 +49,14 @@ static int closing_in(void *context, struct table_node *node)
 	const struct closing *c = context;
 	const struct file *f = container_of(node, struct file, by_name);
 
-	return f->node.parent == c->parent && is_closing(c->fs, f);
+	return f->node.parent == c->parent && is_closing(c->fs, f, c->before);
 }
 
-bool version_is_just_closed(struct fs *fs, struct bucket *b, uint64_t parent)
+bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before)
 {
-	struct closing c = {fs, parent};
+	struct closing c = {fs, parent, before};
 
 	return b->making.count && table_each(&b->making, closing_in, &c);
-}
-
-bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent)
-{
-	bool closing;
-
-	pthread_mutex_lock(&b->lock);
-	closing = version_is_just_closed(fs, b, parent);
-	pthread_mutex_unlock(&b->lock);
-	return closing;
 }
 
 /* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
@@ -165,38 +73,19 @@ static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, 
 	return 0;
 }
 
-/* What a thread that looks again is to find, referenced, or NULL. */
-static struct file *find_redirected(struct fs *fs, struct bucket *b, pid_t thread, uint64_t parent, struct slice name)
-{
-	struct file *found = NULL;
-
-	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
-		return NULL;
-	pthread_mutex_lock(&fs->lock);
-	for (struct redirect *r = fs->redirects; r && !found; r = r->next) {
-		if (r->thread == thread && r->to && r->to->b == b && r->to->node.parent == parent &&
-		    slice_equal(r->to->node.name, name)) {
-			found = r->to;
-			found->refs++;
-		}
-	}
-	pthread_mutex_unlock(&fs->lock);
-	return found;
-}
-
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		   struct slice given, bool patient, bool *several, struct file **f)
+		   struct slice given, int64_t closed, bool *several, struct file **f)
 {
 	struct file *version = b->making.count ? find_version(b, parent, name, NULL) : NULL;
 
-	*f = find_redirected(fs, b, who->pid, parent, name);
+	*f = redirect_find(fs, b, who->pid, parent, name);
 	*several = version || *f;
 	if (*f && (*f)->version) {
 		(*f)->spelled |= !slice_equal(name, given);
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
-	return !*f && version && patient && is_closing(fs, version) ? BUCKET_WAIT : 0;
+	return !*f && version && is_closing(fs, version, closed) ? BUCKET_WAIT : 0;
 }
 
 /* ---- beginning ---- */
@@ -287,11 +176,8 @@ static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (!file_is(&f->unlisted)) {
-		r = file_clear_locked(f, why);
-		if (!r)
-			r = version_swap(f);
-	}
+	if (!file_is(&f->unlisted))
+		r = version_swap(f, why);
 	pthread_rwlock_unlock(&f->lock);
 	*flags &= ~(unsigned)TREE_TRUNCATE;
 	return r;
@@ -319,50 +205,60 @@ static bool only_writes(unsigned flags)
 	return flags & TREE_WRITE && !(flags & TREE_READ);
 }
 
-/* Nobody finds somebody else's version by its name. Who opens one comes too late, or from /proc/self/fd: then looking at the
- * name again does not happen, and at the second time it is theirs. */
-static int strayed(struct file *f, const struct caller *who, const struct redirect *redirect, unsigned flags)
+/* From this file to another, or to what the next look-up finds. Takes the reference on `to` over. */
+static int redirect(struct file *f, const struct caller *who, unsigned wants, struct file *to)
 {
+	struct redirect new = {.thread = who->pid, .from = f->inode, .wants = wants, .to = to};
 	int r;
 
+	pthread_mutex_lock(&f->b->lock);
+	new.name = redirect_name(f->b, f->node.parent, f->node.name);
+	pthread_mutex_unlock(&f->b->lock);
+	r = redirect_add(f->fs, &new);
+	return r ? r : BUCKET_REDIRECTED;
+}
+
+/* Nobody finds somebody else's version by its name. Who opens one comes too late, or wants something else than whom it was
+ * made for, or comes from /proc/self/fd: then looking at the name again does not happen, and at the second time it is theirs. */
+static int strayed(struct file *f, const struct caller *who, const struct redirect *redirected, unsigned flags)
+{
 	if (!file_is(&f->version) || who->pid == 0)
 		return 0;
-	if (redirect && (redirect->to == f || (redirect->from == f->inode && !redirect->to)))
+	if (redirected && redirected->wants == flags &&
+	    (redirected->to == f || (redirected->from == f->inode && !redirected->to)))
 		return 0;
-	r = add_redirect(f->fs, who->pid, f->inode, flags, NULL);
-	return r ? r : BUCKET_REDIRECTED;
+	return redirect(f, who, flags, NULL);
+}
+
+/* `redirected`: what this thread was told before, or NULL. */
+static int choose(struct file *f, const struct caller *who, const struct redirect *redirected, unsigned *flags,
+		  struct reason *why)
+{
+	unsigned wants = *flags;
+	struct file *version = NULL;
+	int r = strayed(f, who, redirected, wants);
+
+	if (r || !only_writes(wants) || !(wants & (TREE_TRUNCATE | TREE_APPEND)))
+		return r;
+	if (redirected && redirected->to == f)
+		return join(f, flags, why);
+	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
+	if ((redirected && redirected->from == f->inode) || who->pid == 0)
+		return wants & TREE_TRUNCATE && !file_is(&f->version) ? replace_here(f, flags, why) : 0;
+	if (wants & TREE_TRUNCATE)
+		r = begin_version(f, who, flags, &version);
+	else
+		version = version_to_append(f);
+	return r || !version ? r : redirect(f, who, wants, version);
 }
 
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why)
 {
-	struct redirect *redirect = take_redirect(f->fs, who->pid);
-	struct file *version = NULL;
-	bool arrived, failed;
-	int r = strayed(f, who, redirect, *flags);
+	struct redirect *redirected = redirect_take(f->fs, who->pid);
+	int r = choose(f, who, redirected, flags, why);
 
-	if (r || !only_writes(*flags) || !(*flags & (TREE_TRUNCATE | TREE_APPEND))) {
-		free_redirects(redirect);
-		return r;
-	}
-	arrived = redirect && redirect->to == f;
-	failed = redirect && redirect->from == f->inode;
-	if (arrived) {
-		free_redirects(redirect);
-		return join(f, flags, why);
-	}
-	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
-	if (failed || who->pid == 0) {
-		r = *flags & TREE_TRUNCATE && !file_is(&f->version) ? replace_here(f, flags, why) : 0;
-	} else if (*flags & TREE_TRUNCATE) {
-		r = begin_version(f, who, flags, &version);
-	} else {
-		version = version_to_append(f);
-	}
-	free_redirects(redirect);
-	if (r || !version)
-		return r;
-	r = add_redirect(f->fs, who->pid, f->inode, *flags, version);
-	return r ? r : BUCKET_REDIRECTED;
+	redirect_free(redirected);
+	return r;
 }
 
 /* ---- who comes too late ----
@@ -371,33 +267,33 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
  * or its version is not what the name finds. The kernel looks again, once. That time nobody may be faster, so what is found
  * is held until it is opened. */
 
-void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags)
+void version_gone(struct fs *fs, const struct bucket *b, const struct node *n)
 {
-	if (who->pid)
-		add_redirect(fs, who->pid, inode, flags, NULL);
+	redirect_note_gone(fs, inode_of(b->number, n->number), redirect_name(b, n->parent, n->name));
 }
 
-bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants)
+void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags)
 {
-	bool has = false;
+	struct redirect new = {.thread = who->pid, .from = inode, .wants = flags};
 
-	if (!__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE))
-		return false;
-	pthread_mutex_lock(&fs->lock);
-	for (struct redirect *r = fs->redirects; r && !has; r = r->next) {
-		if (r->thread == who->pid) {
-			*wants = r->wants;
-			has = true;
-		}
-	}
-	pthread_mutex_unlock(&fs->lock);
-	return has;
+	if (who->pid && redirect_gone_name(fs, inode, &new.name))
+		redirect_add(fs, &new);
+}
+
+bool version_has_missed(struct fs *fs, const struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+			unsigned *wants)
+{
+	return redirect_is(fs, who->pid, redirect_name(b, parent, name), wants);
+}
+
+void version_found_nothing(struct fs *fs, const struct caller *who)
+{
+	redirect_free(redirect_take(fs, who->pid));
 }
 
 int version_hold(struct file **f, const struct caller *who, unsigned wants)
 {
-	struct fs *fs = (*f)->fs;
-	struct file *version = NULL, *other = NULL;
+	struct file *version = NULL;
 	int r = 0;
 
 	if (only_writes(wants) && wants & TREE_TRUNCATE)
@@ -408,21 +304,9 @@ int version_hold(struct file **f, const struct caller *who, unsigned wants)
 		file_put(*f);
 	if (version)
 		*f = version;
-	if (r)
-		return r;
-	pthread_mutex_lock(&fs->lock);
-	for (struct redirect *redirect = fs->redirects; redirect; redirect = redirect->next) {
-		if (redirect->thread == who->pid) {
-			other = redirect->to;
-			redirect->to = *f;
-			(*f)->refs++;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&fs->lock);
-	if (other)
-		file_put(other);
-	return 0;
+	if (!r)
+		redirect_hold((*f)->fs, who->pid, *f);
+	return r;
 }
 
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why)
@@ -604,10 +488,13 @@ static int swap_locked(struct file *f)
 	return 0;
 }
 
-int version_swap(struct file *f)
+int version_swap(struct file *f, struct reason *why)
 {
-	int r = 0;
+	/* What has no length may still have a place, which goes with the old content. */
+	int r = file_clear_locked(f, why);
 
+	if (r)
+		return r;
 	pthread_mutex_lock(&f->b->lock);
 	if (!f->unlisted && !f->unlinked && !f->b->dead)
 		r = swap_locked(f);
@@ -631,6 +518,27 @@ void version_demoted(struct file *f)
 	f->marked = true;
 	f->counted += (int64_t)f->stored.size;
 	f->b->pending_bytes += (int64_t)f->stored.size;
+}
+
+void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch)
+{
+	for (struct table_node *n = table_first(&b->making, slice_hash(o->name, o->parent)); n; n = table_next(n)) {
+		struct file *f = container_of(n, struct file, by_name);
+		uint64_t turn = __atomic_load_n(&f->turn, __ATOMIC_RELAXED);
+
+		if (f == o->by || !turn || turn > o->turn || f->node.parent != o->parent || !slice_equal(f->node.name, o->name))
+			continue;
+		if (!batch)
+			f->overtaken = o->turn;
+		else if (f->marked || f == o->demoted)
+			put_mark(f, batch, STATE_OVERTAKEN);
+	}
+}
+
+/* It was closed before something else took its name. If it was written to since, that was not its last close. */
+static bool is_overtaken(const struct file *f)
+{
+	return f->overtaken > __atomic_load_n(&f->turn, __ATOMIC_RELAXED) && __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
 }
 
 /* What has the final name goes. One that is being made only loses the name: it will take it back when it is closed. */
@@ -671,8 +579,9 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	struct head head = f->b->head;
 	struct node final = f->node;
 	bool in_head = !f->version && !f->pending;
-	struct file *replaced = NULL, *demoted = NULL;
+	struct file *replaced = NULL;
 	uint64_t parent = f->node.parent;
+	struct overtaking over = {parent, name, f, NULL, __atomic_load_n(&f->turn, __ATOMIC_RELAXED)};
 	char old_name[name_max];
 	struct slice old = slice_of(old_name, f->node.name.len);
 	struct settle settle;
@@ -687,7 +596,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		store_batch_delete(&batch, STORE_NODE, key_slice(&key));
 	}
 	if (!r)
-		r = replace_holder(f, name, whole, &settle, &head, &batch, &replaced, &demoted);
+		r = replace_holder(f, name, whole, &settle, &head, &batch, &replaced, &over.demoted);
 	if (!r)
 		settle_write(f->fs, f->b, &settle, &head, &batch);
 	final = f->node;
@@ -700,6 +609,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	tree_put_name(f->b, &final, &batch);
 	if (f->marked)
 		version_unmark(f, &head, &batch);
+	version_overtake(f->b, &over, &batch);
 	head.files += !in_head;
 	head.file_bytes += f->node.size - (in_head ? f->stored.size : 0);
 	if (!r)
@@ -711,8 +621,9 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		return r;
 	if (replaced)
 		file_unlinked(replaced);
-	if (demoted)
-		version_demoted(demoted);
+	if (over.demoted)
+		version_demoted(over.demoted);
+	version_overtake(f->b, &over, NULL);
 	__atomic_store_n(&f->b->published, fs_now(f->fs), __ATOMIC_RELAXED);
 	/* A listing that was made before the version was begun may reach the kernel after all this. */
 	if (f->version && __atomic_load_n(&f->b->listed, __ATOMIC_RELAXED) > f->begun - listing_lifetime)
@@ -820,6 +731,8 @@ static int settle_locked(struct file *f, bool abandon)
 
 	if (!f->unlisted || f->unlinked || f->b->dead)
 		return 0;
+	if (whole && is_overtaken(f))
+		return version_drop(f);
 	if (whole) {
 		int r = publish_locked(f);
 
@@ -895,7 +808,9 @@ static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigne
 		f->unlisted = f->marked = true;
 		f->version = has == BUCKET_ABSENT || holder.node.number != number;
 		f->written = f->node.size > 0;
-		f->candidate = state == STATE_CANDIDATE;
+		f->candidate = state == STATE_CANDIDATE || state == STATE_OVERTAKEN;
+		f->overtaken = state == STATE_OVERTAKEN;
+		f->closing = f->overtaken;
 		f->dirty = f->unsaved = false;
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 		r = has && has != BUCKET_ABSENT ? has : settle_locked(f, true);

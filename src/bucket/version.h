@@ -14,6 +14,7 @@
  * In the store a new file stands under its name from its first flush on; a version does not. What is in the store and
  * not published has a record under key_making:
  *  - CANDIDATE: flushed, nothing written since; after a crash it is published;
+ *  - OVERTAKEN: a candidate, and what was closed later has its name by now; after a crash it is dropped;
  *  - WRITING: after a crash it becomes the partial.
  * A new file that was flushed and not written since needs no such record: that is how all of them usually look. */
 #pragma once
@@ -25,26 +26,42 @@
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
-/* An open came for an inode that is gone: if its thread looks the name up again … */
+/* A node is about to be deleted: who looked it up a moment ago may come to open it. */
+void version_gone(struct fs *fs, const struct bucket *b, const struct node *n);
+/* An open came for an inode that is gone: if its thread looks the same name up again … */
 void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags);
 /* … this tells so, and what it wanted; … */
-bool version_has_missed(struct fs *fs, const struct caller *who, unsigned *wants);
+bool version_has_missed(struct fs *fs, const struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
+			unsigned *wants);
 /* … and what it found is held for it, or a version of that in its place. On failure *f is put. BUCKET_GONE. */
 int version_hold(struct file **f, const struct caller *who, unsigned wants);
+/* This thread does not look for anything again: there is no such name, or it makes it now. */
+void version_found_nothing(struct fs *fs, const struct caller *who);
 /* Who is redirected gets their file in *f, referenced, also on failure. *several: others find something else.
- * BUCKET_WAIT if `patient` and that is just being published. With b->lock held. */
+ * BUCKET_WAIT if a version has been closed before that moment and not released yet. With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		   struct slice given, bool patient, bool *several, struct file **f);
-/* Whether a file in this folder has been flushed a moment ago and not been released yet. */
-bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent);
-/* The same with b->lock held. */
-bool version_is_just_closed(struct fs *fs, struct bucket *b, uint64_t parent);
+		   struct slice given, int64_t closed, bool *several, struct file **f);
+/* Whether a file in this folder has been closed before that moment and not released yet. With b->lock held. */
+bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before);
+/* How long those who look wait for the release, in nanoseconds: it may take as long as it takes our threads to get a
+ * processor. What was closed may be open elsewhere all the same, so it cannot be for ever; and a shell closes what it
+ * redirects to before anything is written. */
+enum { version_wait = 100000000, version_wait_empty = 10000000 };
 /* A new file that is in the store and being made loses its name to another: from then on it is a version. With b->lock
  * held; the second after the commit. */
 void version_demote(struct file *f, struct head *head, struct store_batch *batch);
 void version_demoted(struct file *f);
-/* How long those who look wait for the release; nanoseconds. */
-enum { version_wait = 10000000 };
+/* Something takes a name, by now in this turn of the bucket (bucket_turn). What was closed for good before that may be
+ * released after it, for the kernel tells of that later and in any order: then it does not take the name back. */
+struct overtaking {
+	uint64_t parent;
+	struct slice name;
+	const struct file *by; /* what takes it, if that is being made itself */
+	struct file *demoted;  /* what loses it in the same batch, to version_demote */
+	uint64_t turn;
+};
+/* With b->lock held: in the batch, or with NULL once that is committed. */
+void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch);
 
 /* `.NAME.partial`, cut where it would be too long; a partial's is its own. The length of it. */
 size_t version_partial_name(struct slice name, char partial[name_max]);
@@ -57,14 +74,12 @@ int version_drop(struct file *f);
 
 /* Before the first write after a flush; with f->lock held for writing. */
 int version_mark(struct file *f);
-/* A published file whose content is about to be replaced in place: what is stored moves to an inode of its own, and this
- * one becomes a version. With f->lock held for writing; its content in memory is empty already. */
-int version_swap(struct file *f);
+/* A published file whose content is replaced in place: what is stored moves to an inode of its own, and this one becomes a
+ * version with nothing in it. With f->lock held for writing. */
+int version_swap(struct file *f, struct reason *why);
 /* The record under key_making, as a flush needs it, or its end; with both locks held. */
 void version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch);
 
 /* Settles what a crash has left. The bucket is not known to anybody else yet. */
 int version_recover(struct fs *fs, struct bucket *b);
-/* At the end of the mount. */
-void version_drop_redirects(struct fs *fs);

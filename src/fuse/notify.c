@@ -176,7 +176,7 @@ static void forget_bucket(struct forget *f)
 	static const uint64_t own[] = {NODE_BUCKET, NODE_DATA, NODE_FILES};
 
 	if (f->entries) {
-		tree_list(f->fs, f->b, NODE_FILES, 0, false, forget_entry, f);
+		tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_NONE, forget_entry, f);
 		fuse_lowlevel_notify_inval_entry(f->n->session, inode_of(f->b->number, NODE_BUCKET), "files", 5);
 		fuse_lowlevel_notify_inval_entry(f->n->session, FUSE_ROOT_ID, f->b->name.at, f->b->name.len);
 	}

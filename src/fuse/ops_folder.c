@@ -17,7 +17,8 @@ struct listing {
 	struct call *c;
 	char *buffer;
 	size_t size, used;
-	bool plus, patient;
+	bool plus;
+	int64_t closed;
 	off_t last; /* the cookie of the last entry */
 };
 
@@ -128,7 +129,7 @@ static int list_tree(struct listing *l, off_t at)
 		r = tree_parent(l->c->fs, l->c->b, l->c->node, &parent);
 	if (!r)
 		r = add_dots(l, at, inode_of(l->c->b->number, parent));
-	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, l->patient && at == 0, add_node, l);
+	return r ? r : tree_list(l->c->fs, l->c->b, l->c->node, (uint64_t)at, at ? TREE_CLOSED_NONE : l->closed, add_node, l);
 }
 
 static int add_transaction(void *context, struct slice name, uint32_t number)
@@ -173,13 +174,14 @@ struct list_again {
 	off_t at;
 	bool plus;
 	struct handle *folder;
+	int64_t closed;
 };
 
 /* False: not answered, ask again. */
-static bool try_list(const struct list_again *a, bool patient)
+static bool try_list(const struct list_again *a, int64_t closed)
 {
 	struct call c;
-	struct listing l = {&c, NULL, a->size, 0, a->plus, patient, 0};
+	struct listing l = {&c, NULL, a->size, 0, a->plus, closed, 0};
 	int r;
 
 	if (!call_begin(&c, a->req, a->inode, "readdir"))
@@ -221,8 +223,7 @@ static bool list_again(struct patience_job *job, bool patient)
 	bool done;
 
 	order_use(l->folder);
-	done = try_list(l, patient);
-
+	done = try_list(l, patient ? l->closed : TREE_CLOSED_NONE);
 	if (done)
 		free(l);
 	return done;
@@ -231,21 +232,22 @@ static bool list_again(struct patience_job *job, bool patient)
 static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus, const struct fuse_file_info *fi)
 {
 	struct frontend *fe = fuse_req_userdata(req);
-	struct list_again now = {{.run = list_again}, req, inode, size, at, plus, handle_of(fi)}, *again;
+	struct list_again now = {{.run = list_again}, req, inode, size, at, plus, handle_of(fi), 0}, *again;
 
 	if (at && at == __atomic_load_n(&now.folder->folder_end, __ATOMIC_RELAXED)) {
 		fuse_reply_buf(req, NULL, 0);
 		return;
 	}
 
-	if (try_list(&now, true))
+	if (try_list(&now, TREE_CLOSED_ANY))
 		return;
 	again = malloc(sizeof(*again));
 	if (!again) {
-		try_list(&now, false);
+		try_list(&now, TREE_CLOSED_NONE);
 		return;
 	}
 	*again = now;
+	again->closed = fs_now(fe->fs);
 	patience_add(fe->patience, &again->job);
 }
 

@@ -19,7 +19,7 @@ static bool is(const char *name, struct slice fixed)
 
 /* ---- lookup ---- */
 
-static int lookup(struct call *c, struct slice name, bool patient, struct attr *attr, bool *canonical)
+static int lookup(struct call *c, struct slice name, int64_t closed, struct attr *attr, bool *canonical)
 {
 	struct bucket *b;
 	int r;
@@ -55,7 +55,7 @@ static int lookup(struct call *c, struct slice name, bool patient, struct attr *
 			return tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr);
 		return scratch_lookup(c->fs, c->b, &c->who, name, attr);
 	}
-	return tree_lookup(c->fs, c->b, &c->who, c->node, name, patient, attr, canonical);
+	return tree_lookup(c->fs, c->b, &c->who, c->node, name, closed, attr, canonical);
 }
 
 /* "There is no such name", which the kernel may keep if it will learn of its appearance. */
@@ -73,7 +73,7 @@ static void end_absent(struct call *c, fuse_ino_t parent, struct slice name, boo
 }
 
 /* False: not answered, ask again. */
-static bool try_lookup(fuse_req_t req, fuse_ino_t parent, const char *name, bool patient)
+static bool try_lookup(fuse_req_t req, fuse_ino_t parent, const char *name, int64_t closed)
 {
 	struct call c;
 	struct attr attr;
@@ -82,7 +82,7 @@ static bool try_lookup(fuse_req_t req, fuse_ino_t parent, const char *name, bool
 
 	if (!call_begin(&c, req, parent, "lookup"))
 		return true;
-	r = lookup(&c, slice_str(name), patient, &attr, &canonical);
+	r = lookup(&c, slice_str(name), closed, &attr, &canonical);
 	if (r == BUCKET_WAIT) {
 		call_release(&c);
 		return false;
@@ -98,14 +98,14 @@ struct lookup_again {
 	struct patience_job job;
 	fuse_req_t req;
 	fuse_ino_t parent;
+	int64_t closed;
 	char name[];
 };
 
 static bool lookup_again(struct patience_job *job, bool patient)
 {
 	struct lookup_again *l = container_of(job, struct lookup_again, job);
-
-	bool done = try_lookup(l->req, l->parent, l->name, patient);
+	bool done = try_lookup(l->req, l->parent, l->name, patient ? l->closed : TREE_CLOSED_NONE);
 
 	if (done)
 		free(l);
@@ -117,14 +117,14 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct frontend *fe = fuse_req_userdata(req);
 	struct lookup_again *l;
 
-	if (try_lookup(req, parent, name, true))
+	if (try_lookup(req, parent, name, TREE_CLOSED_ANY))
 		return;
 	l = malloc(sizeof(*l) + strlen(name) + 1);
 	if (!l) {
-		try_lookup(req, parent, name, false);
+		try_lookup(req, parent, name, TREE_CLOSED_NONE);
 		return;
 	}
-	*l = (struct lookup_again){{.run = lookup_again}, req, parent};
+	*l = (struct lookup_again){{.run = lookup_again}, req, parent, fs_now(fe->fs)};
 	strcpy(l->name, name);
 	patience_add(fe->patience, &l->job);
 }

@@ -58,7 +58,9 @@ static void run(struct later_job *base)
 	struct handle *h = job->h;
 
 	if (h && h->file) {
-		job->result = file_sync(h->file->file);
+		job->result = job->is_flush ? file_flush(h->file->file) : 0;
+		if (!job->result)
+			job->result = file_sync(h->file->file);
 		/* A database that is made and synced is there from then on, whatever becomes of who made it. */
 		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !file_is(&h->file->file->version))
 			job->result = version_publish(h->file->file);

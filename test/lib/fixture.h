@@ -33,3 +33,79 @@ static inline int teardown(void **state)
 	free(f);
 	return 0;
 }
+
+static inline struct file_open *create(struct fixture *f, uint64_t parent, const char *name)
+{
+	struct file_open *h;
+	bool canonical;
+
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, parent, S(name), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
+				     &canonical, NULL), 0);
+	return h;
+}
+
+static inline void put_file(struct fixture *f, uint64_t parent, const char *name, const char *text)
+{
+	struct file_open *h = create(f, parent, name);
+
+	assert_int_equal(file_write(h, 0, false, S(text), NULL), 0);
+	assert_int_equal(file_flush(h->file), 0);
+	file_close(h, false);
+}
+
+static inline int lookup(struct fixture *f, uint64_t parent, const char *name, struct attr *attr)
+{
+	bool canonical;
+
+	return tree_lookup(f->fs, f->b, &test_root, parent, S(name), TREE_CLOSED_NONE, attr, &canonical);
+}
+
+static inline uint64_t number_of(struct fixture *f, uint64_t parent, const char *name)
+{
+	struct attr attr;
+
+	assert_int_equal(lookup(f, parent, name, &attr), 0);
+	return attr.inode & INODE_NODE_MASK;
+}
+
+static inline void assert_file(struct fixture *f, uint64_t parent, const char *name, const char *want)
+{
+	struct file_open *h;
+	char got[256];
+	size_t len;
+
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, parent, name), TREE_READ, &h, NULL), 0);
+	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
+	assert_slice(slice_of(got, len), want);
+	file_close(h, false);
+}
+
+static inline int unlink_name(struct fixture *f, uint64_t parent, const char *name, bool folder)
+{
+	bool canonical;
+
+	return tree_unlink(f->fs, f->b, &test_root, parent, S(name), folder, &canonical);
+}
+
+static inline int rename_name(struct fixture *f, uint64_t parent, const char *name, uint64_t to, const char *new_name)
+{
+	bool canonical;
+
+	return tree_rename(f->fs, f->b, &test_root, parent, S(name), to, S(new_name), false, &canonical, NULL);
+}
+
+static inline int add_name(void *context, const struct node *node, const struct attr *attr)
+{
+	(void)attr;
+	buf_add_slice(context, node->name);
+	return buf_add_byte(context, ' ');
+}
+
+static inline void assert_list(struct fixture *f, uint64_t parent, const char *want)
+{
+	struct buf names = {0};
+
+	assert_int_equal(tree_list(f->fs, f->b, parent, 0, TREE_CLOSED_NONE, add_name, &names), 0);
+	assert_slice(buf_slice(&names), want);
+	buf_release(&names);
+}

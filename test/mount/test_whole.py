@@ -121,7 +121,8 @@ def test_collisions():
 def test_two_writers_of_one_name():
     with Mount() as m:
         f = files(m)
-        for first in (True, False):
+        # Who closes later comes later: often, for the kernel tells of it in any order.
+        for first in (True, False) * 100:
             a = open(f + '/n', 'wb')
             a.write(b'a' * 100000)
             a.flush()
@@ -435,6 +436,41 @@ def test_written_while_read_by_the_kernel():
                     assert read(number, 'rb') == b'n' * 60000
                     continue
                 assert os.pread(reader.fileno(), 100, 49999) == b'xmore' and read(f + '/x', 'rb') == b'x' * 50000 + b'more', how
+
+
+def test_emptied_while_read_by_the_kernel():
+    """What has no bytes any more, and a content in the store all the same, is replaced as a whole too."""
+    with Mount() as m:
+        f = files(m)
+        for reopen in (False, True):
+            write(f + '/x', b'x' * 50000)
+            with open(f + '/x', 'rb', buffering=0) as reader:
+                assert reader.read(10) == b'x' * 10
+                os.truncate(f + '/x', 0)
+                if not reopen:
+                    write(f + '/x', b'n' * 60000)
+                    assert read(f + '/x', 'rb') == b'n' * 60000
+            if reopen:
+                assert wait_for(lambda: 'bucketfs_open_handles 0\n' in read(m / '.bucketfs/metrics'), 5)
+                write(f + '/x', b'n' * 60000)
+            assert read(f + '/x', 'rb') == b'n' * 60000
+            m.restart()
+            assert read(f + '/x', 'rb') == b'n' * 60000
+
+
+def test_closed_and_replaced():
+    """What was closed before something else took its name or removed it does not come back."""
+    with Mount() as m:
+        f = files(m)
+        for i in range(100):
+            write(f + '/x', 'old')
+            write(f + '/new', 'new')
+            write(f + '/x', 'closed')
+            os.rename(f + '/new', f + '/x')
+            assert read(f + '/x') == 'new', i
+            write(f + '/x', 'closed')
+            os.unlink(f + '/x')
+            assert os.listdir(f) == [], i
 
 
 def write_at_end(path):

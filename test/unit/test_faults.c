@@ -221,7 +221,7 @@ static void draw(struct store *store, struct buf *out)
 	else
 		buf_add_string(out, "absent\n");
 	data_text_put(text);
-	assert_int_equal(tree_list(fs, b, NODE_FILES, 0, false, draw_node, &sums), 0);
+	assert_int_equal(tree_list(fs, b, NODE_FILES, 0, TREE_CLOSED_NONE, draw_node, &sums), 0);
 	assert_int_equal(b->head.files, sums.files);
 	assert_int_equal(b->head.file_bytes, sums.bytes);
 	assert_int_equal(b->head.making, 0);

@@ -1,67 +1,5 @@
 #include "fixture.h"
 
-static struct file_open *create(struct fixture *f, uint64_t parent, const char *name)
-{
-	struct file_open *h;
-	bool canonical;
-
-	assert_int_equal(tree_create(f->fs, f->b, &test_root, parent, S(name), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
-				     &canonical, NULL), 0);
-	return h;
-}
-
-static void put_file(struct fixture *f, uint64_t parent, const char *name, const char *text)
-{
-	struct file_open *h = create(f, parent, name);
-
-	assert_int_equal(file_write(h, 0, false, S(text), NULL), 0);
-	assert_int_equal(file_flush(h->file), 0);
-	file_close(h, false);
-}
-
-static int lookup(struct fixture *f, uint64_t parent, const char *name, struct attr *attr)
-{
-	bool canonical;
-
-	return tree_lookup(f->fs, f->b, &test_root, parent, S(name), false, attr, &canonical);
-}
-
-static uint64_t number_of(struct fixture *f, uint64_t parent, const char *name)
-{
-	struct attr attr;
-
-	assert_int_equal(lookup(f, parent, name, &attr), 0);
-	return attr.inode & INODE_NODE_MASK;
-}
-
-static void assert_file(struct fixture *f, uint64_t parent, const char *name, const char *want)
-{
-	struct file_open *h;
-	char got[256];
-	size_t len;
-
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, parent, name), TREE_READ, &h, NULL), 0);
-	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
-	assert_slice(slice_of(got, len), want);
-	file_close(h, false);
-}
-
-static int add_name(void *context, const struct node *node, const struct attr *attr)
-{
-	(void)attr;
-	buf_add_slice(context, node->name);
-	return buf_add_byte(context, ' ');
-}
-
-static void assert_list(struct fixture *f, uint64_t parent, const char *want)
-{
-	struct buf names = {0};
-
-	assert_int_equal(tree_list(f->fs, f->b, parent, 0, false, add_name, &names), 0);
-	assert_slice(buf_slice(&names), want);
-	buf_release(&names);
-}
-
 static uint64_t make_folder(struct fixture *f, uint64_t parent, const char *name)
 {
 	uint64_t number;
@@ -69,20 +7,6 @@ static uint64_t make_folder(struct fixture *f, uint64_t parent, const char *name
 
 	assert_int_equal(tree_mkdir(f->fs, f->b, &test_root, parent, S(name), &number, &canonical, NULL), 0);
 	return number;
-}
-
-static int unlink_name(struct fixture *f, uint64_t parent, const char *name, bool folder)
-{
-	bool canonical;
-
-	return tree_unlink(f->fs, f->b, &test_root, parent, S(name), folder, &canonical);
-}
-
-static int rename_name(struct fixture *f, uint64_t parent, const char *name, uint64_t to, const char *new_name)
-{
-	bool canonical;
-
-	return tree_rename(f->fs, f->b, &test_root, parent, S(name), to, S(new_name), false, &canonical, NULL);
 }
 
 static void test_spellings(void **state)
@@ -396,7 +320,7 @@ static void test_private(void **state)
 	assert_int_equal(acl(f, f->b, PRIVILEGE_EDIT, "group:ci"), 0);
 	assert_int_equal(bucket_attr(f->fs, f->b, &other, &attr), 0);
 	assert_true(attr.private && attr.modified == 0);
-	assert_int_equal(tree_lookup(f->fs, f->b, &other, NODE_FILES, S("a"), false, &attr, &canonical), BUCKET_DENIED);
+	assert_int_equal(tree_lookup(f->fs, f->b, &other, NODE_FILES, S("a"), TREE_CLOSED_NONE, &attr, &canonical), BUCKET_DENIED);
 	assert_int_equal(data_attr(f->fs, f->b, &other, &attr), BUCKET_DENIED);
 	/* A drop-box: put things in, see nothing of others. */
 	assert_int_equal(data_attr(f->fs, f->b, &ci, &attr), 0);

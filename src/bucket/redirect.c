@@ -1,0 +1,166 @@
+#include "bucket/redirect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A thread looks again at once or never: a program may have been killed in between. */
+enum { redirect_lifetime = 2000000000 };
+
+uint64_t redirect_name(const struct bucket *b, uint64_t parent, struct slice name)
+{
+	return slice_hash(name, inode_of(b->number, parent));
+}
+
+/* Mostly there are none. */
+static bool is_empty(struct fs *fs)
+{
+	return !__atomic_load_n(&fs->redirects, __ATOMIC_ACQUIRE);
+}
+
+/* With fs->lock held. */
+static struct redirect *find(struct fs *fs, pid_t thread)
+{
+	struct redirect *r = fs->redirects;
+
+	while (r && r->thread != thread)
+		r = r->next;
+	return r;
+}
+
+void redirect_free(struct redirect *r)
+{
+	while (r) {
+		struct redirect *next = r->next;
+
+		if (r->to)
+			file_put(r->to);
+		free(r);
+		r = next;
+	}
+}
+
+int redirect_add(struct fs *fs, const struct redirect *r)
+{
+	struct redirect *redirect = malloc(sizeof(*redirect)), *old = NULL;
+	int64_t now = fs_now(fs);
+
+	if (!redirect) {
+		if (r->to)
+			file_put(r->to);
+		return -ENOMEM;
+	}
+	*redirect = *r;
+	redirect->since = now;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect **at = &fs->redirects; *at;) {
+		struct redirect *other = *at;
+
+		if (now - other->since > redirect_lifetime || other->thread == r->thread) {
+			__atomic_store_n(at, other->next, __ATOMIC_RELAXED);
+			other->next = old;
+			old = other;
+		} else {
+			at = &other->next;
+		}
+	}
+	redirect->next = fs->redirects;
+	__atomic_store_n(&fs->redirects, redirect, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&fs->lock);
+	redirect_free(old);
+	return 0;
+}
+
+struct redirect *redirect_take(struct fs *fs, pid_t thread)
+{
+	struct redirect *found = NULL;
+
+	if (is_empty(fs))
+		return NULL;
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect **at = &fs->redirects; *at; at = &(*at)->next) {
+		if ((*at)->thread == thread) {
+			found = *at;
+			__atomic_store_n(at, found->next, __ATOMIC_RELAXED);
+			found->next = NULL;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name)
+{
+	const struct redirect *r;
+	struct file *found = NULL;
+
+	if (is_empty(fs))
+		return NULL;
+	pthread_mutex_lock(&fs->lock);
+	r = find(fs, thread);
+	if (r && r->to && r->to->b == b && r->to->node.parent == parent && slice_equal(r->to->node.name, name)) {
+		found = r->to;
+		found->refs++;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+bool redirect_is(struct fs *fs, pid_t thread, uint64_t name, unsigned *wants)
+{
+	const struct redirect *r;
+	bool is;
+
+	if (is_empty(fs))
+		return false;
+	pthread_mutex_lock(&fs->lock);
+	r = find(fs, thread);
+	is = r && r->name == name;
+	if (is)
+		*wants = r->wants;
+	pthread_mutex_unlock(&fs->lock);
+	return is;
+}
+
+void redirect_hold(struct fs *fs, pid_t thread, struct file *f)
+{
+	struct redirect *r;
+	struct file *other = NULL;
+
+	pthread_mutex_lock(&fs->lock);
+	r = find(fs, thread);
+	if (r) {
+		other = r->to;
+		r->to = f;
+		f->refs++;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	if (other)
+		file_put(other);
+}
+
+void redirect_drop_all(struct fs *fs)
+{
+	struct redirect *all = fs->redirects;
+
+	fs->redirects = NULL;
+	redirect_free(all);
+}
+
+void redirect_note_gone(struct fs *fs, uint64_t inode, uint64_t name)
+{
+	pthread_mutex_lock(&fs->lock);
+	fs->gone[inode % redirect_gone_max] = (struct redirect_gone){inode, name};
+	pthread_mutex_unlock(&fs->lock);
+}
+
+bool redirect_gone_name(struct fs *fs, uint64_t inode, uint64_t *name)
+{
+	struct redirect_gone gone;
+
+	pthread_mutex_lock(&fs->lock);
+	gone = fs->gone[inode % redirect_gone_max];
+	pthread_mutex_unlock(&fs->lock);
+	*name = gone.name;
+	return gone.inode == inode;
+}

@@ -1,0 +1,46 @@
+/* Who has been told to look again.
+ *
+ * ESTALE as the answer to an open makes the kernel look the whole path up again and open what it finds, once (version.h).
+ * Until then it is kept here which thread that was, what it wanted, and what it is to find. A look-up or an open by the
+ * same thread belongs to that only if it is of the same name and wants the same: the second attempt may have ended before it
+ * came so far (the name was gone by then and the file was created, say), and what that thread opens next is another matter. */
+#pragma once
+
+#include "bucket/file.h"
+
+struct redirect {
+	struct redirect *next;
+	pid_t thread;
+	uint64_t from;   /* the inode that it tried to open, … */
+	uint64_t name;   /* … by which name (redirect_name) */
+	unsigned wants;  /* tree_open_flag */
+	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
+	int64_t since;
+};
+
+/* A name in a folder, as a number. */
+uint64_t redirect_name(const struct bucket *b, uint64_t parent, struct slice name);
+
+/* Replaces what there was of the same thread. Takes the reference on r->to over, also on failure: -ENOMEM. */
+int redirect_add(struct fs *fs, const struct redirect *r);
+/* Takes the thread's out; NULL: it has none. */
+struct redirect *redirect_take(struct fs *fs, pid_t thread);
+/* NULL is fine. Under no lock of a file or a bucket. */
+void redirect_free(struct redirect *r);
+/* What a thread that looks again is to find by this name, referenced, or NULL. With b->lock held. */
+struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name);
+/* Whether a thread looks again for this name, and what it wants there. */
+bool redirect_is(struct fs *fs, pid_t thread, uint64_t name, unsigned *wants);
+/* What it finds is held until it comes. Takes no reference over. */
+void redirect_hold(struct fs *fs, pid_t thread, struct file *f);
+/* At the end of the mount. */
+void redirect_drop_all(struct fs *fs);
+
+/* The latest nodes that were deleted, and the names that they had: who comes to open one has looked it up a moment ago. */
+enum { redirect_gone_max = 1024 };
+struct redirect_gone {
+	uint64_t inode, name;
+};
+void redirect_note_gone(struct fs *fs, uint64_t inode, uint64_t name);
+/* False: it is not known any more. */
+bool redirect_gone_name(struct fs *fs, uint64_t inode, uint64_t *name);
