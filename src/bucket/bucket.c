@@ -131,6 +131,17 @@ static bool apply_limits(const struct fs *fs, const struct own_limits *own, stru
 	return true;
 }
 
+/* Held for a commit, which takes less than to sleep and be woken: so whoever waits for it looks a few times before it sleeps. */
+static void lock_init(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t adaptive;
+
+	pthread_mutexattr_init(&adaptive);
+	pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(lock, &adaptive);
+	pthread_mutexattr_destroy(&adaptive);
+}
+
 static int load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));
@@ -142,7 +153,7 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	if (!b)
 		return -ENOMEM;
 	b->number = number;
-	pthread_mutex_init(&b->lock, NULL);
+	lock_init(&b->lock);
 	r = table_init(&b->making);
 	if (!r && number) {
 		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);

@@ -271,14 +271,12 @@ void file_note_killed(struct file *f, bool killed)
 
 /* ---- content: with f->lock held for writing unless said otherwise ---- */
 
-static int load(struct file *f)
+/* With b->lock held. */
+static int load_locked(struct file *f)
 {
 	struct key_buf key = key_body(f->node.number);
 	int r = 0;
 
-	if (f->loaded)
-		return 0;
-	pthread_mutex_lock(&f->b->lock);
 	if (f->unlinked && f->node.place == PLACE_CONTENT) {
 		f->content = f->kept_content;
 		f->kept_content = NULL;
@@ -291,7 +289,25 @@ static int load(struct file *f)
 	} else {
 		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
 	}
-	pthread_mutex_unlock(&f->b->lock);
+	return r;
+}
+
+static int load(struct file *f)
+{
+	struct key_buf key = key_body(f->node.number);
+	int r = STORE_ABSENT;
+
+	if (f->loaded)
+		return 0;
+	/* A small content in the store changes under the file's own lock only, so who reads it waits for nobody else's commit. If
+	 * it is not there, the file was unlinked just now, and its content has been kept. */
+	if (f->node.place == PLACE_INLINE && !file_is(&f->unlinked))
+		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
+	if (r == STORE_ABSENT) {
+		pthread_mutex_lock(&f->b->lock);
+		r = load_locked(f);
+		pthread_mutex_unlock(&f->b->lock);
+	}
 	if (r) {
 		log_error("bucket %.*s: the content of file number %llu is missing from the store", (int)f->b->name.len,
 			  (const char *)f->b->name.at, (unsigned long long)f->node.number);

@@ -25,6 +25,7 @@
 #include "fuse/ring.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
+#include "store/cache.h"
 #include "store/rocksdb.h"
 #include "store/trace.h"
 #include "util/log.h"
@@ -176,15 +177,19 @@ static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
 	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves};
-	struct store *traced;
+	struct store *decorated;
 	int r;
 
 	snprintf(holder, sizeof(holder), "process %d, mounted at %s", getpid(), m->options->mountpoint);
 	r = rocksdb_store_open(&m->store, m->options->store, &options, why);
+	if (!r)
+		r = cache_store_open(&decorated, m->store, STORE_NODE);
+	if (!r)
+		m->store = decorated;
 	if (!r && m->options->trace) {
-		r = trace_store_open(&traced, m->store, trace_line, NULL);
+		r = trace_store_open(&decorated, m->store, trace_line, NULL);
 		if (!r)
-			m->store = traced;
+			m->store = decorated;
 	}
 	return r;
 }
@@ -505,15 +510,16 @@ static int run_in_background(struct options *o)
 }
 
 /* The store's tables are searched all over: in huge pages that is a tenth faster, and memory that is given back and taken
- * again costs more than keeping it. Both must be said before the program starts (GNU C library manual, "Tunables"). */
-static void tune_memory(char **argv)
+ * again costs more than keeping it. A commit takes some 15 µs, and so long a thread should look whether a bucket's lock is
+ * free before it sleeps. All must be said before the program starts (GNU C library manual, "Tunables"). */
+static void tune(char **argv)
 {
 	static const char name[] = "GLIBC_TUNABLES";
 	char self[4096];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (len <= 0 || getenv(name) || setenv(name, "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:"
-					 "glibc.malloc.trim_threshold=134217728", 1))
+					 "glibc.malloc.trim_threshold=134217728:glibc.pthread.mutex_spin_count=1000", 1))
 		return;
 	/* By its own path, which is what the process is called by. */
 	self[len] = 0;
@@ -526,7 +532,7 @@ int main(int argc, char **argv)
 	struct reason why;
 	int r;
 
-	tune_memory(argv);
+	tune(argv);
 	r = options_parse(&o, argc, argv);
 
 	if (r) {

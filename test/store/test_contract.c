@@ -3,6 +3,7 @@
 #include <ftw.h>
 #include <unistd.h>
 
+#include "store/cache.h"
 #include "store/faulty.h"
 #include "store/memory.h"
 #include "store/rocksdb.h"
@@ -46,6 +47,14 @@ static int open_traced(void **state)
 	struct store *inner;
 
 	return memory_store_open(&inner) || trace_store_open(&f->store, inner, count_line, f);
+}
+
+static int open_cached(void **state)
+{
+	struct fixture *f = fixture_new(state);
+	struct store *inner;
+
+	return memory_store_open(&inner) || cache_store_open(&f->store, inner, STORE_DOC);
 }
 
 static const struct rocksdb_store_options rocksdb_options = {0};
@@ -485,6 +494,64 @@ static void test_faulty_fails(void **state)
 	store_close(s);
 }
 
+/* How often a store under the cache is asked. */
+static void test_cache_keeps(void **state)
+{
+	struct faulty faulty = {.error = -EIO};
+	struct store *inner, *s;
+	char longest[cache_slot_bytes + 1]; /* with a key of one byte: one too many */
+	struct buf got = {0};
+	unsigned calls;
+
+	(void)state;
+	assert_int_equal(memory_store_open(&inner), 0);
+	assert_int_equal(faulty_store_open(&inner, inner, &faulty), 0);
+	assert_int_equal(cache_store_open(&s, inner, STORE_DOC), 0);
+	assert_int_equal(put(s, 1, "a", "1"), 0);
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	calls = faulty.calls;
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	assert_int_equal(faulty.calls, calls);
+	/* Another bucket's, and one that is not there, which is asked for every time. */
+	assert_int_equal(store_get(s, 2, STORE_DOC, slice_str("a"), &got), STORE_ABSENT);
+	assert_int_equal(store_get(s, 2, STORE_DOC, slice_str("a"), &got), STORE_ABSENT);
+	assert_int_equal(faulty.calls, calls + 2);
+	assert_int_equal(put(s, 2, "a", "other"), 0);
+	assert_value(s, 1, STORE_DOC, "a", "1");
+	assert_value(s, 2, STORE_DOC, "a", "other");
+	/* What a failed commit changed is not known any more. */
+	faulty.fail_at = faulty.calls + 1;
+	faulty.after = true;
+	assert_int_equal(put(s, 1, "a", "2"), -EIO);
+	assert_value(s, 1, STORE_DOC, "a", "2");
+	calls = faulty.calls;
+	assert_value(s, 1, STORE_DOC, "a", "2");
+	assert_int_equal(faulty.calls, calls);
+	/* No key is a key too, and no slot is its. */
+	assert_int_equal(store_get(s, 0, STORE_DOC, slice_str(""), &got), STORE_ABSENT);
+	assert_int_equal(put(s, 1, "", "empty"), 0);
+	assert_value(s, 1, STORE_DOC, "", "empty");
+	/* Too long to be kept: not the old one either. */
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = 0;
+	assert_int_equal(put(s, 1, "a", longest), 0);
+	calls = faulty.calls;
+	assert_value(s, 1, STORE_DOC, "a", longest);
+	assert_value(s, 1, STORE_DOC, "a", longest);
+	assert_int_equal(faulty.calls, calls + 2);
+	longest[sizeof(longest) - 2] = 0;
+	assert_int_equal(put(s, 1, "b", longest), 0);
+	assert_value(s, 1, STORE_DOC, "b", longest);
+	assert_value(s, 1, STORE_DOC, "b", longest);
+	assert_int_equal(faulty.calls, calls + 4);
+	assert_int_equal(put(s, 1, "c", "3"), 0);
+	assert_int_equal(store_erase(s, 1), 0);
+	assert_int_equal(store_get(s, 1, STORE_DOC, slice_str("c"), &got), STORE_ABSENT);
+	assert_value(s, 2, STORE_DOC, "a", "other");
+	buf_release(&got);
+	store_close(s);
+}
+
 #define ON(test, open) cmocka_unit_test_setup_teardown(test, open, close_fixture)
 #define SUITE(open)                                                                                                \
 	ON(test_commit, open), ON(test_conflict, open), ON(test_scan, open), ON(test_scan_is_a_snapshot, open),    \
@@ -494,10 +561,11 @@ static void test_faulty_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest memory[] = {SUITE(open_memory)}, rocksdb[] = {SUITE(open_rocksdb)};
-	const struct CMUnitTest traced[] = {SUITE(open_traced)};
+	const struct CMUnitTest traced[] = {SUITE(open_traced)}, cached[] = {SUITE(open_cached)};
 	const struct CMUnitTest own[] = {ON(test_reopen, open_rocksdb), ON(test_open_refuses, open_rocksdb),
-					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails)};
+					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
 	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +
-	       cmocka_run_group_tests(traced, NULL, NULL) + cmocka_run_group_tests(own, NULL, NULL);
+	       cmocka_run_group_tests(traced, NULL, NULL) + cmocka_run_group_tests(cached, NULL, NULL) +
+	       cmocka_run_group_tests(own, NULL, NULL);
 }
