@@ -954,8 +954,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&fs->recovering, &recursive);
 	pthread_mutexattr_destroy(&recursive);
-	fs->gone = calloc(redirect_gone_max, sizeof(*fs->gone));
-	r = fs->gone ? table_init(&fs->buckets) : -ENOMEM;
+	fs->lost = calloc(redirect_lost_max, sizeof(*fs->lost));
+	r = fs->lost ? table_init(&fs->buckets) : -ENOMEM;
 	if (!r)
 		r = table_init(&fs->files);
 	if (!r)
@@ -1000,7 +1000,7 @@ void fs_close(struct fs *fs)
 	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
-	free(fs->gone);
+	free(fs->lost);
 	free(fs);
 }
 

@@ -51,7 +51,7 @@ struct fs {
 	struct table files;    /* open files, by inode number (file.c) */
 	struct refusals *refusals; /* with a lock of its own */
 	struct redirect *redirects; /* redirect.h */
-	struct redirect_gone *gone;
+	struct redirect_lost *lost;
 	struct readings *readings; /* with a lock of its own */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	int64_t space_checked; /* when; ns */

@@ -8,7 +8,7 @@ enum { redirect_lifetime = 2000000000 };
 
 uint64_t redirect_name(const struct bucket *b, uint64_t parent, struct slice name)
 {
-	return slice_hash(name, inode_of(b->number, parent));
+	return slice_hash(name, inode_of(b->number, parent)) | 1;
 }
 
 /* Mostly there are none. */
@@ -115,7 +115,7 @@ bool redirect_is(struct fs *fs, pid_t thread, uint64_t name, unsigned *wants)
 		return false;
 	pthread_mutex_lock(&fs->lock);
 	r = find(fs, thread);
-	is = r && r->name == name;
+	is = r && (r->names[0] == name || r->names[1] == name);
 	if (is)
 		*wants = r->wants;
 	pthread_mutex_unlock(&fs->lock);
@@ -147,20 +147,19 @@ void redirect_drop_all(struct fs *fs)
 	redirect_free(all);
 }
 
-void redirect_note_gone(struct fs *fs, uint64_t inode, uint64_t name)
+void redirect_note_lost(struct fs *fs, uint64_t inode, uint64_t name)
 {
 	pthread_mutex_lock(&fs->lock);
-	fs->gone[inode % redirect_gone_max] = (struct redirect_gone){inode, name};
+	fs->lost[inode % redirect_lost_max] = (struct redirect_lost){inode, name};
 	pthread_mutex_unlock(&fs->lock);
 }
 
-bool redirect_gone_name(struct fs *fs, uint64_t inode, uint64_t *name)
+uint64_t redirect_lost_name(struct fs *fs, uint64_t inode)
 {
-	struct redirect_gone gone;
+	struct redirect_lost lost;
 
 	pthread_mutex_lock(&fs->lock);
-	gone = fs->gone[inode % redirect_gone_max];
+	lost = fs->lost[inode % redirect_lost_max];
 	pthread_mutex_unlock(&fs->lock);
-	*name = gone.name;
-	return gone.inode == inode;
+	return lost.inode == inode ? lost.name : 0;
 }

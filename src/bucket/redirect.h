@@ -12,7 +12,7 @@ struct redirect {
 	struct redirect *next;
 	pid_t thread;
 	uint64_t from;   /* the inode that it tried to open, … */
-	uint64_t name;   /* … by which name (redirect_name) */
+	uint64_t names[2]; /* … by one of these names (redirect_name): the one it has and the one it lost last; 0: none */
 	unsigned wants;  /* tree_open_flag */
 	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
 	int64_t since;
@@ -36,11 +36,12 @@ void redirect_hold(struct fs *fs, pid_t thread, struct file *f);
 /* At the end of the mount. */
 void redirect_drop_all(struct fs *fs);
 
-/* The latest nodes that were deleted, and the names that they had: who comes to open one has looked it up a moment ago. */
-enum { redirect_gone_max = 1024 };
-struct redirect_gone {
+/* The latest nodes that were deleted or moved, and the names that they had: who comes to open one has looked it up a moment
+ * ago. */
+enum { redirect_lost_max = 1024 };
+struct redirect_lost {
 	uint64_t inode, name;
 };
-void redirect_note_gone(struct fs *fs, uint64_t inode, uint64_t name);
-/* False: it is not known any more. */
-bool redirect_gone_name(struct fs *fs, uint64_t inode, uint64_t *name);
+void redirect_note_lost(struct fs *fs, uint64_t inode, uint64_t name);
+/* 0: it has lost none, or that is not known any more. */
+uint64_t redirect_lost_name(struct fs *fs, uint64_t inode);

@@ -115,7 +115,7 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 	if (!r)
 		r = delete_content(fs, b, n, heir, head, batch);
 	delete_name(n, batch);
-	version_gone(fs, b, n);
+	version_note_lost(fs, b, n);
 	head->files--;
 	head->file_bytes -= n->size;
 	return r;
@@ -387,6 +387,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	int r = settle_load(fs, b, from->node.number, &settle);
 
 	delete_name(&from->node, &batch);
+	version_note_lost(fs, b, &from->node);
 	if (!r && to && to->node.number != from->node.number)
 		r = tree_delete_node(fs, b, &to->node, &settle, &head, &batch, replaced);
 	if (!r)

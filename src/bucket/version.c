@@ -212,8 +212,9 @@ static int redirect(struct file *f, const struct caller *who, unsigned wants, st
 	int r;
 
 	pthread_mutex_lock(&f->b->lock);
-	new.name = redirect_name(f->b, f->node.parent, f->node.name);
+	new.names[0] = redirect_name(f->b, f->node.parent, f->node.name);
 	pthread_mutex_unlock(&f->b->lock);
+	new.names[1] = redirect_lost_name(f->fs, f->inode);
 	r = redirect_add(f->fs, &new);
 	return r ? r : BUCKET_REDIRECTED;
 }
@@ -267,16 +268,17 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, st
  * or its version is not what the name finds. The kernel looks again, once. That time nobody may be faster, so what is found
  * is held until it is opened. */
 
-void version_gone(struct fs *fs, const struct bucket *b, const struct node *n)
+void version_note_lost(struct fs *fs, const struct bucket *b, const struct node *n)
 {
-	redirect_note_gone(fs, inode_of(b->number, n->number), redirect_name(b, n->parent, n->name));
+	redirect_note_lost(fs, inode_of(b->number, n->number), redirect_name(b, n->parent, n->name));
 }
 
 void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags)
 {
 	struct redirect new = {.thread = who->pid, .from = inode, .wants = flags};
 
-	if (who->pid && redirect_gone_name(fs, inode, &new.name))
+	new.names[0] = redirect_lost_name(fs, inode);
+	if (who->pid && new.names[0])
 		redirect_add(fs, &new);
 }
 

@@ -26,8 +26,8 @@
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
-/* A node is about to be deleted: who looked it up a moment ago may come to open it. */
-void version_gone(struct fs *fs, const struct bucket *b, const struct node *n);
+/* A node is about to be deleted or moved: who looked it up a moment ago may come to open it. */
+void version_note_lost(struct fs *fs, const struct bucket *b, const struct node *n);
 /* An open came for an inode that is gone: if its thread looks the same name up again … */
 void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, unsigned flags);
 /* … this tells so, and what it wanted; … */
