@@ -35,7 +35,7 @@ struct bucket {
 	int64_t published;     /* when a file was published last; atomic */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
-	uint64_t turns;        /* given to those of them that were closed and to what took a name since it was loaded; atomic */
+	uint64_t turns;        /* given to those of them that were closed and to what took a name, since it was loaded */
 	uint64_t names;        /* how many names other than a new file's own have been put */
 	struct absent_name {   /* looked up and not in the store, while `names` stays: what is created next is asked for first */
 		uint64_t parent, names;
@@ -48,11 +48,6 @@ struct bucket {
 
 	struct acl acl; /* fs->acl_lock */
 };
-
-static inline uint64_t bucket_turn(struct bucket *b)
-{
-	return __atomic_add_fetch(&b->turns, 1, __ATOMIC_RELAXED);
-}
 
 /* By name. BUCKET_ABSENT. The caller puts it back. */
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);

@@ -262,13 +262,6 @@ void file_close(struct file_open *h, bool abandon)
 	file_put(f);
 }
 
-void file_note_killed(struct file *f, bool killed)
-{
-	pthread_rwlock_wrlock(&f->lock);
-	f->killed = killed;
-	pthread_rwlock_unlock(&f->lock);
-}
-
 /* ---- content: with f->lock held for writing unless said otherwise ---- */
 
 /* With b->lock held. */
@@ -810,7 +803,7 @@ static int commit_locked(struct file *f)
 	struct store_batch batch = {0};
 	struct head head = f->b->head;
 	struct settle settle;
-	bool is_new, taken = false;
+	bool is_new, marked, taken = false;
 	int r = f->pending && !f->version ? tree_name_is_taken(f, &taken) : 0;
 
 	/* Somebody else's came first under its name: this one will replace it. */
@@ -829,7 +822,7 @@ static int commit_locked(struct file *f)
 		r = tree_put_record(&f->node, &batch);
 	if (is_new)
 		tree_put_own_name(&f->node, &batch);
-	version_add_mark(f, &head, &batch);
+	marked = version_add_mark(f, &head, &batch);
 	if (!f->version) {
 		head.files += is_new;
 		head.file_bytes += f->node.size - f->stored.size;
@@ -841,7 +834,7 @@ static int commit_locked(struct file *f)
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	f->marked = f->version;
+	f->marked = marked;
 	file_settled(f);
 	file_becomes(&f->candidate, true);
 	return 0;
@@ -860,26 +853,58 @@ int file_commit(struct file *f)
 	return r;
 }
 
-/* With f->lock held for writing. */
-static int flush_locked(struct file *f)
+int file_save(struct file *f)
 {
-	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
-	if (file_is(&f->unlisted) && (f->killed || (file_is(&f->version) && !f->written)))
-		return 0;
-	return file_commit(f);
-}
-
-int file_flush(struct file *f)
-{
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	/* Whoever closes later comes later, whatever becomes known first of who has closed for good. */
-	if (file_is(&f->unlisted))
-		__atomic_store_n(&f->turn, bucket_turn(f->b), __ATOMIC_RELAXED);
-	r = flush_locked(f);
-	if (file_is(&f->unlisted) && !r)
-		__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
+	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
+	if (!file_is(&f->unlisted) || !(f->killed || (file_is(&f->version) && !f->written)))
+		r = file_commit(f);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* A file that is being made, with both locks held. Whoever closes later comes later, whatever becomes known first of who has
+ * closed for good. */
+static int close_locked(struct file *f)
+{
+	int r = 0;
+
+	/* The store has it as overtaken, and it is not any more. */
+	f->dirty |= f->marked && f->overtaken > f->turn;
+	if (f->dirty && !f->killed && !(f->version && !f->written))
+		r = commit_locked(f);
+	if (r)
+		return r;
+	f->turn = ++f->b->turns;
+	__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
+	return 0;
+}
+
+int file_flush(struct file_open *h, bool killed)
+{
+	struct file *f = h->file;
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (!f->dirty && !file_is(&f->unlisted)) {
+		pthread_rwlock_unlock(&f->lock);
+		return 0;
+	}
+	pthread_mutex_lock(&f->b->lock);
+	if (f->unlinked) {
+		r = 0;
+	} else if (f->b->dead) {
+		r = f->dirty ? BUCKET_GONE : 0;
+	} else if (!f->unlisted) {
+		r = f->dirty ? commit_locked(f) : 0;
+	} else if (h->writes || f->writers == 0) {
+		/* A reader's close says nothing of a file that somebody is writing. */
+		f->killed = killed;
+		r = close_locked(f);
+	}
+	pthread_mutex_unlock(&f->b->lock);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -887,11 +912,8 @@ int file_flush(struct file *f)
 int file_sync(struct file *f)
 {
 	uint64_t content;
-	int r;
+	int r = file_save(f);
 
-	pthread_rwlock_wrlock(&f->lock);
-	r = flush_locked(f);
-	pthread_rwlock_unlock(&f->lock);
 	if (r)
 		return r;
 	/* Under no lock: the disk takes its time, and who opens, reads and writes meanwhile must not wait for it. */

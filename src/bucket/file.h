@@ -36,7 +36,8 @@ struct file {
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
-	uint64_t overtaken;               /* the turn of what took its name later than it was closed; 0: none */
+	uint64_t turn;                    /* the bucket's when it was closed last, perhaps for good; 0: never */
+	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
@@ -55,8 +56,7 @@ struct file {
 	bool candidate;      /* flushed, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
 	bool killed;         /* whoever flushed it last was dying of a signal */
-	int64_t closing;     /* when it was closed last, perhaps for good; 0: written since */
-	uint64_t turn;       /* which of the bucket's turns that was; atomic */
+	int64_t closing;     /* when it was closed last; 0: written since */
 	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
 	struct buf bytes;
 	struct store_content *content;
@@ -74,6 +74,13 @@ static inline bool file_is(const bool *flag)
 static inline void file_becomes(bool *flag, bool value)
 {
 	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+}
+
+/* It was closed, then something else took its name, and nobody has written to it or closed it since: if that close was its
+ * last one, which may not be known yet, it will not be published. With b->lock held. */
+static inline bool file_is_overtaken(const struct file *f)
+{
+	return f->overtaken > f->turn && __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
 }
 
 struct file_open {
@@ -156,11 +163,12 @@ int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found);
 /* Server-side copy within the store. */
 int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
 	      struct reason *why);
-/* Every close(2) of a descriptor: makes the file crash-proof as it is now, and ready to be published in this turn. */
-int file_flush(struct file *f);
+/* Every close(2) of a descriptor: makes the file crash-proof as it is now, and if that was its last one, it is published as of
+ * now. `killed`: by somebody who is dying of a signal; if that was the last one, it is not published. */
+int file_flush(struct file_open *h, bool killed);
+/* What is not stored yet. */
+int file_save(struct file *f);
 /* Its content is on the disk; whoever wants the record there too calls store_sync. */
 int file_sync(struct file *f);
-/* The flush of somebody who is dying of a signal: if it is the last, the file is not published. */
-void file_note_killed(struct file *f, bool killed);
 /* The last close of this handle. With `abandon` (the mount ends) what was not flushed is not published. */
 void file_close(struct file_open *h, bool abandon);

@@ -39,10 +39,34 @@ void redirect_free(struct redirect *r)
 	}
 }
 
+/* Those whose time has passed, and in *own the thread's. With fs->lock held. */
+static struct redirect *take_out(struct fs *fs, pid_t thread, struct redirect **own)
+{
+	struct redirect *old = NULL;
+	int64_t now = fs_now(fs);
+
+	*own = NULL;
+	for (struct redirect **at = &fs->redirects; *at;) {
+		struct redirect *r = *at, **to;
+
+		if (now - r->since > redirect_lifetime) {
+			to = &old;
+		} else if (r->thread == thread) {
+			to = own;
+		} else {
+			at = &r->next;
+			continue;
+		}
+		__atomic_store_n(at, r->next, __ATOMIC_RELAXED);
+		r->next = *to;
+		*to = r;
+	}
+	return old;
+}
+
 int redirect_add(struct fs *fs, const struct redirect *r)
 {
-	struct redirect *redirect = malloc(sizeof(*redirect)), *old = NULL;
-	int64_t now = fs_now(fs);
+	struct redirect *redirect = malloc(sizeof(*redirect)), *old, *own;
 
 	if (!redirect) {
 		if (r->to)
@@ -50,43 +74,28 @@ int redirect_add(struct fs *fs, const struct redirect *r)
 		return -ENOMEM;
 	}
 	*redirect = *r;
-	redirect->since = now;
 	pthread_mutex_lock(&fs->lock);
-	for (struct redirect **at = &fs->redirects; *at;) {
-		struct redirect *other = *at;
-
-		if (now - other->since > redirect_lifetime || other->thread == r->thread) {
-			__atomic_store_n(at, other->next, __ATOMIC_RELAXED);
-			other->next = old;
-			old = other;
-		} else {
-			at = &other->next;
-		}
-	}
+	old = take_out(fs, r->thread, &own);
+	redirect->since = fs_now(fs);
 	redirect->next = fs->redirects;
 	__atomic_store_n(&fs->redirects, redirect, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&fs->lock);
 	redirect_free(old);
+	redirect_free(own);
 	return 0;
 }
 
 struct redirect *redirect_take(struct fs *fs, pid_t thread)
 {
-	struct redirect *found = NULL;
+	struct redirect *old, *own;
 
 	if (is_empty(fs))
 		return NULL;
 	pthread_mutex_lock(&fs->lock);
-	for (struct redirect **at = &fs->redirects; *at; at = &(*at)->next) {
-		if ((*at)->thread == thread) {
-			found = *at;
-			__atomic_store_n(at, found->next, __ATOMIC_RELAXED);
-			found->next = NULL;
-			break;
-		}
-	}
+	old = take_out(fs, thread, &own);
 	pthread_mutex_unlock(&fs->lock);
-	return found;
+	redirect_free(old);
+	return own;
 }
 
 struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name)

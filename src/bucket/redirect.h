@@ -23,7 +23,7 @@ uint64_t redirect_name(const struct bucket *b, uint64_t parent, struct slice nam
 
 /* Replaces what there was of the same thread. Takes the reference on r->to over, also on failure: -ENOMEM. */
 int redirect_add(struct fs *fs, const struct redirect *r);
-/* Takes the thread's out; NULL: it has none. */
+/* Takes the thread's out; NULL: it has none. Nobody's is thread 0: what has not been come for in time goes with every call. */
 struct redirect *redirect_take(struct fs *fs, pid_t thread);
 /* NULL is fine. Under no lock of a file or a bucket. */
 void redirect_free(struct redirect *r);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/data.h"
+#include "bucket/redirect.h"
 #include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
@@ -516,7 +517,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		return BUCKET_BUSY;
 	}
 	p->head = p->b->head;
-	p->turn = bucket_turn(p->b);
+	p->turn = ++p->b->turns;
 	r = read_patch(p->fs, p->t, patch);
 	if (r)
 		return r;
@@ -578,6 +579,8 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		r = transaction_lookup(fs, b, who, name, &p.t);
 	if (r)
 		return r;
+	/* Nobody comes for these any more, and they would count as being written. */
+	redirect_free(redirect_take(fs, 0));
 	/* What it replaces is gone with the commit, so it must not be lost itself. */
 	r = settle_bucket(fs, p.t);
 	if (!r) {

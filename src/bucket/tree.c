@@ -57,7 +57,7 @@ struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice na
 	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
-		if (f->node.parent == parent && slice_equal(f->node.name, name))
+		if (f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f))
 			return f;
 	}
 	return NULL;

@@ -381,14 +381,16 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
-	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = bucket_turn(b)};
+	/* Only spelled in another way: nothing takes a name. */
+	bool same = to && to->node.number == from->node.number;
+	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = same ? 0 : ++b->turns};
 	struct settle settle;
 	struct file *open = NULL;
 	int r = settle_load(fs, b, from->node.number, &settle);
 
 	delete_name(&from->node, &batch);
 	version_note_lost(fs, b, &from->node);
-	if (!r && to && to->node.number != from->node.number)
+	if (!r && to && !same)
 		r = tree_delete_node(fs, b, &to->node, &settle, &head, &batch, replaced);
 	if (!r)
 		settle_write(fs, b, &settle, &head, &batch);
@@ -400,6 +402,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		r = tree_touch(fs, b, from->node.parent, &head, &batch);
 	if (!r && moved->parent != from->node.parent)
 		r = tree_touch(fs, b, moved->parent, &head, &batch);
+	over.by = *replaced;
 	version_overtake(b, &over, &batch);
 	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
@@ -611,7 +614,7 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	r = file_truncate(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
 	if (!r && !file_is(&f->unlisted))
-		r = file_flush(f);
+		r = file_save(f);
 	file_put(f);
 	return r;
 }

@@ -11,6 +11,8 @@
 #include "util/log.h"
 
 enum { STATE_CANDIDATE = 1, STATE_WRITING = 2, STATE_OVERTAKEN = 3 };
+/* State, folder, turn. */
+enum { mark_len = 11 };
 
 /* How long the answer to a readdir may be on its way. */
 enum { listing_lifetime = 1000000000 };
@@ -25,7 +27,7 @@ static struct file *find_version(struct bucket *b, uint64_t parent, struct slice
 	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
-		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name))
+		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f))
 			return f;
 	}
 	return NULL;
@@ -36,6 +38,19 @@ static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 	int64_t at = __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
 
 	return at && at <= before && fs_now(fs) - at < (file_is(&f->written) ? version_wait : version_wait_empty);
+}
+
+/* Of the versions of a name. With b->lock held. */
+static bool is_one_closing(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, int64_t before)
+{
+	for (struct table_node *n = table_first(&b->making, slice_hash(name, parent)); n; n = table_next(n)) {
+		struct file *f = container_of(n, struct file, by_name);
+
+		if (f->version && f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f) &&
+		    is_closing(fs, f, before))
+			return true;
+	}
+	return false;
 }
 
 struct closing {
@@ -49,7 +64,7 @@ static int closing_in(void *context, struct table_node *node)
 	const struct closing *c = context;
 	const struct file *f = container_of(node, struct file, by_name);
 
-	return f->node.parent == c->parent && is_closing(c->fs, f, c->before);
+	return f->node.parent == c->parent && !file_is_overtaken(f) && is_closing(c->fs, f, c->before);
 }
 
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before)
@@ -85,7 +100,7 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
-	return !*f && version && is_closing(fs, version, closed) ? BUCKET_WAIT : 0;
+	return !*f && version && is_one_closing(fs, b, parent, name, closed) ? BUCKET_WAIT : 0;
 }
 
 /* ---- beginning ---- */
@@ -338,12 +353,13 @@ int version_replace(struct file **f, const struct caller *who, struct slice give
 
 /* ---- in the store ---- */
 
-static void put_mark(struct file *f, struct store_batch *batch, unsigned char state)
+static void put_mark(struct file *f, struct store_batch *batch, unsigned char state, uint64_t turn)
 {
 	struct key_buf key = key_making(f->node.number);
-	unsigned char value[6] = {state};
+	unsigned char value[mark_len] = {state};
 
 	bytes_put_be40(value + 1, f->node.parent);
+	bytes_put_be40(value + 6, turn);
 	store_batch_put(batch, STORE_NODE, key_slice(&key), slice_of(value, sizeof(value)));
 }
 
@@ -352,17 +368,22 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 	struct key_buf key = key_making(f->node.number);
 
 	store_batch_delete(batch, STORE_NODE, key_slice(&key));
-	head->making--;
+	head->making -= head->making > 0;
 }
 
-void version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
+bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
 {
-	if (f->version) {
-		put_mark(f, batch, STATE_CANDIDATE);
+	/* A new one is published by a crash as it is. Where others will take its name, it must be known who was closed last. */
+	bool needed = f->version || (f->unlisted && find_version(f->b, f->node.parent, f->node.name, f));
+
+	if (needed) {
+		/* Flushed by a close in most cases, and then this is its turn; else it takes the last one, and a close follows. */
+		put_mark(f, batch, STATE_CANDIDATE, f->b->turns + 1);
 		head->making += !f->marked;
 	} else if (f->marked) {
 		version_unmark(f, head, batch);
 	}
+	return needed;
 }
 
 int version_mark(struct file *f)
@@ -376,14 +397,18 @@ int version_mark(struct file *f)
 	if (f->unlisted && !f->pending && !f->b->dead) {
 		head = f->b->head;
 		head.making += !f->marked;
-		put_mark(f, &batch, STATE_WRITING);
+		put_mark(f, &batch, STATE_WRITING, 0);
 		r = bucket_commit(f->fs, f->b, &head, &batch);
-		if (!r)
+		if (!r) {
 			f->marked = true;
+			/* Whether anything is written after all or not: the next flush takes this back. */
+			f->dirty = true;
+		}
 	}
+	if (!r)
+		file_becomes(&f->candidate, false);
 	pthread_mutex_unlock(&f->b->lock);
 	store_batch_release(&batch);
-	file_becomes(&f->candidate, r != 0);
 	return r;
 }
 
@@ -480,8 +505,10 @@ static int swap_locked(struct file *f)
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	f->stored = (struct node){0};
 	f->pending = f->dirty = f->unsaved = true;
+	f->failed = f->killed = f->marked = f->respelled = false;
+	f->turn = f->overtaken = 0;
+	file_becomes(&f->written, false);
 	file_becomes(&f->version, true);
 	file_becomes(&f->unlisted, true);
 	f->spelled = true;
@@ -492,15 +519,19 @@ static int swap_locked(struct file *f)
 
 int version_swap(struct file *f, struct reason *why)
 {
-	/* What has no length may still have a place, which goes with the old content. */
-	int r = file_clear_locked(f, why);
+	bool swapped;
+	int r = 0;
 
-	if (r)
-		return r;
 	pthread_mutex_lock(&f->b->lock);
-	if (!f->unlisted && !f->unlinked && !f->b->dead)
+	swapped = !f->unlisted && !f->unlinked && !f->b->dead;
+	if (swapped)
 		r = swap_locked(f);
 	pthread_mutex_unlock(&f->b->lock);
+	/* What has no length may still have a place, which has gone with the old content. */
+	if (!r)
+		r = file_clear_locked(f, why);
+	if (!r && swapped)
+		f->stored = (struct node){0};
 	return r;
 }
 
@@ -509,7 +540,7 @@ int version_swap(struct file *f, struct reason *why)
 void version_demote(struct file *f, struct head *head, struct store_batch *batch)
 {
 	head->making += !f->marked;
-	put_mark(f, batch, file_is(&f->candidate) ? STATE_CANDIDATE : STATE_WRITING);
+	put_mark(f, batch, file_is(&f->candidate) ? STATE_CANDIDATE : STATE_WRITING, f->turn);
 	head->files--;
 	head->file_bytes -= f->stored.size;
 }
@@ -526,21 +557,14 @@ void version_overtake(struct bucket *b, const struct overtaking *o, struct store
 {
 	for (struct table_node *n = table_first(&b->making, slice_hash(o->name, o->parent)); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
-		uint64_t turn = __atomic_load_n(&f->turn, __ATOMIC_RELAXED);
 
-		if (f == o->by || !turn || turn > o->turn || f->node.parent != o->parent || !slice_equal(f->node.name, o->name))
+		if (f == o->by || !f->turn || f->turn > o->turn || f->node.parent != o->parent || !slice_equal(f->node.name, o->name))
 			continue;
 		if (!batch)
 			f->overtaken = o->turn;
-		else if (f->marked || f == o->demoted)
-			put_mark(f, batch, STATE_OVERTAKEN);
+		else if ((f->marked || f == o->demoted) && file_is(&f->candidate))
+			put_mark(f, batch, STATE_OVERTAKEN, f->turn);
 	}
-}
-
-/* It was closed before something else took its name. If it was written to since, that was not its last close. */
-static bool is_overtaken(const struct file *f)
-{
-	return f->overtaken > __atomic_load_n(&f->turn, __ATOMIC_RELAXED) && __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
 }
 
 /* What has the final name goes. One that is being made only loses the name: it will take it back when it is closed. */
@@ -583,7 +607,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	bool in_head = !f->version && !f->pending;
 	struct file *replaced = NULL;
 	uint64_t parent = f->node.parent;
-	struct overtaking over = {parent, name, f, NULL, __atomic_load_n(&f->turn, __ATOMIC_RELAXED)};
+	struct overtaking over = {parent, name, f, NULL, f->turn};
 	char old_name[name_max];
 	struct slice old = slice_of(old_name, f->node.name.len);
 	struct settle settle;
@@ -648,7 +672,7 @@ static int publish_locked(struct file *f)
 {
 	if (!f->unlisted || f->unlinked || f->b->dead)
 		return 0;
-	if (f->version || f->pending || f->dirty || f->marked)
+	if (f->version || f->pending || f->dirty || f->marked || find_version(f->b, f->node.parent, f->node.name, f))
 		return settle_as(f, f->node.name, true);
 	table_remove(&f->b->making, &f->by_name);
 	file_becomes(&f->unlisted, false);
@@ -699,20 +723,18 @@ int version_drop(struct file *f)
 	} else if (!f->pending) {
 		stored.name = f->node.name;
 		stored.parent = f->node.parent;
+		stored.has_attributes |= f->node.has_attributes;
 		r = tree_delete_node(f->fs, b, &stored, NULL, &head, &batch, &open);
-		if (f->version) {
-			struct key_buf key = key_name(stored.parent, stored.name);
+		if (!r && f->version) {
 			struct found holder = {0};
 
 			/* The name is not this one's, and neither was it counted. */
-			head = b->head;
-			version_unmark(f, &head, &batch);
-			if (!r && tree_find_name(f->fs, b, stored.parent, stored.name, &holder) == 0 && !holder.pending) {
-				unsigned char raw[5];
-
-				bytes_put_be40(raw, holder.node.number);
-				store_batch_put(&batch, STORE_NODE, key_slice(&key), slice_of(raw, sizeof(raw)));
-			}
+			head.files = b->head.files;
+			head.file_bytes = b->head.file_bytes;
+			r = tree_find_name(f->fs, b, stored.parent, stored.name, &holder);
+			if (!r && !holder.pending)
+				tree_put_own_name(&holder.node, &batch);
+			r = r == BUCKET_ABSENT ? 0 : r;
 			tree_found_release(&holder);
 		}
 		if (!r)
@@ -733,7 +755,7 @@ static int settle_locked(struct file *f, bool abandon)
 
 	if (!f->unlisted || f->unlinked || f->b->dead)
 		return 0;
-	if (whole && is_overtaken(f))
+	if (whole && file_is_overtaken(f))
 		return version_drop(f);
 	if (whole) {
 		int r = publish_locked(f);
@@ -777,6 +799,13 @@ int version_publish(struct file *f)
 
 /* ---- after a crash ---- */
 
+struct mark {
+	uint64_t number, parent, turn;
+	unsigned char state;
+	struct file *file;
+	int error; /* why there is none */
+};
+
 static int forget_mark(struct fs *fs, struct bucket *b, uint64_t number)
 {
 	struct key_buf key = key_making(number);
@@ -784,77 +813,116 @@ static int forget_mark(struct fs *fs, struct bucket *b, uint64_t number)
 	struct head head = b->head;
 	int r;
 
-	head.making--;
+	head.making -= head.making > 0;
 	store_batch_delete(&batch, STORE_NODE, key_slice(&key));
 	r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
 	return r;
 }
 
-/* A file object that is as it was before the crash, for settling it. */
-static int recover_one(struct fs *fs, struct bucket *b, uint64_t number, unsigned state, uint64_t parent)
+/* A file object that is as it was before the crash. */
+static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 {
 	struct found found = {0}, holder = {0};
 	struct file *f;
-	int r = tree_get_record(fs, b, parent, number, &found);
+	int has = 0, r = tree_get_record(fs, b, m->parent, m->number, &found);
 
-	if (r) {
-		tree_found_release(&found);
-		return r;
-	}
-	b->refs++;
-	r = file_new(fs, b, &found.node, FILE_STORED, &f);
+	if (!r)
+		has = tree_find_name(fs, b, m->parent, found.node.name, &holder);
+	if (!r && has && has != BUCKET_ABSENT)
+		r = has;
+	if (!r)
+		r = file_new(fs, b, &found.node, FILE_STORED, &f);
 	if (!r) {
-		int has = tree_find_name(fs, b, parent, found.node.name, &holder);
-
 		f->unlisted = f->marked = true;
-		f->version = has == BUCKET_ABSENT || holder.node.number != number;
+		f->version = has == BUCKET_ABSENT || holder.node.number != m->number;
 		f->written = f->node.size > 0;
-		f->candidate = state == STATE_CANDIDATE || state == STATE_OVERTAKEN;
-		f->overtaken = state == STATE_OVERTAKEN;
-		f->closing = f->overtaken;
-		f->dirty = f->unsaved = false;
+		f->candidate = m->state == STATE_CANDIDATE || m->state == STATE_OVERTAKEN;
+		f->turn = m->turn;
+		f->overtaken = m->state == STATE_OVERTAKEN ? m->turn + 1 : 0;
+		f->closing = m->state == STATE_OVERTAKEN;
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
-		r = has && has != BUCKET_ABSENT ? has : settle_locked(f, true);
-		/* Whatever is wrong with one file, the bucket must open: it stays in the store, without a name. */
-		if (r) {
-			log_error("bucket %.*s: a file could not be settled: error %d", (int)b->name.len,
-				  (const char *)b->name.at, r);
-			r = forget_mark(fs, b, number);
-		}
-		log_warning("bucket %.*s: a file that was being written is settled after a crash", (int)b->name.len,
-			    (const char *)b->name.at);
-		file_put(f);
+		m->file = f;
 	}
-	b->refs--;
 	tree_found_release(&found);
 	tree_found_release(&holder);
 	return r;
 }
 
+static int recover_one(struct fs *fs, struct bucket *b, struct mark *m)
+{
+	int r = m->error ? m->error : settle_locked(m->file, true);
+
+	/* Whatever is wrong with one file, the bucket must open: it stays in the store, without a name. */
+	if (r) {
+		log_error("bucket %.*s: a file could not be settled: error %d", (int)b->name.len, (const char *)b->name.at, r);
+		r = forget_mark(fs, b, m->number);
+	}
+	log_warning("bucket %.*s: a file that was being written is settled after a crash", (int)b->name.len,
+		    (const char *)b->name.at);
+	return r;
+}
+
+static int compare_marks(const void *a, const void *b)
+{
+	const struct mark *one = a, *other = b;
+
+	if (one->turn != other->turn)
+		return one->turn < other->turn ? -1 : 1;
+	return one->number < other->number ? -1 : one->number > other->number;
+}
+
+static bool decode_mark(struct mark *m, struct slice key, struct slice value)
+{
+	const unsigned char *at = value.at;
+
+	/* The shorter ones are older. */
+	if (key.len != 6 || (value.len != mark_len && value.len != mark_len - 5))
+		return false;
+	*m = (struct mark){.number = key_making_node_of(key), .parent = bytes_get_be40(at + 1), .state = at[0]};
+	if (value.len == mark_len)
+		m->turn = bytes_get_be40(at + 6);
+	return true;
+}
+
+static int load_marks(struct fs *fs, struct bucket *b, struct buf *marks)
+{
+	struct slice key, value, none = slice_of(NULL, 0);
+	struct store_cursor *cursor;
+	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("V"), none, &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct mark m;
+
+		r = decode_mark(&m, key, value) ? buf_add(marks, &m, sizeof(m)) : -EIO;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+/* All at first, then one after the other as they were closed: so it goes as if they had been released in that order. */
 int version_recover(struct fs *fs, struct bucket *b)
 {
-	for (;;) {
-		struct store_cursor *cursor;
-		struct slice key, value, none = slice_of(NULL, 0);
-		uint64_t number = 0, parent = 0;
-		unsigned state = 0;
-		int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("V"), none, &cursor);
+	struct buf marks = {0};
+	int r = load_marks(fs, b, &marks);
+	struct mark *m = (struct mark *)marks.data;
+	size_t count = marks.len / sizeof(*m);
 
-		if (r)
-			return r;
-		r = store_cursor_next(cursor, &key, &value);
-		if (!r && (value.len != 6 || key.len != 6))
-			r = -EIO;
-		if (!r) {
-			number = key_making_node_of(key);
-			state = *(const unsigned char *)value.at;
-			parent = bytes_get_be40((const unsigned char *)value.at + 1);
-		}
-		store_cursor_close(cursor);
-		if (!r)
-			r = recover_one(fs, b, number, state, parent);
-		if (r)
-			return r == STORE_END ? 0 : r;
-	}
+	b->refs++;
+	if (!r && count)
+		qsort(m, count, sizeof(*m), compare_marks);
+	for (size_t i = 0; !r && i < count; i++)
+		m[i].error = load_one(fs, b, &m[i]);
+	for (size_t i = 0; !r && i < count; i++)
+		r = recover_one(fs, b, &m[i]);
+	for (size_t i = 0; i < count; i++)
+		if (m[i].file)
+			file_put(m[i].file);
+	b->refs--;
+	buf_release(&marks);
+	return r;
 }

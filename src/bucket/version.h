@@ -51,14 +51,14 @@ enum { version_wait = 100000000, version_wait_empty = 10000000 };
  * held; the second after the commit. */
 void version_demote(struct file *f, struct head *head, struct store_batch *batch);
 void version_demoted(struct file *f);
-/* Something takes a name, by now in this turn of the bucket (bucket_turn). What was closed for good before that may be
+/* Something takes a name, in this turn of the bucket. What was closed for good before that may be
  * released after it, for the kernel tells of that later and in any order: then it does not take the name back. */
 struct overtaking {
 	uint64_t parent;
 	struct slice name;
 	const struct file *by; /* what takes it, if that is being made itself */
 	struct file *demoted;  /* what loses it in the same batch, to version_demote */
-	uint64_t turn;
+	uint64_t turn; /* 0: nobody's */
 };
 /* With b->lock held: in the batch, or with NULL once that is committed. */
 void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch);
@@ -77,8 +77,8 @@ int version_mark(struct file *f);
 /* A published file whose content is replaced in place: what is stored moves to an inode of its own, and this one becomes a
  * version with nothing in it. With f->lock held for writing. */
 int version_swap(struct file *f, struct reason *why);
-/* The record under key_making, as a flush needs it, or its end; with both locks held. */
-void version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
+/* The record under key_making, as a flush needs it, or its end; with both locks held. Whether there is one then. */
+bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch);
 
 /* Settles what a crash has left. The bucket is not known to anybody else yet. */

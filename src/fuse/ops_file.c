@@ -350,8 +350,6 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 		fuse_reply_err(req, 0);
 		return;
 	}
-	if (h->file && file_is(&h->file->file->unlisted))
-		file_note_killed(h->file->file, caller_is_killed(fuse_req_ctx(req)->pid));
 	if (fe->sync_on_close) {
 		sync_flush_later(req, inode, h);
 		return;

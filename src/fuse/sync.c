@@ -30,7 +30,7 @@ int sync_flush(struct call *c, struct handle *h)
 	int r;
 
 	if (h->file)
-		return file_flush(h->file->file);
+		return file_flush(h->file, file_is(&h->file->file->unlisted) && caller_is_killed(c->who.pid));
 	if (h->control)
 		return control_file_flush(c, h->control);
 	r = data_flush(h->data, &opener_only, &c->why);
@@ -58,7 +58,7 @@ static void run(struct later_job *base)
 	struct handle *h = job->h;
 
 	if (h && h->file) {
-		job->result = job->is_flush ? file_flush(h->file->file) : 0;
+		job->result = job->is_flush ? sync_flush(&job->c, h) : 0;
 		if (!job->result)
 			job->result = file_sync(h->file->file);
 		/* A database that is made and synced is there from then on, whatever becomes of who made it. */

@@ -49,7 +49,7 @@ static inline void put_file(struct fixture *f, uint64_t parent, const char *name
 	struct file_open *h = create(f, parent, name);
 
 	assert_int_equal(file_write(h, 0, false, S(text), NULL), 0);
-	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
 	file_close(h, false);
 }
 
@@ -108,4 +108,13 @@ static inline void assert_list(struct fixture *f, uint64_t parent, const char *w
 	assert_int_equal(tree_list(f->fs, f->b, parent, 0, TREE_CLOSED_NONE, add_name, &names), 0);
 	assert_slice(buf_slice(&names), want);
 	buf_release(&names);
+}
+
+static inline uint64_t make_folder(struct fixture *f, uint64_t parent, const char *name)
+{
+	uint64_t number;
+	bool canonical;
+
+	assert_int_equal(tree_mkdir(f->fs, f->b, &test_root, parent, S(name), &number, &canonical, NULL), 0);
+	return number;
 }

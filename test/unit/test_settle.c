@@ -15,7 +15,7 @@ static void put(struct fixture *f, const char *name, size_t size, char fill)
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S(name), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
 				     &canonical, NULL), 0);
 	assert_int_equal(file_write(h, 0, false, slice_of(bytes, size), NULL), 0);
-	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
 	file_close(h, false);
 	free(bytes);
 }
@@ -229,7 +229,7 @@ static void test_in_place(void **state)
 					   &h, NULL), 0);
 		memset(bytes, 'n', sizeof(bytes));
 		assert_int_equal(file_write(h, 0, false, slice_of(bytes, sizeof(bytes)), NULL), 0);
-		assert_int_equal(file_flush(h->file), 0);
+		assert_int_equal(file_flush(h, false), 0);
 		file_close(h, false);
 		expect(f, "a", large, 'n');
 		tear(f, "a");

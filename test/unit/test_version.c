@@ -1,7 +1,11 @@
 /* Who comes last, whatever becomes known first; and who is told to look again. */
+#include <errno.h>
+
+#include "bucket/attribute.h"
 #include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fixture.h"
+#include "store/faulty.h"
 
 static struct file_open *begin(struct fixture *f, const char *name, const char *text)
 {
@@ -16,8 +20,40 @@ static struct file_open *closed(struct fixture *f, const char *name, const char 
 {
 	struct file_open *h = begin(f, name, text);
 
-	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
 	return h;
+}
+
+static void assert_size(struct fixture *f, const char *name, uint64_t size)
+{
+	struct attr attr;
+
+	assert_int_equal(lookup(f, NODE_FILES, name, &attr), 0);
+	assert_int_equal(attr.size, size);
+}
+
+/* The store as the next start finds it. What is open here has no way to it any more, and is put with crashed(). */
+static void crash(struct fixture *f, struct fixture *after)
+{
+	*after = (struct fixture){.store = f->store};
+	assert_int_equal(test_fs_open(f->store, &after->fs), 0);
+	assert_int_equal(bucket_lookup(after->fs, S("nightly"), &after->b), 0);
+	assert_int_equal(after->b->head.making, 0);
+	f->b->dead = true;
+}
+
+static void end(struct fixture *after)
+{
+	bucket_put(after->fs, after->b);
+	fs_close(after->fs);
+}
+
+static void crashed(struct fixture *f, struct file_open **h, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (h[i])
+			file_close(h[i], true);
+	f->b->dead = false;
 }
 
 static void test_released_in_another_order(void **state)
@@ -50,7 +86,7 @@ static void test_nothing_written(void **state)
 
 	put_file(f, NODE_FILES, "a", "old");
 	nothing = create(f, NODE_FILES, "a");
-	assert_int_equal(file_flush(nothing->file), 0);
+	assert_int_equal(file_flush(nothing, false), 0);
 	second = closed(f, "a", "second");
 	file_close(second, false);
 	file_close(nothing, false);
@@ -71,7 +107,7 @@ static void test_not_closed_yet(void **state)
 		assert_file(f, NODE_FILES, "a", "second");
 		if (written)
 			assert_int_equal(file_write(first, 0, false, S("FIRST"), NULL), 0);
-		assert_int_equal(file_flush(first->file), 0);
+		assert_int_equal(file_flush(first, false), 0);
 		file_close(first, false);
 		assert_file(f, NODE_FILES, "a", written ? "FIRST" : "first");
 	}
@@ -94,7 +130,7 @@ static void test_moved_there(void **state)
 	put_file(f, NODE_FILES, "b", "moved");
 	first = begin(f, "a", "first");
 	assert_int_equal(rename_name(f, NODE_FILES, "b", NODE_FILES, "a"), 0);
-	assert_int_equal(file_flush(first->file), 0);
+	assert_int_equal(file_flush(first, false), 0);
 	file_close(first, false);
 	assert_file(f, NODE_FILES, "a", "first");
 	assert_int_equal(f->b->head.making, 0);
@@ -123,31 +159,298 @@ static void test_transaction(void **state)
 	assert_int_equal(f->b->head.making, 0);
 }
 
-/* What was overtaken is not published by the next start either. */
+/* What was overtaken is not published by the next start either; what was written to since is kept as a partial, and what was
+ * closed once more comes last. */
 static void test_crash(void **state)
 {
-	struct fixture *f = *state, after = {.store = f->store};
-	struct file_open *first, *fresh, *second, *third;
+	struct fixture *f = *state, after;
+	struct file_open *h[4];
+
+	put_file(f, NODE_FILES, "a", "old");
+	put_file(f, NODE_FILES, "c", "old");
+	put_file(f, NODE_FILES, "d", "old");
+	for (int i = 0; i < 4; i++) {
+		const char *name = (const char *[]){"a", "b", "c", "d"}[i];
+		struct file_open *second;
+
+		h[i] = closed(f, name, "first!!");
+		if (i == 2)
+			assert_int_equal(file_write(h[i], 0, false, S("more"), NULL), 0);
+		second = closed(f, name, "second");
+		file_close(second, false);
+	}
+	assert_int_equal(file_flush(h[3], false), 0);
+	crash(f, &after);
+	assert_file(&after, NODE_FILES, "a", "second");
+	assert_file(&after, NODE_FILES, "b", "second");
+	assert_file(&after, NODE_FILES, "c", "second");
+	assert_file(&after, NODE_FILES, ".c.partial", "first!!");
+	assert_file(&after, NODE_FILES, "d", "first!!");
+	assert_int_equal(after.b->head.files, 5);
+	end(&after);
+	crashed(f, h, 4);
+}
+
+/* Closed in another order than they were begun: of a name that is there, of a new one, and with one of those released. */
+static void test_crash_between_close_and_release(void **state)
+{
+	struct fixture *f = *state, after;
+	struct file_open *h[6];
+
+	put_file(f, NODE_FILES, "a", "old");
+	for (int i = 0; i < 3; i++) {
+		const char *name = (const char *[]){"a", "b", "c"}[i];
+
+		h[2 * i] = begin(f, name, "first!!");
+		h[2 * i + 1] = begin(f, name, "second");
+		assert_int_equal(file_flush(h[2 * i + 1], false), 0);
+		assert_int_equal(file_flush(h[2 * i], false), 0);
+	}
+	file_close(h[4], false);
+	h[4] = NULL;
+	crash(f, &after);
+	assert_size(&after, "a", 7);
+	assert_size(&after, "b", 7);
+	assert_size(&after, "c", 7);
+	assert_int_equal(after.b->head.files, 3);
+	end(&after);
+	crashed(f, h, 6);
+}
+
+static void test_new_one_closed_last(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = begin(f, "a", "first!!"), *second = begin(f, "a", "second");
+
+	assert_int_equal(file_flush(second, false), 0);
+	assert_int_equal(file_flush(first, false), 0);
+	file_close(first, false);
+	file_close(second, false);
+	assert_file(f, NODE_FILES, "a", "first!!");
+}
+
+/* A new file that is flushed and being written again loses its name to something moved there. */
+static void test_moved_over_a_new_one(void **state)
+{
+	struct fixture *f = *state, after;
+	struct file_open *first, *other;
+
+	put_file(f, NODE_FILES, "b", "moved");
+	first = closed(f, "a", "first");
+	assert_int_equal(file_write(first, 0, false, S("more"), NULL), 0);
+	assert_int_equal(rename_name(f, NODE_FILES, "b", NODE_FILES, "a"), 0);
+	file_close(first, false);
+	assert_int_equal(f->b->head.making, 0);
+	put_file(f, NODE_FILES, "c", "old");
+	other = closed(f, "c", "new");
+	crash(f, &after);
+	assert_file(&after, NODE_FILES, "a", "moved");
+	assert_file(&after, NODE_FILES, "c", "new");
+	end(&after);
+	crashed(f, &other, 1);
+}
+
+/* Another spelling takes nobody's name. */
+static void test_respelled(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first;
+
+	put_file(f, NODE_FILES, "a", "old");
+	first = closed(f, "a", "first");
+	assert_int_equal(rename_name(f, NODE_FILES, "a", NODE_FILES, "A"), 0);
+	file_close(first, false);
+	assert_file(f, NODE_FILES, "a", "first");
+}
+
+/* A reader that closes what was overtaken changes nothing. */
+static void test_closed_by_a_reader(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = begin(f, "a", "first"), *second, *reader;
+
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_READ, &reader, NULL), 0);
+	assert_int_equal(file_flush(first, false), 0);
+	second = closed(f, "a", "second");
+	file_close(second, false);
+	assert_int_equal(file_flush(reader, true), 0);
+	file_close(reader, false);
+	file_close(first, false);
+	assert_file(f, NODE_FILES, "a", "second");
+}
+
+/* What was overtaken is not found by its name, nor waited for, whatever becomes of the name. */
+static void test_overtaken_is_not_found(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first, *second, *h;
+	uint64_t folder = make_folder(f, NODE_FILES, "d");
+	struct attr attr;
+	bool canonical;
+
+	first = create(f, folder, "a");
+	assert_int_equal(file_write(first, 0, false, S("first"), NULL), 0);
+	assert_int_equal(file_flush(first, false), 0);
+	put_file(f, folder, "a", "second");
+	assert_int_equal(rename_name(f, folder, "a", NODE_FILES, "c"), 0);
+	assert_int_equal(lookup(f, folder, "a", &attr), BUCKET_ABSENT);
+	assert_int_equal(unlink_name(f, NODE_FILES, "d", true), 0);
+	file_close(first, false);
 
 	put_file(f, NODE_FILES, "a", "old");
 	first = closed(f, "a", "first");
 	second = closed(f, "a", "second");
 	file_close(second, false);
-	fresh = closed(f, "b", "first");
-	third = closed(f, "b", "second");
-	file_close(third, false);
+	assert_int_equal(rename_name(f, NODE_FILES, "a", NODE_FILES, "b"), 0);
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("a"), 0644, TREE_WRITE | TREE_APPEND, &h,
+				     &canonical, NULL), 0);
+	assert_int_equal(file_write(h, 0, true, S("log"), NULL), 0);
+	assert_int_equal(file_flush(h, false), 0);
+	file_close(first, false);
+	file_close(h, false);
+	assert_file(f, NODE_FILES, "a", "log");
+}
 
-	assert_int_equal(test_fs_open(f->store, &after.fs), 0);
-	assert_int_equal(bucket_lookup(after.fs, S("nightly"), &after.b), 0);
-	assert_file(&after, NODE_FILES, "a", "second");
-	assert_file(&after, NODE_FILES, "b", "second");
-	assert_int_equal(after.b->head.files, 2);
-	assert_int_equal(after.b->head.making, 0);
-	bucket_put(after.fs, after.b);
-	fs_close(after.fs);
+/* Of two that are being made the one that was closed is waited for, whichever was begun first. */
+static void test_waits(void **state)
+{
+	struct fixture *f = *state;
 
-	file_close(first, true);
-	file_close(fresh, true);
+	put_file(f, NODE_FILES, "a", "old");
+	for (int i = 0; i < 2; i++) {
+		struct file_open *h[2] = {begin(f, "a", "first"), begin(f, "a", "second")};
+		struct attr attr;
+		bool canonical;
+		int64_t before = f->fs->options.clock.now(NULL);
+
+		assert_int_equal(file_flush(h[i], false), 0);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+				 BUCKET_WAIT);
+		/* It was not closed yet when this was asked. */
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), before, &attr, &canonical), 0);
+		test_time += version_wait;
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
+		file_close(h[i], false);
+		file_close(h[!i], true);
+	}
+}
+
+/* What is dropped takes all that is its own along, and nothing else. */
+static void test_dropped(void **state)
+{
+	struct fixture *f = *state, t = *f;
+	struct file_open *first, *second;
+	struct buf large = {0}, value = {0};
+	uint64_t number;
+
+	put_file(f, NODE_FILES, "a", "old");
+	first = closed(f, "a", "first");
+	number = first->file->node.number;
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("user.x"), S("1"), false, false), 0);
+	second = closed(f, "a", "second");
+	file_close(second, false);
+	file_close(first, false);
+	assert_int_equal(attribute_get(f->fs, f->b, &test_root, number, S("user.x"), &value), BUCKET_NO_ATTRIBUTE);
+	buf_release(&value);
+
+	/* With a content that is not known to be on the disk. */
+	assert_int_equal(transaction_begin(f->fs, f->b, &test_root, S("t"), &t.b, NULL), 0);
+	put_file(&t, NODE_FILES, "a", "old");
+	assert_int_equal(buf_resize(&large, 100000), 0);
+	first = create(&t, NODE_FILES, "a");
+	assert_int_equal(file_write(first, 0, false, buf_slice(&large), NULL), 0);
+	assert_int_equal(file_flush(first, false), 0);
+	buf_release(&large);
+	second = closed(&t, "a", "second");
+	file_close(second, false);
+	file_close(first, false);
+	assert_int_equal(t.b->head.unsettled, 0);
+	bucket_put(f->fs, t.b);
+	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), 0);
+}
+
+static void faulty_setup(struct fixture *f, struct faulty *faulty)
+{
+	struct store *inner;
+
+	assert_int_equal(memory_store_open(&inner), 0);
+	assert_int_equal(faulty_store_open(&f->store, inner, faulty), 0);
+	assert_int_equal(test_fs_open(f->store, &f->fs), 0);
+	assert_int_equal(bucket_create(f->fs, &test_root, S("nightly"), &f->b), 0);
+	log_open(LOG_TARGET_STDERR, (enum log_level)-1);
+	put_file(f, NODE_FILES, "a", "old");
+}
+
+static void faulty_fails(struct faulty *faulty, unsigned call)
+{
+	faulty->calls = 0;
+	faulty->error = -EIO;
+	faulty->fail_at = call;
+}
+
+/* Whatever the store refuses, what has the name keeps it and what is in it. */
+static void test_store_fails(void **state)
+{
+	static const struct caller unknown = {0, 0, 0, NULL, NULL, NULL};
+
+	(void)state;
+	for (unsigned call = 1; call < 12; call++) {
+		struct faulty faulty = {0};
+		struct fixture f = {0};
+		struct file_open *first, *second;
+
+		faulty_setup(&f, &faulty);
+		first = closed(&f, "a", "first");
+		second = closed(&f, "a", "second");
+		file_close(second, false);
+		faulty_fails(&faulty, call);
+		file_close(first, false);
+		faulty.fail_at = 0;
+		assert_file(&f, NODE_FILES, "a", "second");
+		end(&f);
+		store_close(f.store);
+	}
+	for (unsigned call = 1; call < 12; call++) {
+		struct faulty faulty = {0};
+		struct fixture f = {0};
+		struct file_open *h;
+		uint64_t number;
+		int r;
+
+		faulty_setup(&f, &faulty);
+		number = number_of(&f, NODE_FILES, "a");
+		faulty_fails(&faulty, call);
+		r = tree_open(f.fs, f.b, &unknown, number, TREE_WRITE | TREE_TRUNCATE, &h, NULL);
+		faulty.fail_at = 0;
+		if (r)
+			assert_file(&f, NODE_FILES, "a", "old");
+		else
+			file_close(h, true);
+		end(&f);
+		store_close(f.store);
+	}
+}
+
+/* A write that was refused before the file became a version has nothing to do with that. */
+static void test_refused_before(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *reader, *log, *h;
+	uint64_t number;
+
+	put_file(f, NODE_FILES, "a", "");
+	number = number_of(f, NODE_FILES, "a");
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, &reader, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, &log, NULL), 0);
+	f->b->limits.max_file_size = 2;
+	assert_int_equal(file_write(log, 0, true, S("long"), NULL), BUCKET_TOO_LARGE);
+	file_close(log, false);
+	f->b->limits.max_file_size = 0;
+	h = closed(f, "a", "good");
+	file_close(h, false);
+	file_close(reader, false);
+	assert_file(f, NODE_FILES, "a", "good");
+	assert_list(f, NODE_FILES, "a ");
 }
 
 static const struct caller thread = {0, 0, 7, NULL, NULL, NULL};
@@ -203,7 +506,7 @@ static void assert_untouched(struct fixture *f, const char *name)
 	assert_int_equal(number, number_of(f, NODE_FILES, name));
 	assert_int_equal(open_by(f, number, TREE_WRITE | TREE_APPEND, &h), 0);
 	assert_int_equal(file_write(h, 0, true, S("more"), NULL), 0);
-	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, name, "logmore");
 	assert_int_equal(unlink_name(f, NODE_FILES, name, false), 0);
@@ -231,7 +534,7 @@ static void test_missed_and_gave_up(void **state)
 	assert_int_equal(tree_create(f->fs, f->b, &thread, NODE_FILES, S("log"), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
 				     &canonical, NULL), 0);
 	assert_int_equal(file_write(h, 0, false, S("log"), NULL), 0);
-	assert_int_equal(file_flush(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
 	file_close(h, false);
 	assert_untouched(f, "log");
 }
@@ -263,14 +566,30 @@ static void test_missed_and_wants_another(void **state)
 	}
 }
 
+/* Nobody comes for it: it keeps nothing from being published. */
+static void test_nobody_comes(void **state)
+{
+	struct fixture *f = *state, t = *f;
+	struct file_open *h;
+
+	assert_int_equal(transaction_begin(f->fs, f->b, &test_root, S("t"), &t.b, NULL), 0);
+	put_file(&t, NODE_FILES, "a", "old");
+	assert_int_equal(open_by(&t, number_of(&t, NODE_FILES, "a"), TREE_WRITE | TREE_TRUNCATE, &h), BUCKET_REDIRECTED);
+	bucket_put(f->fs, t.b);
+	test_time += 60000000000;
+	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), 0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_released_in_another_order), T(test_nothing_written), T(test_not_closed_yet), T(test_moved_there),
-		T(test_transaction), T(test_crash), T(test_missed), T(test_missed_and_gave_up),
-		T(test_missed_and_wants_another),
+		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
+		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
+		T(test_waits), T(test_dropped), cmocka_unit_test(test_store_fails), T(test_refused_before), T(test_missed),
+		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 	};
 
 	return cmocka_run_group_tests_name("version", tests, NULL, NULL);
