@@ -88,8 +88,23 @@ class Line:
         if least.same:
             best = rate(least.same, self.threads)
             what = 'the same without waiting for the disk'
+        elif least.chunk:
+            rates = [rate('carry', 1), rate('memory-copy', 1)]
+            if not all(rates):
+                return None
+            carrying = 1 / rates[0] - 1 / rates[1]
+            best = 1 / (1 / self.peer + carrying / least.chunk)
+            what = f'{self.peer_kind(facts)} itself, {least.chunk / self.peer * 1e6:.0f} µs for {least.chunk >> 10} KiB, and a request ' \
+                   f'that carries them and does nothing, {carrying * 1e6:.1f} µs'
+        elif least.locked:
+            rates = [rate('unlink-absent', self.threads), *(rate(c, 1) for c in least.commits)]
+            if not all(rates):
+                return None
+            asking, committing = 1 / rates[0], sum(1 / r for r in rates[1:])
+            best = 1 / (asking + committing)
+            what = f'a removal of what is not there, {asking * 1e6:.1f} µs, and the commit alone, {committing * 1e6:.1f} µs'
         else:
-            together = self.threads > 1 and not least.serial
+            together = self.threads > 1
             requests = least.all if together else least.waited
             commits = [*least.commits, *(least.later if together else [])]
             rates = [rate('request', self.threads if together else 1), *(rate(c, 1) for c in commits)]
@@ -108,9 +123,12 @@ class Line:
         end = ', so that it cannot be reached here' if ratio < self.target else ''
         return f'{what}: {times(ratio)} at the most{end}'
 
+    def peer_kind(self, facts):
+        return facts.kinds.get(self.row.peer, self.row.peer)
+
     def cells(self, facts):
         row = self.row
-        peer = facts.kinds.get(row.peer, row.peer)
+        peer = self.peer_kind(facts)
         if row.peer_work:
             peer = row.peer_work if row.peer in (OURS, 'memory') else f'{peer} {row.peer_work}'
         if row.at_most is not None:
@@ -243,7 +261,11 @@ HOW = '''
   it in memory.
 - Where a figure was not reached stands what it would be at the most: with requests in which nothing is done (a getxattr that is
   answered at once) and commits without FUSE, measured in the same run. With one thread what the caller waits for counts, with
-  several everything that a processor has to do.
+  several everything that a processor has to do. For unlink it is a removal of a name that is not there: the kernel holds the
+  folder's lock, asks for the name, and gives the lock to the next thread. For the large file it is writing as much into a
+  temporary file beside a data.json, less the one copy that is made of it.
+- The large file is copied three times in each repetition, and before each as much memory is touched, so that the kernel has it
+  to give: on a virtual machine the host may have taken it back.
 - What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
 '''

@@ -26,15 +26,20 @@ class Row:
 class Least:
     """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
     this store. waited: requests that the caller waits for, all: those that the daemon serves besides; commits likewise, by the
-    measures that bench_commit gives. serial: the kernel holds the folder's lock all the while, so that threads do not add up.
+    measures that bench_commit gives. locked: the kernel holds the folder's lock all the while, so that threads do not add up;
+    the request is one that does so. chunk: what the peer does, and for as many bytes each a request that carries them.
     same: another measure of ours that does less."""
 
-    def __init__(self, waited=0, all=0, commits=(), later=(), serial=False, same=None):
+    def __init__(self, waited=0, all=0, commits=(), later=(), locked=False, chunk=0, same=None):
         self.waited, self.all, self.commits, self.later = waited, all, commits, later
-        self.serial, self.same = serial, same
+        self.locked, self.chunk, self.same = locked, chunk, same
 
     def measures(self):
-        return {self.same} if self.same else {'request', *self.commits, *self.later}
+        if self.same:
+            return {self.same}
+        if self.chunk:
+            return {'carry', 'memory-copy'}
+        return {'unlink-absent' if self.locked else 'request', *self.commits, *self.later}
 
 
 BOTH = (1, 4)
@@ -51,14 +56,14 @@ ROWS = [
     Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH, least=Least(2, 3)),
     Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH, least=Least(1, 2)),
     Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH, least=Least(1, 1)),
-    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH, least=Least(1, 1, [REMOVING], serial=True)),
+    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH, least=Least(1, 1, [REMOVING], locked=True)),
     # folders
     Row('list', 'list the names of a folder', LL, 1.0),
     Row('list-attributes', 'list with attributes (readdir + stat)', LL, 1.0),
     # a large file
     Row('stream-cached', 'read a large file, cached', 'native', 0.9, unit='B/s'),
     Row('stream-cold', 'read a large file, cold', 'native', 0.9, unit='B/s'),
-    Row('copy-in', 'write a large file (copied from tmpfs)', 'native', 0.8, unit='B/s'),
+    Row('copy-in', 'write a large file (copied from tmpfs)', 'native', 0.8, unit='B/s', least=Least(chunk=128 << 10)),
     # data.json
     Row('merge-shell', 'merge one key of 20, shell loop', 'memory', 100, peer_work='flock + jq + mv, tmpfs'),
     Row('merge-c', 'merge one key of 20, C loop', LL, 0.75, 'merge-20', 'beside-rewrite', peer_work='rewrite'),

@@ -29,6 +29,7 @@ class Sizes:
         self.names = 10000 if quick else 100000
         self.folders = [100, 1000, 10000] if quick else [100, 1000, 10000, 100000]
         self.large = (128 << 20) if quick else (1 << 30)
+        self.copies = 1 if quick else 3  # of it, in each repetition
         self.documents = ({20: 4000, 1000: 2000, 100000: 4000} if quick else
                           {20: 20000, 100: 5000, 1000: 5000, 10000: 5000, 100000: 20000})
         self.flock = {20: 30, 1000: 10, 100000: 1} if quick else {20: 60, 100: 20, 1000: 20, 10000: 6, 100000: 2}
@@ -79,6 +80,9 @@ def small_files(bench, repetition, threads):
         step(s, 'stat', 'stat', 'stat-warm', 'unlink')
         step(s, 'stat', 'stat-warm')
         step(s, 'unlink', 'unlink')
+    if bench.wanted('unlink-absent'):
+        bench.record('bucketfs', 'unlink-absent', threads, repetition,
+                     bench.sizes.files / bench.load('unlink-absent', folders['bucketfs'], '-n', bench.sizes.files, '-t', threads))
     if bench.wanted('request'):
         count = 3 * bench.sizes.files
         bench.record('bucketfs', 'request', threads, repetition,
@@ -247,24 +251,40 @@ def finish_large(bench):
 
 def large(bench, repetition):
     systems = bench.take(repetition, ['bucketfs', 'native'], ['passthrough_hp_disk'])
-    folders = {s: bench.get(s).fresh(f'large_{repetition}') for s in systems}
     size = bench.sizes.large
 
-    def step(system, work, measure, *arguments):
-        seconds = bench.load(work, folders[system], '-s', size, *arguments)
-        bench.record(system, measure, 1, repetition, size / seconds)
+    def step(system, work, measure, key, folder, *arguments):
+        seconds = bench.load(work, folder, '-s', size, *arguments)
+        bench.record(system, measure, 1, key, size / seconds)
 
-    for s in systems:
-        step(s, 'copy-in', 'copy-in', '-f', bench.source)
-        os.sync()  # or the next one would wait for this one's pages
-    if bench.wanted('stream-cold', 'stream-cached'):
-        bench.drop_caches(warm=False)
+    def touch_memory():
+        """What the kernel hands out next must be there: a host gives a virtual machine its memory as it is touched."""
+        with open(bench.source + '.touched', 'wb') as f:
+            for _ in range((size + (size >> 1)) >> 20):
+                f.write(bytes(1 << 20))
+        os.unlink(bench.source + '.touched')
+
+    if bench.wanted('carry'):
+        bucket = os.path.dirname(bench.get('bucketfs').fresh(f'carry_{repetition}'))
+        for measure in ('carry', 'memory-copy'):
+            bench.record('bucketfs', measure, 1, repetition, 10000 / bench.load(measure, bucket, '-n', 10000))
+        bench.remove(bucket)
+
+    for copy in range(bench.sizes.copies):
+        folders = {s: bench.get(s).fresh(f'large_{repetition}_{copy}') for s in systems}
+        for s in systems[::-1] if copy % 2 else systems:
+            touch_memory()
+            step(s, 'copy-in', 'copy-in', (repetition, copy), folders[s], '-f', bench.source)
+            os.sync()  # or the next one would wait for this one's pages
+        if copy + 1 == bench.sizes.copies and bench.wanted('stream-cold', 'stream-cached'):
+            bench.drop_caches(warm=False)
+            for s in systems:
+                step(s, 'stream-read', 'stream-cold', repetition, folders[s])
+                step(s, 'stream-read', 'stream-cached', repetition, folders[s])
         for s in systems:
-            step(s, 'stream-read', 'stream-cold')
-            step(s, 'stream-read', 'stream-cached')
-    for s in systems:
-        os.unlink(os.path.join(folders[s], 'large'))
-        bench.discard(s, f'large_{repetition}')
+            os.unlink(os.path.join(folders[s], 'large'))
+            bench.discard(s, f'large_{repetition}_{copy}')
+        os.sync()
 
 
 # ---- a store with a lot in it ----
