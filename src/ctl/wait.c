@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bucket/json_tree.h"
@@ -21,6 +20,7 @@
 #include "ctl/say.h"
 #include "ctl/value.h"
 #include "ctl/walk.h"
+#include "util/clock.h"
 
 enum { opt_key, opt_file, opt_timeout, opt_json };
 
@@ -54,10 +54,7 @@ struct wait {
 
 static int64_t now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return clock_monotonic() / 1000000;
 }
 
 /* True, so that a walk goes on. */

@@ -10,6 +10,7 @@
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
 #include "fuse/ring.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 /* A removed bucket lives on in the files that are still open. */
@@ -26,7 +27,7 @@ static int bucket_of_open_file(struct fs *fs, fuse_ino_t inode, struct bucket **
 
 int64_t call_clock(struct frontend *fe)
 {
-	int64_t now = metrics_now();
+	int64_t now = clock_monotonic();
 
 	rings_serve(fe->rings, now);
 	return now;

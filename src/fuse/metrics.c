@@ -1,9 +1,9 @@
 #include "fuse/metrics.h"
 
-#include "bucket/transaction.h"
-
 #include <string.h>
-#include <time.h>
+
+#include "bucket/transaction.h"
+#include "util/clock.h"
 
 /* Upper bounds in microseconds; one more for what is above. */
 static const unsigned bounds[] = {10, 25, 50, 100, 250, 500, 1000, 2500, 10000, 100000, 1000000};
@@ -16,14 +16,6 @@ static struct kind {
 } kinds[kind_count];
 
 static uint64_t bytes_read, bytes_written;
-
-int64_t metrics_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* Names are literals, nearly always the same ones, so that the pointer decides; a second literal of the same text gets
  * the same place by its text. The last place takes what there is no room for. */
@@ -55,7 +47,7 @@ static uint64_t get(const uint64_t *counter)
 void metrics_count(const char *name, int result, int64_t began)
 {
 	struct kind *k = kind_of(name);
-	uint64_t ns = (uint64_t)(metrics_now() - began);
+	uint64_t ns = (uint64_t)(clock_monotonic() - began);
 	size_t i = 0;
 
 	while (i < bound_count && ns > bounds[i] * 1000ULL)

@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "util/clock.h"
 
 struct patience {
 	pthread_t thread;
@@ -16,25 +17,15 @@ struct patience {
 	int64_t wait;
 };
 
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Until something is closed or the first moment has passed. */
 static void wait_some(struct patience *p)
 {
 	int64_t until = INT64_MAX;
-	struct timespec t;
 
 	for (struct patience_job *job = p->jobs; job; job = job->next)
 		until = job->until < until ? job->until : until;
-	t = (struct timespec){until / 1000000000, until % 1000000000};
 	while (!p->woken && !p->leaving && !(p->draining && p->jobs))
-		if (pthread_cond_timedwait(&p->wake, &p->lock, &t) == ETIMEDOUT)
+		if (!clock_wait(&p->wake, &p->lock, until))
 			break;
 	p->woken = false;
 }
@@ -44,7 +35,7 @@ static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 	while (jobs) {
 		struct patience_job *next = jobs->next;
 
-		if (jobs->run(jobs, !hurry && now() < jobs->until)) {
+		if (jobs->run(jobs, !hurry && clock_monotonic() < jobs->until)) {
 			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
 			pthread_mutex_lock(&p->lock);
@@ -84,18 +75,14 @@ static void *serve(void *argument)
 int patience_new(struct patience **out, const char *name, int64_t wait)
 {
 	struct patience *p = calloc(1, sizeof(*p));
-	pthread_condattr_t attributes;
 	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->wait = wait;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->wake, &attributes);
+	clock_condition_init(&p->wake);
 	pthread_cond_init(&p->idle, NULL);
-	pthread_condattr_destroy(&attributes);
 	r = pthread_create(&p->thread, NULL, serve, p);
 	if (r) {
 		free(p);
@@ -108,7 +95,7 @@ int patience_new(struct patience **out, const char *name, int64_t wait)
 
 void patience_add(struct patience *p, struct patience_job *job)
 {
-	job->until = now() + p->wait;
+	job->until = clock_monotonic() + p->wait;
 	pthread_mutex_lock(&p->lock);
 	__atomic_add_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 	job->next = p->jobs;

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "util/clock.h"
 
 struct ring {
 	struct ring *next; /* rings->lock */
@@ -69,14 +70,6 @@ static int set_policy(pid_t thread, int policy)
 	return sched_setscheduler(thread, policy, &none);
 }
 
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Whether a thread runs or would, if it were let (or waits for the disk, which nobody helps by giving way): proc_pid_stat(5), the
  * field after the name. */
 static bool is_runnable(const struct ring *ring)
@@ -106,7 +99,7 @@ static void judge(struct ring *ring, bool burst, int64_t now)
 /* Whether the burst goes on. */
 static bool look(struct rings *r)
 {
-	int64_t t = now();
+	int64_t t = clock_monotonic();
 	unsigned all = 0;
 	bool burst;
 
@@ -129,7 +122,7 @@ static bool look(struct rings *r)
 static void *serve(void *argument)
 {
 	struct rings *r = argument;
-	struct timespec until;
+	int64_t until;
 
 	/* Who takes the policy back must not itself wait behind who computes. Where that is not allowed, it waits its turn. */
 	setpriority(PRIO_PROCESS, (id_t)gettid(), -20);
@@ -142,11 +135,8 @@ static void *serve(void *argument)
 			continue;
 		}
 		__atomic_store_n(&r->looking, look(r), __ATOMIC_RELAXED);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += ring_look;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		while (!r->leaving && pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+		until = clock_monotonic() + ring_look;
+		while (!r->leaving && clock_wait(&r->wake, &r->lock, until))
 			;
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -245,7 +235,9 @@ static void join(struct rings *r)
 	ring->rings = r;
 	ring->thread = gettid();
 	/* Only a thread that has a CPU of its own, for others move themselves, and the usual policy. */
-	ring->state = r->give_way && cpus() == 1 && sched_getscheduler(0) == SCHED_OTHER ? open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC) : -1;
+	ring->state = -1;
+	if (r->give_way && cpus() == 1 && sched_getscheduler(0) == SCHED_OTHER)
+		ring->state = open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
 	if (pthread_setspecific(r->key, ring)) {
 		if (ring->state >= 0)
 			close(ring->state);
@@ -301,7 +293,6 @@ bool rings_give_way(const struct rings *r)
 int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *context), void *context)
 {
 	struct rings *r = calloc(1, sizeof(*r));
-	pthread_condattr_t attributes;
 	int e;
 
 	if (!r)
@@ -309,10 +300,7 @@ int rings_new(struct rings **out, bool give_way, void (*end_of_thread)(void *con
 	r->end = end_of_thread;
 	r->context = context;
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_condition_init(&r->wake);
 	e = pthread_key_create(&r->key, end);
 	if (e) {
 		pthread_mutex_destroy(&r->lock);

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bucket/settle.h"
+#include "util/clock.h"
 
 /* Long enough that a temporary file is gone by then, short enough that little is lost. */
 enum { settle_seconds = 2 };
@@ -20,13 +20,11 @@ struct settler {
 
 static bool wait_second(struct settler *s)
 {
-	struct timespec until;
+	int64_t until = clock_monotonic() + 1000000000;
 	bool leaving;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec++;
 	pthread_mutex_lock(&s->lock);
-	while (!s->leaving && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+	while (!s->leaving && clock_wait(&s->wake, &s->lock, until))
 		;
 	leaving = s->leaving;
 	pthread_mutex_unlock(&s->lock);
@@ -46,17 +44,13 @@ static void *serve(void *argument)
 int settler_new(struct settler **out, struct fs *fs)
 {
 	struct settler *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attributes;
 	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->fs = fs;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_condition_init(&s->wake);
 	r = pthread_create(&s->thread, NULL, serve, s);
 	if (r) {
 		free(s);

@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "util/clock.h"
 #include "util/container.h"
 
 struct decorator {
@@ -24,23 +24,15 @@ struct decorated_content {
 	struct decorator *of;
 };
 
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* The one shape of every forwarded call. */
 #define FORWARD(d, bucket, call, expression)                                                    \
 	__extension__({                                                                         \
 		struct decorator *d_ = (d);                                                     \
-		int64_t began_ = now();                                                         \
+		int64_t began_ = clock_monotonic();                                             \
 		int r_ = d_->hooks.before ? d_->hooks.before(d_->hooks.context, call) : 0;      \
 		if (!r_)                                                                        \
 			r_ = (expression);                                                      \
-		d_->hooks.after ? d_->hooks.after(d_->hooks.context, call, (bucket), r_, now() - began_) : r_; \
+		d_->hooks.after ? d_->hooks.after(d_->hooks.context, call, (bucket), r_, clock_monotonic() - began_) : r_; \
 	})
 
 static struct decorator *self(struct store *base)
