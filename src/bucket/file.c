@@ -878,6 +878,8 @@ static int close_locked(struct file *f)
 	if (r)
 		return r;
 	f->turn = ++f->b->turns;
+	if (f->written)
+		__atomic_store_n(&f->closes, f->closes + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
 	return 0;
 }

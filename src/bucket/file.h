@@ -37,6 +37,7 @@ struct file {
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
 	uint64_t turn;                    /* the bucket's when it was closed last, perhaps for good; 0: never */
+	unsigned closes;                  /* how often it was closed with something in it that is not published; atomic */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;

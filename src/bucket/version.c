@@ -36,8 +36,9 @@ static struct file *find_version(struct bucket *b, uint64_t parent, struct slice
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 {
 	int64_t at = __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
+	bool once = __atomic_load_n(&f->closes, __ATOMIC_RELAXED) == 1;
 
-	return at && at <= before && fs_now(fs) - at < (file_is(&f->written) ? version_wait : version_wait_empty);
+	return at && at <= before && fs_now(fs) - at < (once ? version_wait : version_wait_shared);
 }
 
 /* Of the versions of a name. With b->lock held. */
@@ -508,6 +509,7 @@ static int swap_locked(struct file *f)
 	f->pending = f->dirty = f->unsaved = true;
 	f->failed = f->killed = f->marked = f->respelled = false;
 	f->turn = f->overtaken = 0;
+	__atomic_store_n(&f->closes, 0, __ATOMIC_RELAXED);
 	file_becomes(&f->written, false);
 	file_becomes(&f->version, true);
 	file_becomes(&f->unlisted, true);

@@ -44,9 +44,9 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 /* Whether a file in this folder has been closed before that moment and not released yet. With b->lock held. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before);
 /* How long those who look wait for the release, in nanoseconds: it may take as long as it takes our threads to get a
- * processor. What was closed may be open elsewhere all the same, so it cannot be for ever; and a shell closes what it
- * redirects to before anything is written. */
-enum { version_wait = 100000000, version_wait_empty = 10000000 };
+ * processor. What was closed may be open elsewhere all the same, so it cannot be for ever, and it is shorter where that is
+ * likely: a shell closes what it redirects to before anything is written, and what several have is closed several times. */
+enum { version_wait = 100000000, version_wait_shared = 10000000 };
 /* A new file that is in the store and being made loses its name to another: from then on it is a version. With b->lock
  * held; the second after the commit. */
 void version_demote(struct file *f, struct head *head, struct store_batch *batch);

@@ -328,7 +328,16 @@ static void test_waits(void **state)
 				 BUCKET_WAIT);
 		/* It was not closed yet when this was asked. */
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), before, &attr, &canonical), 0);
+		test_time += version_wait_shared;
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+				 BUCKET_WAIT);
 		test_time += version_wait;
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
+		/* Closed again: several have it. */
+		assert_int_equal(file_flush(h[i], false), 0);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+				 BUCKET_WAIT);
+		test_time += version_wait_shared;
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
 		file_close(h[i], false);
 		file_close(h[!i], true);
