@@ -837,6 +837,8 @@ static int commit_locked(struct file *f)
 	f->marked = marked;
 	file_settled(f);
 	file_becomes(&f->candidate, true);
+	if (f->unlisted)
+		f->turn = ++f->b->turns;
 	return 0;
 }
 
@@ -869,15 +871,17 @@ int file_save(struct file *f)
  * closed for good. */
 static int close_locked(struct file *f)
 {
-	int r = 0;
+	int r;
 
-	/* The store has it as overtaken, and it is not any more. */
-	f->dirty |= f->marked && f->overtaken > f->turn;
-	if (f->dirty && !f->killed && !(f->version && !f->written))
+	/* The store has it as overtaken, or may not have it as the last. */
+	f->dirty |= (f->marked && f->overtaken > f->turn) || (!f->pending && version_has_rival(f));
+	if (f->dirty && !f->killed && !(f->version && !f->written)) {
 		r = commit_locked(f);
-	if (r)
-		return r;
-	f->turn = ++f->b->turns;
+		if (r)
+			return r;
+	} else {
+		f->turn = ++f->b->turns;
+	}
 	if (f->written)
 		__atomic_store_n(&f->closes, f->closes + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);

@@ -36,7 +36,7 @@ struct file {
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
-	uint64_t turn;                    /* the bucket's when it was closed last, perhaps for good; 0: never */
+	uint64_t turn;                    /* the bucket's when it was closed or fsynced last; 0: never */
 	unsigned closes;                  /* how often it was closed with something in it that is not published; atomic */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
 	int64_t counted;                  /* its part of b->pending_bytes */
@@ -54,7 +54,7 @@ struct file {
 	bool dirty;          /* differs from what is stored, and … */
 	bool unsaved;        /* … so does its content */
 	bool written;        /* something was written since it was made */
-	bool candidate;      /* flushed, and nothing written since */
+	bool candidate;      /* closed or fsynced, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
 	bool killed;         /* whoever flushed it last was dying of a signal */
 	int64_t closing;     /* when it was closed last; 0: written since */
@@ -77,11 +77,11 @@ static inline void file_becomes(bool *flag, bool value)
 	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
 }
 
-/* It was closed, then something else took its name, and nobody has written to it or closed it since: if that close was its
- * last one, which may not be known yet, it will not be published. With b->lock held. */
+/* It was closed or fsynced, then something else took its name, and nobody has written to it or closed it since: if that close
+ * was its last one, which may not be known yet, it will not be published. With b->lock held. */
 static inline bool file_is_overtaken(const struct file *f)
 {
-	return f->overtaken > f->turn && __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
+	return f->overtaken > f->turn && (file_is(&f->candidate) || __atomic_load_n(&f->closing, __ATOMIC_RELAXED));
 }
 
 struct file_open {

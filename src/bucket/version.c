@@ -17,20 +17,34 @@ enum { mark_len = 11 };
 /* How long the answer to a readdir may be on its way. */
 enum { listing_lifetime = 1000000000 };
 
+static void lost(struct file *f, uint64_t parent, struct slice name)
+{
+	const struct fs_options *o = &f->fs->options;
+
+	if (o->name_lost)
+		o->name_lost(o->context, inode_of(f->b->number, parent), name);
+}
+
 /* ---- finding ---- */
 
-/* The first version of a name but one. With b->lock held. */
-static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but)
+/* The first file that is being made under a name but one. With b->lock held. */
+static struct file *find_making(struct bucket *b, uint64_t parent, struct slice name, bool version, const struct file *but)
 {
 	uint64_t hash = slice_hash(name, parent);
 
 	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
-		if (f != but && f->version && f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f))
+		if (f != but && (f->version || !version) && f->node.parent == parent && slice_equal(f->node.name, name) &&
+		    !file_is_overtaken(f))
 			return f;
 	}
 	return NULL;
+}
+
+static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but)
+{
+	return find_making(b, parent, name, true, but);
 }
 
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
@@ -97,7 +111,11 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 	*f = redirect_find(fs, b, who->pid, parent, name);
 	*several = version || *f;
 	if (*f && (*f)->version) {
-		(*f)->spelled |= !slice_equal(name, given);
+		/* By its own name the kernel may know the old one, and would not ask. */
+		if (!slice_equal(name, given) && !(*f)->spelled) {
+			(*f)->spelled = true;
+			lost(*f, parent, name);
+		}
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
@@ -180,8 +198,9 @@ static struct file *version_to_append(struct file *f)
 	pthread_mutex_lock(&f->b->lock);
 	if (!f->unlisted && f->b->making.count && !f->unlinked)
 		version = find_version(f->b, f->node.parent, f->node.name, f);
+	/* One that its maker is still on the way to is nothing yet: who closes it first would publish it with nothing in it. */
 	if (version)
-		version = file_find(f->fs, version->inode);
+		version = version->writers ? file_find(f->fs, version->inode) : NULL;
 	pthread_mutex_unlock(&f->b->lock);
 	return version;
 }
@@ -372,13 +391,17 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 	head->making -= head->making > 0;
 }
 
+bool version_has_rival(struct file *f)
+{
+	return f->b->making.count > 1 && find_making(f->b, f->node.parent, f->node.name, false, f);
+}
+
 bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
 {
-	/* A new one is published by a crash as it is. Where others will take its name, it must be known who was closed last. */
-	bool needed = f->version || (f->unlisted && find_version(f->b, f->node.parent, f->node.name, f));
+	/* A new one is published by a crash as it is. Where others will take its name, it must be known who comes last. */
+	bool needed = f->version || (f->unlisted && version_has_rival(f));
 
 	if (needed) {
-		/* Flushed by a close in most cases, and then this is its turn; else it takes the last one, and a close follows. */
 		put_mark(f, batch, STATE_CANDIDATE, f->b->turns + 1);
 		head->making += !f->marked;
 	} else if (f->marked) {
@@ -443,14 +466,6 @@ static int move_body(struct fs *fs, struct bucket *b, uint64_t from, uint64_t to
 	}
 	buf_release(&bytes);
 	return r == STORE_ABSENT ? -EIO : r;
-}
-
-static void lost(struct file *f, uint64_t parent, struct slice name)
-{
-	const struct fs_options *o = &f->fs->options;
-
-	if (o->name_lost)
-		o->name_lost(o->context, inode_of(f->b->number, parent), name);
 }
 
 /* What is unsettled of the old content goes with it. */
@@ -674,7 +689,7 @@ static int publish_locked(struct file *f)
 {
 	if (!f->unlisted || f->unlinked || f->b->dead)
 		return 0;
-	if (f->version || f->pending || f->dirty || f->marked || find_version(f->b, f->node.parent, f->node.name, f))
+	if (f->version || f->pending || f->dirty || f->marked || version_has_rival(f))
 		return settle_as(f, f->node.name, true);
 	table_remove(&f->b->making, &f->by_name);
 	file_becomes(&f->unlisted, false);

@@ -13,10 +13,10 @@
  *
  * In the store a new file stands under its name from its first flush on; a version does not. What is in the store and
  * not published has a record under key_making:
- *  - CANDIDATE: flushed, nothing written since; after a crash it is published;
+ *  - CANDIDATE: closed or fsynced, nothing written since; after a crash it is published;
  *  - OVERTAKEN: a candidate, and what was closed later has its name by now; after a crash it is dropped;
  *  - WRITING: after a crash it becomes the partial.
- * A new file that was flushed and not written since needs no such record: that is how all of them usually look. */
+ * A new file that was closed or fsynced and not written since needs no such record: that is how all of them usually look. */
 #pragma once
 
 #include "bucket/file.h"
@@ -77,7 +77,10 @@ int version_mark(struct file *f);
 /* A published file whose content is replaced in place: what is stored moves to an inode of its own, and this one becomes a
  * version with nothing in it. With f->lock held for writing. */
 int version_swap(struct file *f, struct reason *why);
-/* The record under key_making, as a flush needs it, or its end; with both locks held. Whether there is one then. */
+/* Whether others that are being made will take the same name. With b->lock held. */
+bool version_has_rival(struct file *f);
+/* The record under key_making, as a close or an fsync needs it, whose turn is the next, or its end; with both locks held.
+ * Whether there is one then. */
 bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch);
 

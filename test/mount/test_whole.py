@@ -473,6 +473,34 @@ def test_closed_and_replaced():
             assert os.listdir(f) == [], i
 
 
+def test_seen_at_once_by_any_name():
+    """What was closed is what the next look finds, also where the kernel has the name from before."""
+    with Mount() as m:
+        f = files(m)
+        for i in range(100):
+            content = 'newer%d' % i
+            write(f + '/my_file', 'old')
+            assert read(f + '/my_file') == 'old' and os.stat(f + '/my_file').st_size == 3
+            write(f + '/My File', content)
+            assert os.stat(f + '/my_file').st_size == len(content), i
+            write(f + '/my_file', 'old')
+            assert read(f + '/my_file') == 'old'
+            write(f + '/My File', content)
+            with open(f + '/my_file', 'a') as h:
+                h.write('+')
+            assert read(f + '/my_file') == content + '+', i
+            # Moved there while it is being made.
+            version = open(f + '/my_file', 'w')
+            version.write(content)
+            version.flush()
+            write(f + '/moved', 'moved')
+            os.stat(f + '/moved')
+            os.rename(f + '/moved', f + '/my_file')
+            assert read(f + '/my_file') == 'moved', i
+            version.close()
+            assert os.stat(f + '/my_file').st_size == len(content) and read(f + '/my_file') == content, i
+
+
 def write_at_end(path):
     with open(path, 'ab') as h:
         h.write(b'more')

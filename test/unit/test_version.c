@@ -217,6 +217,73 @@ static void test_crash_between_close_and_release(void **state)
 	crashed(f, h, 6);
 }
 
+/* What was synced is as good as closed, until something else takes its name; what was closed once more, with nothing new, comes
+ * last. */
+static void test_crash_of_synced_and_closed_again(void **state)
+{
+	struct fixture *f = *state, after;
+	struct file_open *h[6];
+
+	put_file(f, NODE_FILES, "a", "old");
+	h[0] = begin(f, "a", "half");
+	h[1] = begin(f, "new", "half");
+	assert_int_equal(file_sync(h[0]->file), 0);
+	assert_int_equal(file_sync(h[1]->file), 0);
+	put_file(f, NODE_FILES, "a", "closed");
+	for (int i = 0; i < 2; i++) {
+		const char *name = i ? "c" : "b";
+
+		if (i)
+			put_file(f, NODE_FILES, name, "old");
+		h[2 + 2 * i] = closed(f, name, "first");
+		h[3 + 2 * i] = closed(f, name, "second");
+		assert_int_equal(file_flush(h[2 + 2 * i], false), 0);
+		if (i == 0)
+			assert_int_equal(file_flush(h[3], false), 0);
+	}
+	crash(f, &after);
+	assert_file(&after, NODE_FILES, "a", "closed");
+	assert_file(&after, NODE_FILES, "new", "half");
+	assert_file(&after, NODE_FILES, "b", "second");
+	assert_file(&after, NODE_FILES, "c", "first");
+	assert_int_equal(after.b->head.files, 4);
+	end(&after);
+	crashed(f, h, 6);
+}
+
+/* Synced, then closed: it is whole. */
+static void test_crash_of_synced_and_closed(void **state)
+{
+	struct fixture *f = *state, after;
+	struct file_open *h = begin(f, "new", "whole");
+
+	assert_int_equal(file_sync(h->file), 0);
+	assert_int_equal(file_flush(h, false), 0);
+	crash(f, &after);
+	assert_file(&after, NODE_FILES, "new", "whole");
+	end(&after);
+	crashed(f, &h, 1);
+}
+
+/* Who appends while another is on the way to its version does not publish that with nothing in it. */
+static void test_append_beside_a_redirect(void **state)
+{
+	static const struct caller truncates = {0, 0, 7, NULL, NULL, NULL};
+	struct fixture *f = *state;
+	struct file_open *h, *log;
+	uint64_t number;
+
+	put_file(f, NODE_FILES, "a", "old");
+	number = number_of(f, NODE_FILES, "a");
+	assert_int_equal(tree_open(f->fs, f->b, &truncates, number, TREE_WRITE | TREE_TRUNCATE, &h, NULL), BUCKET_REDIRECTED);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, &log, NULL), 0);
+	assert_int_equal(file_write(log, 0, true, S("more"), NULL), 0);
+	assert_int_equal(file_flush(log, false), 0);
+	file_close(log, false);
+	assert_file(f, NODE_FILES, "a", "oldmore");
+	version_found_nothing(f->fs, &truncates);
+}
+
 static void test_new_one_closed_last(void **state)
 {
 	struct fixture *f = *state;
@@ -596,6 +663,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_released_in_another_order), T(test_nothing_written), T(test_not_closed_yet), T(test_moved_there),
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
+		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
 		T(test_waits), T(test_dropped), cmocka_unit_test(test_store_fails), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
