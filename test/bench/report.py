@@ -264,7 +264,7 @@ HOW = '''
   several everything that a processor has to do. For unlink it is a removal of a name that is not there: the kernel holds the
   folder's lock, asks for the name, and gives the lock to the next thread. For the large file it is writing as much into a
   temporary file beside a data.json, less the one copy that is made of it.
-- The large file is copied three times in each repetition, and before each as much memory is touched, so that the kernel has it
+- The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
   to give: on a virtual machine the host may have taken it back.
 - What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.

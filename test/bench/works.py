@@ -272,15 +272,17 @@ def large(bench, repetition):
 
     for copy in range(bench.sizes.copies):
         folders = {s: bench.get(s).fresh(f'large_{repetition}_{copy}') for s in systems}
-        for s in systems[::-1] if copy % 2 else systems:
+        order = systems[::-1] if copy % 2 else systems
+        for s in order:
             touch_memory()
             step(s, 'copy-in', 'copy-in', (repetition, copy), folders[s], '-f', bench.source)
             os.sync()  # or the next one would wait for this one's pages
-        if copy + 1 == bench.sizes.copies and bench.wanted('stream-cold', 'stream-cached'):
+        if bench.wanted('stream-cold', 'stream-cached'):
             bench.drop_caches(warm=False)
-            for s in systems:
-                step(s, 'stream-read', 'stream-cold', repetition, folders[s])
-                step(s, 'stream-read', 'stream-cached', repetition, folders[s])
+            for s in order:
+                touch_memory()
+                step(s, 'stream-read', 'stream-cold', (repetition, copy), folders[s])
+                step(s, 'stream-read', 'stream-cached', (repetition, copy), folders[s])
         for s in systems:
             os.unlink(os.path.join(folders[s], 'large'))
             bench.discard(s, f'large_{repetition}_{copy}')
