@@ -115,16 +115,18 @@ struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, 
 	return found;
 }
 
-bool redirect_is(struct fs *fs, pid_t thread, uint64_t name, unsigned *wants)
+bool redirect_is(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name, unsigned *wants)
 {
 	const struct redirect *r;
+	uint64_t number;
 	bool is;
 
 	if (is_empty(fs))
 		return false;
+	number = redirect_name(b, parent, name);
 	pthread_mutex_lock(&fs->lock);
 	r = find(fs, thread);
-	is = r && (r->names[0] == name || r->names[1] == name);
+	is = r && (r->names[0] == number || r->names[1] == number);
 	if (is)
 		*wants = r->wants;
 	pthread_mutex_unlock(&fs->lock);

@@ -30,7 +30,7 @@ void redirect_free(struct redirect *r);
 /* What a thread that looks again is to find by this name, referenced, or NULL. With b->lock held. */
 struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name);
 /* Whether a thread looks again for this name, and what it wants there. */
-bool redirect_is(struct fs *fs, pid_t thread, uint64_t name, unsigned *wants);
+bool redirect_is(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name, unsigned *wants);
 /* What it finds is held until it comes. Takes no reference over. */
 void redirect_hold(struct fs *fs, pid_t thread, struct file *f);
 /* At the end of the mount. */

@@ -50,16 +50,26 @@ int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct fo
 	return tree_get_record(fs, b, parent, number, out);
 }
 
-struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice name)
+struct file *tree_next_making(struct bucket *b, uint64_t parent, struct slice name, struct file *after)
 {
-	uint64_t hash = slice_hash(name, parent);
+	struct table_node *n = after ? table_next(&after->by_name) : table_first(&b->making, slice_hash(name, parent));
 
-	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
+	for (; n; n = table_next(n)) {
 		struct file *f = container_of(n, struct file, by_name);
 
-		if (f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f))
+		if (f->node.parent == parent && slice_equal(f->node.name, name))
 			return f;
 	}
+	return NULL;
+}
+
+struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice name)
+{
+	struct file *f = NULL;
+
+	while ((f = tree_next_making(b, parent, name, f)))
+		if (!file_is_overtaken(f))
+			return f;
 	return NULL;
 }
 

@@ -83,6 +83,8 @@ struct found {
 void tree_found_release(struct found *f);
 /* By number and parent. BUCKET_GONE. */
 int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out);
+/* The files that are being made under a name, one after the other; after: NULL gives the first. With b->lock held. */
+struct file *tree_next_making(struct bucket *b, uint64_t parent, struct slice name, struct file *after);
 /* By name in its normalised form. BUCKET_ABSENT. */
 int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out);
 /* Whether something in the store has the name of a file that is not there yet. */

@@ -4,7 +4,7 @@
 
 #include "bucket/tree.h"
 
-/* A file in the making of this name; not referenced. */
+/* The first of them that was not overtaken; not referenced. */
 struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice name);
 /* 0 for a folder that things may be put into. */
 int tree_check_folder(struct fs *fs, struct bucket *b, uint64_t parent);

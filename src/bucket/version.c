@@ -27,24 +27,15 @@ static void lost(struct file *f, uint64_t parent, struct slice name)
 
 /* ---- finding ---- */
 
-/* The first file that is being made under a name but one. With b->lock held. */
-static struct file *find_making(struct bucket *b, uint64_t parent, struct slice name, bool version, const struct file *but)
-{
-	uint64_t hash = slice_hash(name, parent);
-
-	for (struct table_node *n = table_first(&b->making, hash); n; n = table_next(n)) {
-		struct file *f = container_of(n, struct file, by_name);
-
-		if (f != but && (f->version || !version) && f->node.parent == parent && slice_equal(f->node.name, name) &&
-		    !file_is_overtaken(f))
-			return f;
-	}
-	return NULL;
-}
-
+/* The first version of a name but one. With b->lock held. */
 static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but)
 {
-	return find_making(b, parent, name, true, but);
+	struct file *f = NULL;
+
+	while ((f = tree_next_making(b, parent, name, f)))
+		if (f != but && f->version && !file_is_overtaken(f))
+			return f;
+	return NULL;
 }
 
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
@@ -58,13 +49,11 @@ static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 /* Of the versions of a name. With b->lock held. */
 static bool is_one_closing(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, int64_t before)
 {
-	for (struct table_node *n = table_first(&b->making, slice_hash(name, parent)); n; n = table_next(n)) {
-		struct file *f = container_of(n, struct file, by_name);
+	struct file *f = NULL;
 
-		if (f->version && f->node.parent == parent && slice_equal(f->node.name, name) && !file_is_overtaken(f) &&
-		    is_closing(fs, f, before))
+	while ((f = tree_next_making(b, parent, name, f)))
+		if (f->version && !file_is_overtaken(f) && is_closing(fs, f, before))
 			return true;
-	}
 	return false;
 }
 
@@ -320,7 +309,7 @@ void version_missed(struct fs *fs, const struct caller *who, uint64_t inode, uns
 bool version_has_missed(struct fs *fs, const struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 			unsigned *wants)
 {
-	return redirect_is(fs, who->pid, redirect_name(b, parent, name), wants);
+	return redirect_is(fs, b, who->pid, parent, name, wants);
 }
 
 void version_found_nothing(struct fs *fs, const struct caller *who)
@@ -393,7 +382,14 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 
 bool version_has_rival(struct file *f)
 {
-	return f->b->making.count > 1 && find_making(f->b, f->node.parent, f->node.name, false, f);
+	struct file *other = NULL;
+
+	if (f->b->making.count <= 1)
+		return false;
+	while ((other = tree_next_making(f->b, f->node.parent, f->node.name, other)))
+		if (other != f && !file_is_overtaken(other))
+			return true;
+	return false;
 }
 
 bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
@@ -572,10 +568,10 @@ void version_demoted(struct file *f)
 
 void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch)
 {
-	for (struct table_node *n = table_first(&b->making, slice_hash(o->name, o->parent)); n; n = table_next(n)) {
-		struct file *f = container_of(n, struct file, by_name);
+	struct file *f = NULL;
 
-		if (f == o->by || !f->turn || f->turn > o->turn || f->node.parent != o->parent || !slice_equal(f->node.name, o->name))
+	while ((f = tree_next_making(b, o->parent, o->name, f))) {
+		if (f == o->by || !f->turn || f->turn > o->turn)
 			continue;
 		if (!batch)
 			f->overtaken = o->turn;
@@ -819,8 +815,7 @@ int version_publish(struct file *f)
 struct mark {
 	uint64_t number, parent, turn;
 	unsigned char state;
-	struct file *file;
-	int error; /* why there is none */
+	struct file *file; /* NULL: its record is gone */
 };
 
 static int forget_mark(struct fs *fs, struct bucket *b, uint64_t number)
@@ -837,7 +832,7 @@ static int forget_mark(struct fs *fs, struct bucket *b, uint64_t number)
 	return r;
 }
 
-/* A file object that is as it was before the crash. */
+/* A file object that is as it was before the crash. What cannot be read now may be later: then nothing is settled yet. */
 static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 {
 	struct found found = {0}, holder = {0};
@@ -863,12 +858,12 @@ static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 	}
 	tree_found_release(&found);
 	tree_found_release(&holder);
-	return r;
+	return r == BUCKET_GONE ? 0 : r;
 }
 
 static int recover_one(struct fs *fs, struct bucket *b, struct mark *m)
 {
-	int r = m->error ? m->error : settle_locked(m->file, true);
+	int r = m->file ? settle_locked(m->file, true) : BUCKET_GONE;
 
 	/* Whatever is wrong with one file, the bucket must open: it stays in the store, without a name. */
 	if (r) {
@@ -933,7 +928,7 @@ int version_recover(struct fs *fs, struct bucket *b)
 	if (!r && count)
 		qsort(m, count, sizeof(*m), compare_marks);
 	for (size_t i = 0; !r && i < count; i++)
-		m[i].error = load_one(fs, b, &m[i]);
+		r = load_one(fs, b, &m[i]);
 	for (size_t i = 0; !r && i < count; i++)
 		r = recover_one(fs, b, &m[i]);
 	for (size_t i = 0; i < count; i++)

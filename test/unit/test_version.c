@@ -507,6 +507,41 @@ static void test_store_fails(void **state)
 	}
 }
 
+/* What a crash left cannot be read just now: it is not given up. */
+static void test_store_fails_after_a_crash(void **state)
+{
+	unsigned not_opened = 0;
+
+	(void)state;
+	for (unsigned call = 1; call < 12; call++) {
+		struct faulty faulty = {0};
+		struct fixture f = {0}, after;
+		struct file_open *h;
+		int r;
+
+		faulty_setup(&f, &faulty);
+		h = closed(&f, "a", "first");
+		f.b->dead = true;
+		after = (struct fixture){.store = f.store};
+		assert_int_equal(test_fs_open(f.store, &after.fs), 0);
+		log_open(LOG_TARGET_STDERR, (enum log_level)-1);
+		faulty_fails(&faulty, call);
+		r = bucket_lookup(after.fs, S("nightly"), &after.b);
+		faulty.fail_at = 0;
+		not_opened += r != 0;
+		if (r) {
+			assert_int_equal(bucket_lookup(after.fs, S("nightly"), &after.b), 0);
+			assert_file(&after, NODE_FILES, "a", "first");
+		}
+		end(&after);
+		crashed(&f, &h, 1);
+		end(&f);
+		store_close(f.store);
+	}
+	/* All of these calls come before anything is settled. */
+	assert_int_equal(not_opened, 11);
+}
+
 /* A write that was refused before the file became a version has nothing to do with that. */
 static void test_refused_before(void **state)
 {
@@ -665,7 +700,8 @@ int main(void)
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_dropped), cmocka_unit_test(test_store_fails), T(test_refused_before), T(test_missed),
+		T(test_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
+		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 	};
 
