@@ -30,7 +30,7 @@ static int change(struct fs *fs, struct bucket *b, struct slice key, const struc
 	struct head head;
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = store_get(fs->store, b->number, STORE_META, key, &old);
 	if (r == 0 && create)
 		r = BUCKET_EXISTS;
@@ -44,7 +44,7 @@ static int change(struct fs *fs, struct bucket *b, struct slice key, const struc
 		head = b->head;
 		r = bucket_commit(fs, b, &head, &batch);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	buf_release(&old);
 	return r;

@@ -131,17 +131,6 @@ static bool apply_limits(const struct fs *fs, const struct own_limits *own, stru
 	return true;
 }
 
-/* Held for a commit, which takes less than to sleep and be woken: so whoever waits for it looks a few times before it sleeps. */
-static void lock_init(pthread_mutex_t *lock)
-{
-	pthread_mutexattr_t adaptive;
-
-	pthread_mutexattr_init(&adaptive);
-	pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
-	pthread_mutex_init(lock, &adaptive);
-	pthread_mutexattr_destroy(&adaptive);
-}
-
 static int load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));
@@ -153,7 +142,7 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	if (!b)
 		return -ENOMEM;
 	b->number = number;
-	lock_init(&b->lock);
+	pthread_mutex_init(&b->lock, NULL);
 	r = table_init(&b->making);
 	if (!r && number) {
 		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);
@@ -384,9 +373,9 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 	r = bucket_check(fs, fs->root, who, PRIVILEGE_CREATE, "create a bucket");
 	if (r)
 		return r;
-	pthread_mutex_lock(&fs->root->lock);
+	bucket_lock(fs->root);
 	r = create_locked(fs, who, name, &number);
-	pthread_mutex_unlock(&fs->root->lock);
+	bucket_unlock(fs->root);
 	if (r)
 		return r;
 	fs_audit(who, "create", name, NULL);
@@ -406,14 +395,14 @@ int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, co
 	if (!r && edit)
 		r = acl_list_copy(&acl.list[PRIVILEGE_EDIT], edit);
 	if (!r) {
-		pthread_mutex_lock(&fs->root->lock);
+		bucket_lock(fs->root);
 		r = create_locked(fs, owner, name, &number);
-		pthread_mutex_unlock(&fs->root->lock);
+		bucket_unlock(fs->root);
 	}
 	if (!r)
 		r = bucket_get(fs, number, &b);
 	if (!r) {
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		head = b->head;
 		acl_list_release(&acl.list[PRIVILEGE_CREATE]);
 		pthread_rwlock_wrlock(&fs->acl_lock);
@@ -422,7 +411,7 @@ int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, co
 		acl = old;
 		pthread_rwlock_unlock(&fs->acl_lock);
 		r = bucket_commit(fs, b, &head, &nothing);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		fs_audit(owner, "create", name, NULL);
 	}
 	acl_release(&acl);
@@ -443,11 +432,11 @@ static int erase(struct fs *fs, uint32_t number)
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&fs->root->lock);
+	bucket_lock(fs->root);
 	head = fs->root->head;
 	store_batch_delete(&batch, STORE_META, key_slice(&key));
 	r = bucket_commit(fs, fs->root, &head, &batch);
-	pthread_mutex_unlock(&fs->root->lock);
+	bucket_unlock(fs->root);
 	store_batch_release(&batch);
 	return r;
 }
@@ -464,11 +453,11 @@ int bucket_end_locked(struct fs *fs, struct bucket *b)
 	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
 	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
 	store_batch_put(&batch, STORE_META, key_slice(&erased), slice_of("", 0));
-	pthread_mutex_lock(&fs->root->lock);
+	bucket_lock(fs->root);
 	head = fs->root->head;
 	head.files--;
 	r = bucket_commit(fs, fs->root, &head, &batch);
-	pthread_mutex_unlock(&fs->root->lock);
+	bucket_unlock(fs->root);
 	store_batch_release(&batch);
 	if (!r) {
 		pthread_mutex_lock(&fs->lock);
@@ -504,9 +493,9 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	if (!may)
 		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
 	if (!r) {
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		r = remove_locked(fs, b);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	}
 	if (!r) {
 		scratch_drop_all(b);
@@ -526,9 +515,9 @@ int bucket_discard(struct fs *fs, struct bucket *b)
 {
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = b->dead ? 0 : bucket_end_locked(fs, b);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!r)
 		scratch_drop_all(b);
 	return r ? r : erase(fs, b->number);
@@ -547,7 +536,7 @@ int bucket_purge(struct fs *fs, struct bucket *b)
 	struct head head;
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	head = b->head;
 	r = b->dead ? 0 : tree_each(fs, b, drop_content, &batch);
 	if (!r && !b->dead)
@@ -556,7 +545,7 @@ int bucket_purge(struct fs *fs, struct bucket *b)
 		r = bucket_commit(fs, b, &head, &batch);
 	if (!r && !b->dead)
 		r = bucket_end_locked(fs, b);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	if (!r)
 		scratch_drop_all(b);
@@ -801,7 +790,7 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 		r = acl_list_parse(&list, *text, fs->options.names, why);
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	/* Nobody who may not read any more gets in once this has begun; if the commit fails they do again. */
 	old = exchange(fs, b, privilege, list);
 	if (!text && !old.set)
@@ -811,7 +800,7 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 		r = bucket_commit(fs, b, &head, &nothing);
 	if (r)
 		old = exchange(fs, b, privilege, old);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	acl_list_release(&old);
 	if (r)
 		return r;
@@ -831,9 +820,9 @@ int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, 
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = b->own_limits.text[which] ? buf_add_string(out, b->own_limits.text[which]) : BUCKET_NO_ATTRIBUTE;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -876,9 +865,9 @@ int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (r)
 		return r;
 	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? copy : "inherited");
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = limit_set_locked(fs, b, which, &copy, why);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	free(copy);
 	if (!r)
 		fs_audit(who, "limit", b->name, detail);
@@ -891,7 +880,7 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 {
 	struct bucket_look look = bucket_look(fs, b);
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_BUCKET),
 		.mode = S_IFDIR | look.folder_mode,
@@ -904,7 +893,7 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 		.fleeting = true,
 	};
 	bool dead = b->dead;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (dead)
 		return BUCKET_GONE;
 	if (b->number && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ)) {

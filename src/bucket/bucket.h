@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bucket/fs.h"
+#include "util/mutex.h"
 
 /* The rendered document of one moment, shared by its readers. */
 struct text {
@@ -48,6 +49,17 @@ struct bucket {
 
 	struct acl acl; /* fs->acl_lock */
 };
+
+/* b->lock, which is held for a commit and no longer. */
+static inline void bucket_lock(struct bucket *b)
+{
+	mutex_lock_soon(&b->lock);
+}
+
+static inline void bucket_unlock(struct bucket *b)
+{
+	pthread_mutex_unlock(&b->lock);
+}
 
 /* By name. BUCKET_ABSENT. The caller puts it back. */
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);

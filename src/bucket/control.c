@@ -66,7 +66,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, node),
 		.mode = node == NODE_CONTROL ? S_IFDIR | 0555 : S_IFREG | (writable ? 0644u : 0444u),
@@ -79,7 +79,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 		.fleeting = true,
 	};
 	r = b->dead ? BUCKET_GONE : 0;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
 		attr->modified = attr->changed = attr->accessed = 0;
 		if (node == NODE_SCHEMA || node == NODE_PREVIOUS)
@@ -154,9 +154,9 @@ static int set_schema(struct fs *fs, struct bucket *b, const struct slice *text,
 	do {
 		schema_free(schema);
 		schema = NULL;
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		revision = b->revision;
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		r = text ? data_text(fs, b, &data) : 0;
 		if (!r && text)
 			r = judge_schema(b, *text, data, &schema, why);
@@ -164,7 +164,7 @@ static int set_schema(struct fs *fs, struct bucket *b, const struct slice *text,
 		data = NULL;
 		if (r)
 			return r;
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		if (b->revision == revision) {
 			head = b->head;
 			if (text)
@@ -180,10 +180,10 @@ static int set_schema(struct fs *fs, struct bucket *b, const struct slice *text,
 				schema = old;
 			}
 			revision = b->revision;
-			pthread_mutex_unlock(&b->lock);
+			bucket_unlock(b);
 			break;
 		}
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	} while (true);
 	schema_free(schema);
 	store_batch_release(&batch);
@@ -264,9 +264,9 @@ static int read_meta(struct fs *fs, struct bucket *b, struct meta *m)
 		r = 0;
 	else if (!r)
 		r = patch_meta(m, buf_slice(&text), NULL) ? -EIO : 0;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	m->enabled = b->head.enabled;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	buf_release(&text);
 	return r;
 }
@@ -322,9 +322,9 @@ static int write_meta(struct fs *fs, struct bucket *b, const struct caller *who,
 		buf_clear(&text);
 		store_batch_clear(&batch);
 		meta_release(&m);
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		revision = b->revision;
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		r = read_meta(fs, b, &m);
 		if (!r)
 			r = patch_meta(&m, patch, why);
@@ -333,14 +333,14 @@ static int write_meta(struct fs *fs, struct bucket *b, const struct caller *who,
 		if (r)
 			break;
 		store_batch_put(&batch, STORE_META, key_slice(&key), buf_slice(&text));
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		again = b->revision != revision;
 		if (!again) {
 			head = b->head;
 			head.enabled = m.enabled;
 			r = bucket_commit(fs, b, &head, &batch);
 		}
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	} while (again);
 	if (!r)
 		fs_audit(who, "metadata", b->name, m.enabled ? NULL : "disabled");
@@ -461,11 +461,11 @@ int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, ui
 			fs_audit(who, "schema", b->name, "removed");
 		return r;
 	}
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	head = b->head;
 	store_batch_delete(&batch, STORE_META, key_slice(&key));
 	r = bucket_commit(fs, b, &head, &batch);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	return r;
 }

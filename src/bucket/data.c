@@ -60,10 +60,10 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	uint64_t revision;
 	int r = 0;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	if (b->text) {
 		*out = data_text_share(b->text);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		return 0;
 	}
 	revision = b->revision;
@@ -71,7 +71,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 		r = BUCKET_GONE;
 	else if (b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (r)
 		return r;
 	text = calloc(1, sizeof(*text));
@@ -91,13 +91,13 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	text->refs = 1;
 	*out = text;
 	/* Kept for the next reader, if it is still true and there is room. */
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	if (!b->text && b->revision == revision && !b->dead &&
 	    __atomic_load_n(&fs->text_bytes, __ATOMIC_RELAXED) + text->bytes.len <= data_text_budget) {
 		b->text = data_text_share(text);
 		__atomic_add_fetch(&fs->text_bytes, text->bytes.len, __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return 0;
 }
 
@@ -106,7 +106,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 	struct bucket_look look = bucket_look(fs, b);
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_DATA),
 		.mode = S_IFREG | look.file_mode,
@@ -122,7 +122,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 		.fleeting = true,
 	};
 	r = b->dead ? BUCKET_GONE : b->head.data_present ? 0 : BUCKET_ABSENT;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -350,14 +350,14 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	struct plan plan;
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
 	if (!r)
 		r = plan_merge(&plan, patch);
 	if (!r)
 		r = plan_commit(&plan, why);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	plan_release(&plan);
 	return r;
 }
@@ -399,7 +399,7 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 
 		most += document_size_member(m.text.len, m.value.len);
 	}
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	max = b->limits.max_data_size;
 	r = plan_init(&plan, fs, b);
 	/* Far from the limit there is no need to look at what the keys have now. */
@@ -413,7 +413,7 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 		r = plan_check_size(&plan, why);
 	if (!r)
 		r = plan_judge(&plan, why);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	plan_release(&plan);
 	return r;
 }
@@ -465,7 +465,7 @@ static int edit(struct fs *fs, struct bucket *b, const struct document *base, co
 	size_t i = 0, j = 0;
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
 	while (!r && (i < base->count || j < now->count)) {
@@ -485,7 +485,7 @@ static int edit(struct fs *fs, struct bucket *b, const struct document *base, co
 		r = plan_keep_previous(&plan);
 	if (!r)
 		r = plan_commit(&plan, why);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	plan_release(&plan);
 	return r;
 }
@@ -521,7 +521,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
@@ -540,7 +540,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 		plan.head.data_size = document_size_empty;
 		r = plan_commit(&plan, NULL);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	plan_release(&plan);
 	return r;
 }
@@ -553,11 +553,11 @@ int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	head = b->head;
 	head.data_modified = modified;
 	r = bucket_commit(fs, b, &head, &nothing);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -601,7 +601,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		r = json_quote(key, &spelled);
 	if (!r) {
 		m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		r = plan_init(&plan, fs, b);
 		plan.head.data_present = true;
 		if (!r && (create || replace)) {
@@ -615,7 +615,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 			r = plan_put(&plan, &m);
 		if (!r)
 			r = plan_commit(&plan, why);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		plan_release(&plan);
 	}
 	buf_release(&value);
@@ -630,13 +630,13 @@ int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, s
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	if (!r)
 		r = plan_delete(&plan, key);
 	if (!r)
 		r = plan.changed ? plan_commit(&plan, why) : BUCKET_NO_ATTRIBUTE;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	plan_release(&plan);
 	return r;
 }

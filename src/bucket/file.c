@@ -120,7 +120,7 @@ static bool leave_table(struct file *f)
 		}
 		pthread_rwlock_unlock(&f->lock);
 		/* The bucket's lock keeps out whoever would open it anew from an older record. */
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		pthread_mutex_lock(&fs->lock);
 		last = f->refs == 1;
 		again = last && f->dirty && !f->unlisted && !f->unlinked && !b->dead && !lost;
@@ -131,7 +131,7 @@ static bool leave_table(struct file *f)
 		pthread_mutex_unlock(&fs->lock);
 		if (last && !again)
 			file_unlinked(f);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	} while (again);
 	return last;
 }
@@ -224,7 +224,7 @@ int file_open_new(struct file *f, const struct caller *who, unsigned flags, stru
 		file_put(f);
 		return -ENOMEM;
 	}
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	*h = (struct file_open){
 		.file = f,
 		.next = f->handles,
@@ -236,7 +236,7 @@ int file_open_new(struct file *f, const struct caller *who, unsigned flags, stru
 	};
 	f->handles = h;
 	f->writers += h->writes;
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	*out = h;
 	return 0;
 }
@@ -246,7 +246,7 @@ void file_close(struct file_open *h, bool abandon)
 	struct file *f = h->file;
 	bool last_writer;
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	for (struct file_open **at = &f->handles; *at; at = &(*at)->next) {
 		if (*at == h) {
 			*at = h->next;
@@ -255,7 +255,7 @@ void file_close(struct file_open *h, bool abandon)
 	}
 	f->writers -= h->writes;
 	last_writer = f->unlisted && f->writers == 0 && (h->writes || (!f->handles && !f->version));
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	free(h);
 	if (last_writer)
 		version_settle(f, abandon);
@@ -297,9 +297,9 @@ static int load(struct file *f)
 	if (f->node.place == PLACE_INLINE && !file_is(&f->unlinked))
 		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
 	if (r == STORE_ABSENT) {
-		pthread_mutex_lock(&f->b->lock);
+		bucket_lock(f->b);
 		r = load_locked(f);
-		pthread_mutex_unlock(&f->b->lock);
+		bucket_unlock(f->b);
 	}
 	if (r) {
 		log_error("bucket %.*s: the content of file number %llu is missing from the store", (int)f->b->name.len,
@@ -319,7 +319,7 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 
 	if (growth == 0)
 		return 0;
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	int64_t total = (int64_t)f->b->head.file_bytes + f->b->pending_bytes + growth;
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
@@ -335,7 +335,7 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 		f->counted += growth;
 		f->b->pending_bytes += growth;
 	}
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	return r;
 }
 
@@ -343,12 +343,12 @@ static void unaccount(struct file *f, uint64_t size)
 {
 	int64_t growth = (int64_t)(size - f->node.size);
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	if (!f->unlinked) {
 		f->counted -= growth;
 		f->b->pending_bytes -= growth;
 	}
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 }
 
 static void touched(struct file *f)
@@ -848,10 +848,10 @@ int file_commit(struct file *f)
 
 	if (!f->dirty)
 		return 0;
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	if (!f->unlinked)
 		r = f->b->dead ? BUCKET_GONE : commit_locked(f);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	return r;
 }
 
@@ -898,7 +898,7 @@ int file_flush(struct file_open *h, bool killed)
 		pthread_rwlock_unlock(&f->lock);
 		return 0;
 	}
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	if (f->unlinked) {
 		r = 0;
 	} else if (f->b->dead) {
@@ -910,7 +910,7 @@ int file_flush(struct file_open *h, bool killed)
 		f->killed = killed;
 		r = close_locked(f);
 	}
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

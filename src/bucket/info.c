@@ -21,7 +21,7 @@ static int take(struct fs *fs, struct bucket *b, struct snapshot *s)
 	int r;
 
 	*s = (struct snapshot){.revision = 0};
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s->head = b->head;
 	s->revision = b->revision;
 	r = b->dead ? BUCKET_GONE : store_cursor_open(fs->store, b->number, STORE_DOC, none, none, &s->data);
@@ -29,7 +29,7 @@ static int take(struct fs *fs, struct bucket *b, struct snapshot *s)
 		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("C"), none, &s->nodes);
 	if (!r)
 		r = tree_unlisted(b, &s->unlisted);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 

@@ -77,10 +77,10 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256])
 	} else if (r == STORE_ABSENT) {
 		snprintf(out, 256, "%s", *fs->options.server ? fs->options.server : "localhost");
 		store_batch_put(&batch, STORE_META, key_slice(&key), slice_str(out));
-		pthread_mutex_lock(&fs->root->lock);
+		bucket_lock(fs->root);
 		head = fs->root->head;
 		r = bucket_commit(fs, fs->root, &head, &batch);
-		pthread_mutex_unlock(&fs->root->lock);
+		bucket_unlock(fs->root);
 		store_batch_release(&batch);
 	}
 	buf_release(&kept);

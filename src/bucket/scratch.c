@@ -45,9 +45,9 @@ void scratch_put(struct scratch *s)
 	struct bucket *b = s->b;
 	bool last;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	last = --s->refs == 0;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (last)
 		scratch_free(s);
 }
@@ -93,11 +93,11 @@ void scratch_drop_all(struct bucket *b)
 	struct scratch *s;
 
 	do {
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		s = b->scratch;
 		if (s)
 			unlink_from_list(b, s);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		if (s)
 			scratch_put(s);
 	} while (s);
@@ -172,11 +172,11 @@ int scratch_lookup(struct fs *fs, struct bucket *b, const struct caller *who, st
 {
 	struct scratch *s;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = b->scratch ? find(b, who->uid, name) : NULL;
 	if (s)
 		fill(fs, b, s, attr);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return s ? 0 : BUCKET_ABSENT;
 }
 
@@ -184,11 +184,11 @@ int scratch_attr(struct fs *fs, struct bucket *b, uint64_t node, struct attr *at
 {
 	struct scratch *s;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = find_node(b, node);
 	if (s)
 		fill(fs, b, s, attr);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return s ? 0 : BUCKET_GONE;
 }
 
@@ -198,12 +198,12 @@ int scratch_list(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	int r = 0;
 
 	(void)fs;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	/* Newest first, so a cookie goes on downward. */
 	for (struct scratch *s = b->scratch; s && !r; s = s->next)
 		if (s->uid == who->uid && (!scratch_is(after) || s->node < after))
 			r = each(context, slice_of(s->name, s->name_len), s->node);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -224,7 +224,7 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	r = data_text(fs, b, &base);
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*out = find(b, who->uid, name);
 	if (*out && exclusive)
 		r = BUCKET_EXISTS;
@@ -239,7 +239,7 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	} else {
 		data_text_put(base);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -253,13 +253,13 @@ struct text *scratch_editor_base(struct bucket *b, const struct caller *who)
 {
 	struct text *base = NULL;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	for (struct scratch *s = b->scratch; s; s = s->next)
 		if (is_held(s, who) && s->exclusive && has_data_name(slice_of(s->name, s->name_len)))
 			base = s->base;
 	if (base)
 		base = data_text_share(base);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return base;
 }
 
@@ -272,10 +272,10 @@ bool scratch_is_backed_up(struct bucket *b, const struct caller *who)
 {
 	bool is = false;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	for (struct scratch *s = b->scratch; s && !is; s = s->next)
 		is = is_held(s, who) && scratch_is_backup(slice_of(s->name, s->name_len));
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return is;
 }
 
@@ -287,7 +287,7 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*out = find_node(b, node);
 	if (!*out || (*out)->uid != who->uid) {
 		r = BUCKET_GONE;
@@ -301,7 +301,7 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			base = NULL;
 		}
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!r && truncate)
 		r = scratch_truncate(*out, 0, NULL);
 	data_text_put(old);
@@ -368,11 +368,11 @@ int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64
 	int r = BUCKET_GONE;
 
 	(void)fs;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = find_node(b, node);
 	if (s)
 		s->refs++;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!s)
 		return r;
 	r = scratch_truncate(s, size, why);
@@ -387,11 +387,11 @@ int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, st
 	struct scratch *s;
 
 	(void)fs;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = find(b, who->uid, name);
 	if (s)
 		unlink_from_list(b, s);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!s)
 		return BUCKET_ABSENT;
 	scratch_put(s);
@@ -421,11 +421,11 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 {
 	struct scratch *s;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = find(b, uid, name);
 	if (s)
 		s->refs++;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return s;
 }
 
@@ -477,7 +477,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		r = data_text(fs, b, &now);
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	old = find(b, who->uid, to);
 	if (old && no_replace)
 		r = BUCKET_EXISTS;
@@ -493,7 +493,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		s->moved = true;
 		s->refs++;
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!r)
 		r = scratch_write(s, 0, false, buf_slice(&now->bytes), why);
 	if (!r)
@@ -514,7 +514,7 @@ static int between(struct bucket *b, const struct caller *who, struct slice from
 
 	if (to.len > name_max)
 		return BUCKET_NAME_TOO_LONG;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	s = find(b, who->uid, from);
 	old = find(b, who->uid, to);
 	if (s && !(old && no_replace) && s != old) {
@@ -523,7 +523,7 @@ static int between(struct bucket *b, const struct caller *who, struct slice from
 		s->name_len = to.len;
 		memcpy(s->name, to.at, to.len);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!s)
 		return BUCKET_ABSENT;
 	if (old && no_replace)
@@ -552,13 +552,13 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	int r = 0;
 
 	*took = false;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	for (struct scratch *s = b->scratch; s && !moved; s = s->next)
 		if (s->uid == who->uid && s->moved)
 			moved = s;
 	if (moved)
 		moved->refs++;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (!moved)
 		return 0;
 	*took = true;

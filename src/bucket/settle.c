@@ -163,9 +163,9 @@ int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t co
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = settle_now(fs, b, number, content);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 

@@ -156,9 +156,9 @@ int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who,
 		reason_set(why, "a transaction's name is made of letters, digits, _, - and ., up to %d", transaction_name_max);
 		return BUCKET_INVALID;
 	}
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = begin_locked(fs, b, who, name, out, why);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -560,11 +560,11 @@ static int end(struct fs *fs, struct bucket *b, struct bucket *t)
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	head = b->head;
 	store_batch_delete(&batch, STORE_META, key_slice(&mark));
 	r = bucket_commit(fs, b, &head, &batch);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	return r;
 }
@@ -584,11 +584,11 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 	/* What it replaces is gone with the commit, so it must not be lost itself. */
 	r = settle_bucket(fs, p.t);
 	if (!r) {
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		pthread_mutex_lock(&p.t->lock);
 		r = publish(&p, &patch, why);
 		pthread_mutex_unlock(&p.t->lock);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		/* Names mean other files now. */
 		if (!r && fs->options.name_lost)
 			fs->options.name_lost(fs->options.context, inode_of(b->number, NODE_FILES), slice_str("_"));

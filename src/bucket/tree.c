@@ -205,7 +205,7 @@ static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
 {
 	struct bucket_look look = bucket_look(fs, b);
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_FILES),
 		.generation = b->head.files_generation,
@@ -219,7 +219,7 @@ static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
 		.fleeting = true,
 	};
 	bool dead = b->dead;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return dead ? BUCKET_GONE : 0;
 }
 
@@ -227,9 +227,9 @@ static bool is_openers(struct bucket *b, struct file *f, uid_t uid)
 {
 	bool is;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	is = file_is_opener(f, uid);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return is;
 }
 
@@ -273,13 +273,13 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 	*out = file_find(fs, inode_of(b->number, number));
 	if (*out)
 		return 0;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	*out = file_find(fs, inode_of(b->number, number));
 	if (!*out)
 		r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);
 	if (!*out && !r)
 		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	tree_found_release(&found);
 	return r;
 }
@@ -291,7 +291,7 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	unsigned wants;
 	int r = 0;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	if (b->dead)
 		r = BUCKET_GONE;
 	else
@@ -300,7 +300,7 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = tree_find_name(fs, b, parent, name, found);
 	if (r == BUCKET_ABSENT)
 		remember_absent(b, parent, name);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (r || *f)
 		return r;
 	if (found->pending || found->node.kind != NODE_FILE ||
@@ -394,13 +394,13 @@ static int lock_node(struct fs *fs, struct bucket *b, const struct caller *who, 
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	f = file_peek(fs, inode_of(b->number, number));
 	*node = f ? &f->node : &found->node;
 	if (!f)
 		r = tree_find_number(fs, b, number, found);
 	if (r)
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	return r;
 }
 
@@ -413,7 +413,7 @@ int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (!r) {
 		*uid = node->uid;
 		r = buf_add_slice(job, node->job);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	}
 	tree_found_release(&found);
 	return r;
@@ -427,7 +427,7 @@ int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, u
 
 	if (!r) {
 		r = buf_add_slice(name, node->given.len ? node->given : node->name);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 	}
 	tree_found_release(&found);
 	return r;
@@ -536,7 +536,7 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	size_t job_len = who->job ? who->job(who, job, sizeof(job)) : 0;
 	int r;
 
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = tree_check_folder(fs, b, parent);
 	if (!r && take_absent(b, parent, name) && !(b->making.count && tree_find_making(b, parent, name)))
 		r = BUCKET_ABSENT;
@@ -556,7 +556,7 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 			r = file_new(fs, b, &node, FILE_NEW, &f);
 		}
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	tree_found_release(&found);
 	if (r)
 		return r;

@@ -221,7 +221,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	if (r)
 		return r;
 	*canonical = slice_equal(given, name);
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = tree_check_folder(fs, b, parent);
 	if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
@@ -242,7 +242,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	tree_found_release(&found);
 	return r;
@@ -281,7 +281,7 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	if (r)
 		return r;
 	*canonical = slice_equal(given, name);
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = b->dead ? BUCKET_GONE : tree_find_name(fs, b, parent, name, &found);
 	if (!r && folder != (found.node.kind == NODE_FOLDER))
 		r = folder ? BUCKET_NOT_FOLDER : BUCKET_IS_FOLDER;
@@ -298,7 +298,7 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	/* And what was to replace it: who deletes a name has deleted it. */
 	while (!r && !folder && b->making.count && (making = tree_find_making(b, parent, name)))
 		r = version_drop(making);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	tree_found_release(&found);
 	return r;
 }
@@ -313,7 +313,7 @@ int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
 		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "delete files/");
 	if (r)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	r = b->dead ? BUCKET_GONE : has_children(fs, b, NODE_FILES, &has);
 	if (!r && has)
 		r = BUCKET_NOT_EMPTY;
@@ -326,7 +326,7 @@ int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
 		head.files_generation++;
 		r = bucket_commit(fs, b, &head, &nothing);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -499,9 +499,9 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	*canonical = slice_equal(given, m.name) && slice_equal(new_given, m.new_name);
 	do {
 		unsettled = replaced = NULL;
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		r = rename_locked(fs, b, &m, &unsettled, &replaced, why);
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		if (unsettled) {
 			r = version_publish(unsettled);
 			file_put(unsettled);
@@ -537,12 +537,12 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		f = file_find(fs, inode_of(b->number, number));
 		if (f)
 			break;
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		/* Opened since: then it has a copy of the record, and that is the one to change. */
 		f = file_find(fs, inode_of(b->number, number));
 		if (!f)
 			break;
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		file_put(f);
 	}
 	if (f && attributes && file_is(&f->unlinked)) {
@@ -571,7 +571,7 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
 	}
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	store_batch_release(&batch);
 	tree_found_release(&found);
 	return r;
@@ -588,12 +588,12 @@ int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t
 		struct store_batch nothing = {0};
 		struct head head;
 
-		pthread_mutex_lock(&b->lock);
+		bucket_lock(b);
 		head = b->head;
 		if (change->modified)
 			head.files_modified = *change->modified;
 		r = change->modified ? bucket_commit(fs, b, &head, &nothing) : 0;
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		return r;
 	}
 	return change_node(fs, b, number, change, false);

@@ -38,12 +38,12 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 	now = fs_now(fs);
 	__atomic_store_n(&b->listed, now, __ATOMIC_RELAXED);
 	/* What is not published is judged as of the same moment as the records. */
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	making = b->making.count;
 	r = version_is_closing(fs, b, parent, closed) ? BUCKET_WAIT : tree_unlisted(b, &unlisted);
 	if (!r)
 		r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_of(key.bytes, 6), key_slice(&key), &cursor);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	if (r) {
 		buf_release(&unlisted);
 		return r;

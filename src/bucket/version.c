@@ -134,9 +134,9 @@ static int make_version(struct file *f, const struct caller *who, struct file **
 	int r;
 
 	file_node(f, &old);
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	if (f->unlinked || b->dead) {
-		pthread_mutex_unlock(&b->lock);
+		bucket_unlock(b);
 		return BUCKET_GONE;
 	}
 	node = (struct node){
@@ -156,7 +156,7 @@ static int make_version(struct file *f, const struct caller *who, struct file **
 	r = file_new(f->fs, b, &node, FILE_VERSION, out);
 	if (!r)
 		credit(*out, f);
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	return r;
 }
 
@@ -184,13 +184,13 @@ static struct file *version_to_append(struct file *f)
 {
 	struct file *version = NULL;
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	if (!f->unlisted && f->b->making.count && !f->unlinked)
 		version = find_version(f->b, f->node.parent, f->node.name, f);
 	/* One that its maker is still on the way to is nothing yet: who closes it first would publish it with nothing in it. */
 	if (version)
 		version = version->writers ? file_find(f->fs, version->inode) : NULL;
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	return version;
 }
 
@@ -235,9 +235,9 @@ static int redirect(struct file *f, const struct caller *who, unsigned wants, st
 	struct redirect new = {.thread = who->pid, .from = f->inode, .wants = wants, .to = to};
 	int r;
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	new.names[0] = redirect_name(f->b, f->node.parent, f->node.name);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	new.names[1] = redirect_lost_name(f->fs, f->inode);
 	r = redirect_add(f->fs, &new);
 	return r ? r : BUCKET_REDIRECTED;
@@ -341,9 +341,9 @@ int version_replace(struct file **f, const struct caller *who, struct slice give
 	int r = 0;
 
 	if (*flags & TREE_TRUNCATE) {
-		pthread_mutex_lock(&(*f)->b->lock);
+		bucket_lock((*f)->b);
 		r = tree_collision((*f)->fs, (*f)->b, who, &(*f)->node, given, why);
-		pthread_mutex_unlock(&(*f)->b->lock);
+		bucket_unlock((*f)->b);
 		if (r) {
 			file_put(*f);
 			return r;
@@ -412,7 +412,7 @@ int version_mark(struct file *f)
 	struct head head;
 	int r = 0;
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	/* Published meanwhile, or nothing of it is in the store: then a crash leaves nothing half-done. */
 	if (f->unlisted && !f->pending && !f->b->dead) {
 		head = f->b->head;
@@ -427,7 +427,7 @@ int version_mark(struct file *f)
 	}
 	if (!r)
 		file_becomes(&f->candidate, false);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	store_batch_release(&batch);
 	return r;
 }
@@ -535,11 +535,11 @@ int version_swap(struct file *f, struct reason *why)
 	bool swapped;
 	int r = 0;
 
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	swapped = !f->unlisted && !f->unlinked && !f->b->dead;
 	if (swapped)
 		r = swap_locked(f);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	/* What has no length may still have a place, which has gone with the old content. */
 	if (!r)
 		r = file_clear_locked(f, why);
@@ -785,12 +785,12 @@ int version_settle(struct file *f, bool abandon)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	r = settle_locked(f, abandon);
 	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
 	if (r < 0)
 		r = settle_locked(f, abandon);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	if (r)
 		log_error("bucket %.*s: %.*s could not be published: error %d", (int)f->b->name.len,
@@ -803,9 +803,9 @@ int version_publish(struct file *f)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	r = publish_locked(f);
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

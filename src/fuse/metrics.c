@@ -101,12 +101,12 @@ static int add_totals(void *context, uint32_t number, struct slice name)
 		return 0;
 	if (bucket_get(t->fs, number, &b))
 		return 0;
-	pthread_mutex_lock(&b->lock);
+	bucket_lock(b);
 	t->buckets++;
 	t->files += b->head.files;
 	t->bytes += b->head.file_bytes;
 	t->keys += b->head.data_keys;
-	pthread_mutex_unlock(&b->lock);
+	bucket_unlock(b);
 	bucket_put(t->fs, b);
 	return 0;
 }

@@ -301,10 +301,10 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 /* For telling of it: its name now. */
 static const char *file_leaf(struct file *f, char leaf[name_max + 1])
 {
-	pthread_mutex_lock(&f->b->lock);
+	bucket_lock(f->b);
 	memcpy(leaf, f->name, f->node.name.len);
 	leaf[f->node.name.len] = 0;
-	pthread_mutex_unlock(&f->b->lock);
+	bucket_unlock(f->b);
 	return leaf;
 }
 

@@ -1,0 +1,12 @@
+/* Mutexes that are held for about as long as it takes to sleep and to be woken. */
+#pragma once
+
+#include <pthread.h>
+
+/* ns for which is looked whether it is free. To sleep and be woken takes 5 to 10 µs of each side, several times that where the
+ * other processor must be woken by way of a virtual machine's host. */
+enum { mutex_look = 50000 };
+
+/* pthread_mutex_lock that looks whether the mutex is free before it sleeps, where there is another processor that may be
+ * about to free it. */
+void mutex_lock_soon(pthread_mutex_t *mutex);
