@@ -44,6 +44,7 @@ struct bucket {
 		char name[47];
 	} absent[4];
 	unsigned next_absent;
+	uint64_t folders[16]; /* where files were found (tree_find_number); atomic */
 	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
 	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes */
 
@@ -54,6 +55,11 @@ struct bucket {
 static inline void bucket_lock(struct bucket *b)
 {
 	mutex_lock_soon(&b->lock);
+}
+
+static inline bool bucket_try_lock(struct bucket *b)
+{
+	return pthread_mutex_trylock(&b->lock) == 0;
 }
 
 static inline void bucket_unlock(struct bucket *b)

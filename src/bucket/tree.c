@@ -34,19 +34,33 @@ int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t n
 	return node_decode(&out->node, buf_slice(&out->record)) ? 0 : -EIO;
 }
 
-/* By number alone. Most files are right in files/, so that is tried before asking for the parent. */
+/* Where a number was found lately: those that are next to each other were mostly made in the same folder. Atomic. */
+static uint64_t *folder_of(struct bucket *b, uint64_t number)
+{
+	return &b->folders[number / 16 % (sizeof(b->folders) / sizeof(*b->folders))];
+}
+
+/* By number alone: where its neighbours are, else right in files/, else it has a record that says where. */
 int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out)
 {
 	struct key_buf key = key_parent(number);
-	uint64_t parent;
-	int r = tree_get_record(fs, b, NODE_FILES, number, out);
+	uint64_t *folder = folder_of(b, number), parent = __atomic_load_n(folder, __ATOMIC_RELAXED);
+	int r = BUCKET_GONE;
 
+	if (parent && parent != NODE_FILES)
+		r = tree_get_record(fs, b, parent, number, out);
 	if (r != BUCKET_GONE)
 		return r;
+	r = tree_get_record(fs, b, NODE_FILES, number, out);
+	if (r != BUCKET_GONE) {
+		__atomic_store_n(folder, NODE_FILES, __ATOMIC_RELAXED);
+		return r;
+	}
 	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
 	if (r)
 		return r == STORE_ABSENT ? BUCKET_GONE : r;
 	parent = number_in(&out->record);
+	__atomic_store_n(folder, parent, __ATOMIC_RELAXED);
 	return tree_get_record(fs, b, parent, number, out);
 }
 
@@ -273,7 +287,13 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 	*out = file_find(fs, inode_of(b->number, number));
 	if (*out)
 		return 0;
-	bucket_lock(b);
+	if (!bucket_try_lock(b)) {
+		/* While somebody else has it, the store brings the record into memory, which is most of the work. */
+		tree_find_number(fs, b, number, &found);
+		tree_found_release(&found);
+		found = (struct found){0};
+		bucket_lock(b);
+	}
 	*out = file_find(fs, inode_of(b->number, number));
 	if (!*out)
 		r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);

@@ -116,12 +116,11 @@ static int cache_commit(struct store *base, uint32_t bucket, uint64_t expect, st
 
 		pthread_mutex_lock(&part->lock);
 		part->changes++;
-		/* What nobody has asked for yet is not put here: that would take memory that is in no processor's cache. */
-		if (holds(c, s, bucket, op.key)) {
+		/* What has just been made is opened, looked at or removed next. */
+		if (holds(c, s, bucket, op.key))
 			s->key_len = 0;
-			if (!r && op.kind == STORE_OP_PUT)
-				keep(c, s, bucket, op.key, op.value);
-		}
+		if (!r && op.kind == STORE_OP_PUT)
+			keep(c, s, bucket, op.key, op.value);
 		pthread_mutex_unlock(&part->lock);
 	}
 	return r;

@@ -1,5 +1,5 @@
-/* A decorator that keeps the small records of one space that were read lately, in memory: a file's record is asked
- * for again and again (looked up, opened, removed), and each time the backend searches all of its tables for it. */
+/* A decorator that keeps the small records of one space that were read or written lately, in memory: a file's record is
+ * asked for again and again (looked up, opened, removed), and each time the backend searches all of its tables for it. */
 #pragma once
 
 #include "bucketfs/store.h"

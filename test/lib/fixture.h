@@ -68,16 +68,21 @@ static inline uint64_t number_of(struct fixture *f, uint64_t parent, const char 
 	return attr.inode & INODE_NODE_MASK;
 }
 
-static inline void assert_file(struct fixture *f, uint64_t parent, const char *name, const char *want)
+static inline void assert_number(struct fixture *f, uint64_t number, const char *want)
 {
 	struct file_open *h;
 	char got[256];
 	size_t len;
 
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, parent, name), TREE_READ, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, &h, NULL), 0);
 	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
 	assert_slice(slice_of(got, len), want);
 	file_close(h, false);
+}
+
+static inline void assert_file(struct fixture *f, uint64_t parent, const char *name, const char *want)
+{
+	assert_number(f, number_of(f, parent, name), want);
 }
 
 static inline int unlink_name(struct fixture *f, uint64_t parent, const char *name, bool folder)

@@ -506,10 +506,14 @@ static void test_cache_keeps(void **state)
 	(void)state;
 	assert_int_equal(memory_store_open(&inner), 0);
 	assert_int_equal(faulty_store_open(&inner, inner, &faulty), 0);
+	assert_int_equal(put(inner, 1, "before", "0"), 0);
 	assert_int_equal(cache_store_open(&s, inner, STORE_DOC), 0);
+	/* What was read, and what was written. */
+	assert_value(s, 1, STORE_DOC, "before", "0");
+	assert_int_equal(put(s, 1, "a", "0"), 0);
 	assert_int_equal(put(s, 1, "a", "1"), 0);
-	assert_value(s, 1, STORE_DOC, "a", "1");
 	calls = faulty.calls;
+	assert_value(s, 1, STORE_DOC, "before", "0");
 	assert_value(s, 1, STORE_DOC, "a", "1");
 	assert_int_equal(faulty.calls, calls);
 	/* Another bucket's, and one that is not there, which is asked for every time. */
@@ -527,6 +531,10 @@ static void test_cache_keeps(void **state)
 	calls = faulty.calls;
 	assert_value(s, 1, STORE_DOC, "a", "2");
 	assert_int_equal(faulty.calls, calls);
+	faulty.fail_at = faulty.calls + 1;
+	faulty.after = false;
+	assert_int_equal(put(s, 1, "a", "3"), -EIO);
+	assert_value(s, 1, STORE_DOC, "a", "2");
 	/* No key is a key too, and no slot is its. */
 	assert_int_equal(store_get(s, 0, STORE_DOC, slice_str(""), &got), STORE_ABSENT);
 	assert_int_equal(put(s, 1, "", "empty"), 0);
@@ -543,7 +551,7 @@ static void test_cache_keeps(void **state)
 	assert_int_equal(put(s, 1, "b", longest), 0);
 	assert_value(s, 1, STORE_DOC, "b", longest);
 	assert_value(s, 1, STORE_DOC, "b", longest);
-	assert_int_equal(faulty.calls, calls + 4);
+	assert_int_equal(faulty.calls, calls + 3);
 	assert_int_equal(put(s, 1, "c", "3"), 0);
 	assert_int_equal(store_erase(s, 1), 0);
 	assert_int_equal(store_get(s, 1, STORE_DOC, slice_str("c"), &got), STORE_ABSENT);

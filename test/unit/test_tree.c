@@ -150,6 +150,40 @@ static void test_folders(void **state)
 	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
 }
 
+/* A file is found by its number alone, wherever those with numbers next to it are. */
+static void test_numbers(void **state)
+{
+	enum { files = 40 };
+	struct fixture *f = *state;
+	uint64_t folder[3] = {NODE_FILES, make_folder(f, NODE_FILES, "a"), make_folder(f, NODE_FILES, "b")}, number[files];
+	char name[8];
+
+	for (int i = 0; i < files; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		put_file(f, folder[i % 3], name, name);
+		number[i] = number_of(f, folder[i % 3], name);
+	}
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < files; i++) {
+			snprintf(name, sizeof(name), "%d", i);
+			assert_number(f, number[i], name);
+			assert_number(f, number[i], name);
+		}
+		/* Each in the next folder. */
+		for (int i = 0; i < files; i++) {
+			snprintf(name, sizeof(name), "%d", i);
+			assert_int_equal(rename_name(f, folder[(i + round) % 3], name, folder[(i + round + 1) % 3], name), 0);
+		}
+	}
+	for (int i = 0; i < files; i++) {
+		struct file_open *h;
+
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(unlink_name(f, folder[i % 3], name, false), 0);
+		assert_int_equal(tree_open(f->fs, f->b, &test_root, number[i], TREE_READ, &h, NULL), BUCKET_GONE);
+	}
+}
+
 /* rmdir does not count files that nobody has closed yet; they lose their name. */
 static void test_rmdir_with_unlisted(void **state)
 {
@@ -387,7 +421,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_spellings), T(test_new_file_is_listed_when_closed), T(test_close_commits), T(test_sizes),
-		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_rmdir_with_unlisted),
+		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_numbers), T(test_rmdir_with_unlisted),
 		T(test_rename), T(test_limits), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
 	};
 
