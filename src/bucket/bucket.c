@@ -7,6 +7,7 @@
 
 #include "bucket/data.h"
 #include "bucket/document.h"
+#include "bucket/fresh.h"
 #include "bucket/reading.h"
 #include "bucket/redirect.h"
 #include "bucket/refusal.h"
@@ -356,6 +357,8 @@ static int create_locked(struct fs *fs, const struct caller *who, struct slice n
 	store_batch_put(&batch, STORE_META, key_slice(&by_number), buf_slice(&record));
 	if (!r)
 		r = bucket_commit(fs, fs->root, &head, &batch);
+	if (!r)
+		fresh_begin(fs->fresh, inode_of(*number, NODE_FILES));
 	store_batch_release(&batch);
 	buf_release(&record);
 	return r;
@@ -952,6 +955,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = readings_new(&fs->readings);
 	if (!r)
+		r = fresh_new(&fs->fresh);
+	if (!r)
 		r = load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -986,6 +991,7 @@ void fs_close(struct fs *fs)
 	buf_release(&fs->unsettled);
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
+	fresh_free(fs->fresh);
 	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);

@@ -821,7 +821,7 @@ static int commit_locked(struct file *f)
 	if (!r)
 		r = tree_put_record(&f->node, &batch);
 	if (is_new)
-		tree_put_own_name(&f->node, &batch);
+		tree_put_own_name(f->fs, f->b, &f->node, &batch);
 	marked = version_add_mark(f, &head, &batch);
 	if (!f->version) {
 		head.files += is_new;

@@ -53,6 +53,7 @@ struct fs {
 	struct redirect *redirects; /* redirect.h */
 	struct redirect_lost *lost;
 	struct readings *readings; /* with a lock of its own */
+	struct fresh *fresh; /* likewise */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */

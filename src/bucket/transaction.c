@@ -409,7 +409,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	m->is_new = true;
 	node.parent = parent;
 	r = tree_put_record(&node, &p->batch);
-	tree_put_name(p->b, &node, &p->batch);
+	tree_put_name(p->fs, p->b, &node, &p->batch);
 	p->head.files++;
 	p->head.file_bytes += node.size;
 	if (!r && node.place == PLACE_INLINE)
@@ -585,9 +585,9 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 	r = settle_bucket(fs, p.t);
 	if (!r) {
 		bucket_lock(b);
-		pthread_mutex_lock(&p.t->lock);
+		bucket_lock(p.t);
 		r = publish(&p, &patch, why);
-		pthread_mutex_unlock(&p.t->lock);
+		bucket_unlock(p.t);
 		bucket_unlock(b);
 		/* Names mean other files now. */
 		if (!r && fs->options.name_lost)

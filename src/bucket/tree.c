@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "bucket/tree_internal.h"
+#include "bucket/fresh.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
 #include "util/log.h"
@@ -92,7 +93,9 @@ int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slic
 	struct key_buf key = key_name(parent, name);
 	int r;
 
-	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+	r = fresh_lacks(fs->fresh, inode_of(b->number, parent), name) ?
+		    STORE_ABSENT :
+		    store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
 	if (r == STORE_ABSENT && b->making.count && (out->pending = tree_find_making(b, parent, name))) {
 		const struct node *n = &out->pending->node;
 

@@ -90,9 +90,9 @@ int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slic
 /* Whether something in the store has the name of a file that is not there yet. */
 int tree_name_is_taken(struct file *f, bool *taken);
 int tree_put_record(const struct node *n, struct store_batch *batch);
-void tree_put_name(struct bucket *b, const struct node *n, struct store_batch *batch);
+void tree_put_name(struct fs *fs, struct bucket *b, const struct node *n, struct store_batch *batch);
 /* The same for a new file whose name is known to be free. */
-void tree_put_own_name(const struct node *n, struct store_batch *batch);
+void tree_put_own_name(struct fs *fs, const struct bucket *b, const struct node *n, struct store_batch *batch);
 /* By number alone. BUCKET_GONE. */
 int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out);
 /* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be

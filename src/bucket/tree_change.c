@@ -6,6 +6,7 @@
 #include "bucket/attribute.h"
 #include "bucket/settle.h"
 #include "bucket/tree_internal.h"
+#include "bucket/fresh.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
 
@@ -42,11 +43,12 @@ int tree_put_record(const struct node *n, struct store_batch *batch)
 	return r;
 }
 
-void tree_put_own_name(const struct node *n, struct store_batch *batch)
+void tree_put_own_name(struct fs *fs, const struct bucket *b, const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), parent = key_parent(n->number);
 	unsigned char raw[5];
 
+	fresh_add(fs->fresh, inode_of(b->number, n->parent), n->name);
 	bytes_put_be40(raw, n->number);
 	store_batch_put(batch, STORE_NODE, key_slice(&name), slice_of(raw, sizeof(raw)));
 	bytes_put_be40(raw, n->parent);
@@ -54,10 +56,10 @@ void tree_put_own_name(const struct node *n, struct store_batch *batch)
 		store_batch_put(batch, STORE_NODE, key_slice(&parent), slice_of(raw, sizeof(raw)));
 }
 
-void tree_put_name(struct bucket *b, const struct node *n, struct store_batch *batch)
+void tree_put_name(struct fs *fs, struct bucket *b, const struct node *n, struct store_batch *batch)
 {
 	b->names++;
-	tree_put_own_name(n, batch);
+	tree_put_own_name(fs, b, n, batch);
 }
 
 static void delete_name(const struct node *n, struct store_batch *batch)
@@ -144,7 +146,7 @@ int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, str
 	delete_name(n, batch);
 	if (!r)
 		r = tree_put_record(&moved, batch);
-	tree_put_name(b, &moved, batch);
+	tree_put_name(fs, b, &moved, batch);
 	tree_found_release(&found);
 	return r;
 }
@@ -235,12 +237,14 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 
 		*number = node.number;
 		r = tree_put_record(&node, &batch);
-		tree_put_name(b, &node, &batch);
+		tree_put_name(fs, b, &node, &batch);
 		head.files++;
 		if (!r)
 			r = tree_touch(fs, b, parent, &head, &batch);
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
+		if (!r)
+			fresh_begin(fs->fresh, inode_of(b->number, node.number));
 	}
 	bucket_unlock(b);
 	store_batch_release(&batch);
@@ -396,7 +400,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		settle_write(fs, b, &settle, &head, &batch);
 	if (!r)
 		r = tree_put_record(moved, &batch);
-	tree_put_name(b, moved, &batch);
+	tree_put_name(fs, b, moved, &batch);
 	/* The folders' records after the moved one's, which may be a folder in one of them. */
 	if (!r)
 		r = tree_touch(fs, b, from->node.parent, &head, &batch);

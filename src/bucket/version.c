@@ -509,7 +509,7 @@ static int swap_locked(struct file *f)
 		r = copy_attributes(f->fs, b, f->node.number, old.number, &batch);
 	if (!r)
 		r = tree_put_record(&old, &batch);
-	tree_put_name(b, &old, &batch);
+	tree_put_name(f->fs, b, &old, &batch);
 	if (!r)
 		r = move_settle(f, old.number, &head, &batch);
 	if (!r)
@@ -645,7 +645,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	/* A candidate's record is there already. */
 	if (!r && (f->dirty || f->respelled || !whole))
 		r = tree_put_record(&final, &batch);
-	tree_put_name(f->b, &final, &batch);
+	tree_put_name(f->fs, f->b, &final, &batch);
 	if (f->marked)
 		version_unmark(f, &head, &batch);
 	version_overtake(f->b, &over, &batch);
@@ -746,7 +746,7 @@ int version_drop(struct file *f)
 			head.file_bytes = b->head.file_bytes;
 			r = tree_find_name(f->fs, b, stored.parent, stored.name, &holder);
 			if (!r && !holder.pending)
-				tree_put_own_name(&holder.node, &batch);
+				tree_put_own_name(f->fs, b, &holder.node, &batch);
 			r = r == BUCKET_ABSENT ? 0 : r;
 			tree_found_release(&holder);
 		}
