@@ -336,18 +336,20 @@ static int create_locked(struct fs *fs, const struct caller *who, struct slice n
 	struct buf record = {0};
 	unsigned char raw[4];
 	struct origin origin = {who->uid, who->gid, fs_now(fs), name};
-	struct head head = fs->root->head;
+	struct head head;
 	int r = store_get(fs->store, 0, STORE_META, key_slice(&by_name), &record);
 
 	if (r != STORE_ABSENT) {
 		buf_release(&record);
 		return r ? r : BUCKET_EXISTS;
 	}
-	if (head.next_node >> (64 - inode_node_bits)) {
+	if (fs->root->head.next_node >> (64 - inode_node_bits)) {
 		buf_release(&record);
 		return BUCKET_OVER_QUOTA;
 	}
-	*number = (uint32_t)head.next_node++;
+	/* Also what comes to nothing is not given out again. */
+	*number = (uint32_t)fs->root->head.next_node++;
+	head = fs->root->head;
 	head.files++;
 	by_number = key_bucket_number(*number);
 	bytes_put_le32(raw, *number);
@@ -355,10 +357,10 @@ static int create_locked(struct fs *fs, const struct caller *who, struct slice n
 	r = origin_encode(&origin, &record);
 	store_batch_put(&batch, STORE_META, key_slice(&by_name), slice_of(raw, sizeof(raw)));
 	store_batch_put(&batch, STORE_META, key_slice(&by_number), buf_slice(&record));
+	/* After the commit anybody may find it and put a name there. */
+	fresh_begin(fs->fresh, inode_of(*number, NODE_FILES));
 	if (!r)
 		r = bucket_commit(fs, fs->root, &head, &batch);
-	if (!r)
-		fresh_begin(fs->fresh, inode_of(*number, NODE_FILES));
 	store_batch_release(&batch);
 	buf_release(&record);
 	return r;

@@ -51,12 +51,13 @@ struct bucket {
 	struct acl acl; /* fs->acl_lock */
 };
 
-/* b->lock, which is held for a commit and no longer. */
+/* b->lock, which is mostly held for a commit. */
 static inline void bucket_lock(struct bucket *b)
 {
 	mutex_lock_soon(&b->lock);
 }
 
+/* Whether it was free and is taken now. */
 static inline bool bucket_try_lock(struct bucket *b)
 {
 	return pthread_mutex_trylock(&b->lock) == 0;

@@ -102,9 +102,12 @@ void fresh_begin(struct fresh *f, uint64_t folder)
 	for (size_t i = 1; i < fresh_folders; i++)
 		if (f->folders[i].used < oldest->used)
 			oldest = &f->folders[i];
-	forget(oldest);
-	oldest->inode = folder;
-	oldest->used = ++f->uses;
+	/* Never two of one: what is known of its names is in the first. */
+	if (!find(f, folder)) {
+		forget(oldest);
+		oldest->inode = folder;
+		oldest->used = ++f->uses;
+	}
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -19,7 +19,8 @@ struct fresh;
 int fresh_new(struct fresh **out);
 /* NULL is fine. */
 void fresh_free(struct fresh *f);
-/* A folder, by its inode number, that the store has just been given and that nobody knows yet. */
+/* A folder, by its inode number, that nobody can find yet: before the commit that makes it, or with the lock held that whoever
+ * puts a name into it needs. Its number was never given out before. If it is known already, nothing changes. */
 void fresh_begin(struct fresh *f, uint64_t folder);
 /* Before the commit, with the bucket's lock held. */
 void fresh_add(struct fresh *f, uint64_t folder, struct slice name);

@@ -41,28 +41,31 @@ static uint64_t *folder_of(struct bucket *b, uint64_t number)
 	return &b->folders[number / 16 % (sizeof(b->folders) / sizeof(*b->folders))];
 }
 
-/* By number alone: where its neighbours are, else right in files/, else it has a record that says where. */
+/* By number alone: where its neighbours are, else right in files/, else it has a record that says where. Without b->lock it may
+ * be what was there a moment ago, or BUCKET_GONE for what is just being moved. */
 int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out)
 {
 	struct key_buf key = key_parent(number);
 	uint64_t *folder = folder_of(b, number), parent = __atomic_load_n(folder, __ATOMIC_RELAXED);
 	int r = BUCKET_GONE;
 
-	if (parent && parent != NODE_FILES)
+	/* What is in a folder has numbers next to the folder's own, which is not in itself. */
+	if (parent && parent != NODE_FILES && parent != number)
 		r = tree_get_record(fs, b, parent, number, out);
 	if (r != BUCKET_GONE)
 		return r;
-	r = tree_get_record(fs, b, NODE_FILES, number, out);
-	if (r != BUCKET_GONE) {
-		__atomic_store_n(folder, NODE_FILES, __ATOMIC_RELAXED);
-		return r;
+	parent = NODE_FILES;
+	r = tree_get_record(fs, b, parent, number, out);
+	if (r == BUCKET_GONE) {
+		r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
+		if (r)
+			return r == STORE_ABSENT ? BUCKET_GONE : r;
+		parent = number_in(&out->record);
+		r = tree_get_record(fs, b, parent, number, out);
 	}
-	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
-	if (r)
-		return r == STORE_ABSENT ? BUCKET_GONE : r;
-	parent = number_in(&out->record);
-	__atomic_store_n(folder, parent, __ATOMIC_RELAXED);
-	return tree_get_record(fs, b, parent, number, out);
+	if (!r && out->node.kind == NODE_FILE)
+		__atomic_store_n(folder, parent, __ATOMIC_RELAXED);
+	return r;
 }
 
 struct file *tree_next_making(struct bucket *b, uint64_t parent, struct slice name, struct file *after)

@@ -236,6 +236,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 		struct head head = b->head;
 
 		*number = node.number;
+		fresh_begin(fs->fresh, inode_of(b->number, node.number));
 		r = tree_put_record(&node, &batch);
 		tree_put_name(fs, b, &node, &batch);
 		head.files++;
@@ -243,8 +244,6 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 			r = tree_touch(fs, b, parent, &head, &batch);
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
-		if (!r)
-			fresh_begin(fs->fresh, inode_of(b->number, node.number));
 	}
 	bucket_unlock(b);
 	store_batch_release(&batch);

@@ -1,18 +1,21 @@
 #include "util/mutex.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
 #include "util/clock.h"
 
+/* Whether the process may use several processors. Its first thread's set tells: others may have one of their own. */
 static bool has_company(void)
 {
 	static int processors; /* atomic */
 	int n = __atomic_load_n(&processors, __ATOMIC_RELAXED);
+	cpu_set_t set;
 
 	if (!n) {
-		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		n = sched_getaffinity(getpid(), sizeof(set), &set) ? 2 : CPU_COUNT(&set);
 		__atomic_store_n(&processors, n, __ATOMIC_RELAXED);
 	}
 	return n > 1;

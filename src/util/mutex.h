@@ -3,8 +3,8 @@
 
 #include <pthread.h>
 
-/* ns for which is looked whether it is free. To sleep and be woken takes 5 to 10 µs of each side, several times that where the
- * other processor must be woken by way of a virtual machine's host. */
+/* ns for which is looked whether it is free. To sleep and be woken takes some 5 µs of each side, and 10 to 20 on a virtual machine,
+ * where the other processor is woken by way of the host. */
 enum { mutex_look = 50000 };
 
 /* pthread_mutex_lock that looks whether the mutex is free before it sleeps, where there is another processor that may be

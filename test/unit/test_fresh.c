@@ -28,6 +28,10 @@ static void test_names(void **state)
 	fresh_begin(f, folder);
 	assert_true(fresh_lacks(f, folder, slice_str("a")));
 	assert_false(fresh_lacks(f, folder + 1, slice_str("a")));
+	/* Begun again, it is what it was. */
+	fresh_add(f, folder, slice_str("a"));
+	fresh_begin(f, folder);
+	assert_false(fresh_lacks(f, folder, slice_str("a")));
 	for (int i = 0; i < count; i++) {
 		fresh_add(f, folder, name_of(text, i));
 		fresh_add(f, folder, name_of(text, i));

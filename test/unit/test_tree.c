@@ -1,4 +1,6 @@
 #include "fixture.h"
+#include "store/decorator.h"
+#include "store/faulty.h"
 
 static void test_spellings(void **state)
 {
@@ -182,6 +184,86 @@ static void test_numbers(void **state)
 		assert_int_equal(unlink_name(f, folder[i % 3], name, false), 0);
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, number[i], TREE_READ, &h, NULL), BUCKET_GONE);
 	}
+}
+
+/* How often the store is asked: not at all for what is not in a folder that was made lately, once for each that is next to
+ * another in a folder. */
+static void test_questions(void **state)
+{
+	enum { files = 8 };
+	struct faulty faulty = {0};
+	struct fixture f;
+	struct file_open *h;
+	struct attr attr;
+	uint64_t folder, number[files];
+	unsigned calls;
+	char name[8];
+
+	(void)state;
+	assert_int_equal(memory_store_open(&f.store), 0);
+	assert_int_equal(faulty_store_open(&f.store, f.store, &faulty), 0);
+	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
+	assert_int_equal(bucket_create(f.fs, &test_root, S("young"), &f.b), 0);
+	folder = make_folder(&f, NODE_FILES, "folder");
+	for (int i = 0; i < files; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		put_file(&f, folder, name, name);
+		number[i] = number_of(&f, folder, name);
+	}
+	calls = faulty.calls;
+	assert_int_equal(lookup(&f, NODE_FILES, "none", &attr), BUCKET_ABSENT);
+	assert_int_equal(lookup(&f, folder, "none", &attr), BUCKET_ABSENT);
+	assert_int_equal(faulty.calls, calls);
+	assert_number(&f, number[0], "0");
+	calls = faulty.calls;
+	for (int i = 1; i < files; i++) {
+		assert_int_equal(tree_open(f.fs, f.b, &test_root, number[i], TREE_READ, &h, NULL), 0);
+		file_close(h, false);
+	}
+	assert_int_equal(faulty.calls, calls + files - 1);
+	bucket_put(f.fs, f.b);
+	fs_close(f.fs);
+	/* Of what was made before it knows nothing. */
+	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
+	assert_int_equal(bucket_lookup(f.fs, S("young"), &f.b), 0);
+	calls = faulty.calls;
+	assert_int_equal(lookup(&f, folder, "none", &attr), BUCKET_ABSENT);
+	assert_int_equal(faulty.calls, calls + 1);
+	bucket_put(f.fs, f.b);
+	fs_close(f.fs);
+	store_close(f.store);
+}
+
+/* Somebody finds a bucket right after the commit that makes it, and puts a file there before its maker goes on. */
+static int put_first(void *context, const char *call, uint32_t bucket, int result, int64_t nanoseconds)
+{
+	struct fixture *f = context;
+
+	(void)nanoseconds;
+	if (f->fs && bucket == 0 && result == 0 && strcmp(call, "commit") == 0 && !f->b) {
+		struct fixture other = *f;
+
+		assert_int_equal(bucket_lookup(f->fs, S("young"), &other.b), 0);
+		f->b = other.b;
+		put_file(&other, NODE_FILES, "first", "text");
+		bucket_put(f->fs, other.b);
+	}
+	return result;
+}
+
+static void test_found_at_once(void **state)
+{
+	struct fixture f = {0};
+
+	(void)state;
+	assert_int_equal(memory_store_open(&f.store), 0);
+	assert_int_equal(decorator_open(&f.store, f.store, &(struct decorator_hooks){.after = put_first, .context = &f}), 0);
+	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
+	assert_int_equal(bucket_create(f.fs, &test_root, S("young"), &f.b), 0);
+	assert_file(&f, NODE_FILES, "first", "text");
+	bucket_put(f.fs, f.b);
+	fs_close(f.fs);
+	store_close(f.store);
 }
 
 /* rmdir does not count files that nobody has closed yet; they lose their name. */
@@ -421,7 +503,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_spellings), T(test_new_file_is_listed_when_closed), T(test_close_commits), T(test_sizes),
-		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_numbers), T(test_rmdir_with_unlisted),
+		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_numbers),
+		cmocka_unit_test(test_questions), cmocka_unit_test(test_found_at_once), T(test_rmdir_with_unlisted),
 		T(test_rename), T(test_limits), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
 	};
 
