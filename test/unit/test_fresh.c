@@ -28,10 +28,6 @@ static void test_names(void **state)
 	fresh_begin(f, folder);
 	assert_true(fresh_lacks(f, folder, slice_str("a")));
 	assert_false(fresh_lacks(f, folder + 1, slice_str("a")));
-	/* Begun again, it is what it was. */
-	fresh_add(f, folder, slice_str("a"));
-	fresh_begin(f, folder);
-	assert_false(fresh_lacks(f, folder, slice_str("a")));
 	for (int i = 0; i < count; i++) {
 		fresh_add(f, folder, name_of(text, i));
 		fresh_add(f, folder, name_of(text, i));
@@ -73,6 +69,13 @@ static void test_too_many_folders(void **state)
 		fresh_begin(f, folder + i);
 		fresh_add(f, folder + i, slice_str("a"));
 	}
+	/* Begun again, each is what it was, and none makes room. */
+	for (uint64_t i = fresh_folders; i-- > 0;) {
+		fresh_begin(f, folder + i);
+		assert_false(fresh_lacks(f, folder + i, slice_str("a")));
+	}
+	for (uint64_t i = 1; i < fresh_folders; i++)
+		assert_true(fresh_lacks(f, folder + i, slice_str("b")));
 	/* The first was used again, so the second makes room, … */
 	assert_true(fresh_lacks(f, folder, slice_str("b")));
 	fresh_begin(f, 1000);
