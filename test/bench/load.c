@@ -120,15 +120,6 @@ static int do_unlink(struct worker *w, size_t i)
 	return unlinkat(w->folder_fd, name_of(name, i), 0) ? failure("unlink") : 0;
 }
 
-/* The least that something costs for which the kernel holds the folder's lock: it asks for the name, and that is all. */
-static int do_unlink_absent(struct worker *w, size_t i)
-{
-	char name[32];
-
-	snprintf(name, sizeof(name), "absent%zu", i);
-	return unlinkat(w->folder_fd, name, 0) == 0 || errno != ENOENT ? failure("unlink what is not there") : 0;
-}
-
 /* ---- the least that a request costs ---- */
 
 static int prepare_request(struct worker *w)
@@ -359,7 +350,6 @@ static const struct work {
 	{"read", NULL, do_read, false},
 	{"stat", NULL, do_stat, false},
 	{"unlink", NULL, do_unlink, false},
-	{"unlink-absent", NULL, do_unlink_absent, false},
 	{"request", prepare_request, do_request, false},
 	{"list", NULL, do_list, true},
 	{"list-attributes", NULL, do_list_attributes, true},

@@ -97,12 +97,12 @@ class Line:
             what = f'{self.peer_kind(facts)} itself, {least.chunk / self.peer * 1e6:.0f} µs for {least.chunk >> 10} KiB, and a request ' \
                    f'that carries them and does nothing, {carrying * 1e6:.1f} µs'
         elif least.locked:
-            rates = [rate('unlink-absent', self.threads), *(rate(c, 1) for c in least.commits)]
+            rates = [rate('unlink-rest', self.threads), *(rate(c, 1) for c in least.commits)]
             if not all(rates):
                 return None
             asking, committing = 1 / rates[0], sum(1 / r for r in rates[1:])
             best = 1 / (asking + committing)
-            what = f'a removal of what is not there, {asking * 1e6:.1f} µs, and the commit alone, {committing * 1e6:.1f} µs'
+            what = f'all but what the daemon does for it, {asking * 1e6:.1f} µs, and the commit alone, {committing * 1e6:.1f} µs'
         else:
             together = self.threads > 1
             requests = least.all if together else least.waited
@@ -261,8 +261,8 @@ HOW = '''
   it in memory.
 - Where a figure was not reached stands what it would be at the most: with requests in which nothing is done (a getxattr that is
   answered at once) and commits without FUSE, measured in the same run. With one thread what the caller waits for counts, with
-  several everything that a processor has to do. For unlink it is a removal of a name that is not there: the kernel holds the
-  folder's lock, asks for the name, and gives the lock to the next thread. For the large file it is writing as much into a
+  several everything that a processor has to do. For unlink, where the kernel lets one thread at a time into the folder, it is
+  the time that it took, less what the daemon spent in the requests by its own metrics, and the commit. For the large file it is writing as much into a
   temporary file beside a data.json, less the one copy that is made of it.
 - The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
   to give: on a virtual machine the host may have taken it back.

@@ -26,8 +26,8 @@ class Row:
 class Least:
     """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
     this store. waited: requests that the caller waits for, all: those that the daemon serves besides; commits likewise, by the
-    measures that bench_commit gives. locked: the kernel holds the folder's lock all the while, so that threads do not add up;
-    the request is one that does so. chunk: what the peer does, and for as many bytes each a request that carries them.
+    measures that bench_commit gives. locked: the kernel holds the folder's lock all the while, so that threads do not add up
+    and the daemon's work can be taken away from the whole. chunk: what the peer does, and for as many bytes each a request that carries them.
     same: another measure of ours that does less."""
 
     def __init__(self, waited=0, all=0, commits=(), later=(), locked=False, chunk=0, same=None):
@@ -39,7 +39,7 @@ class Least:
             return {self.same}
         if self.chunk:
             return {'carry', 'memory-copy'}
-        return {'unlink-absent' if self.locked else 'request', *self.commits, *self.later}
+        return {'unlink-rest' if self.locked else 'request', *self.commits, *self.later}
 
 
 BOTH = (1, 4)

@@ -123,6 +123,11 @@ class Mounted(Native):
 class Bucketfs(Mounted):
     """Files go to a bucket's files/, and there are documents."""
 
+    def time_in(self, operation):
+        """Seconds that the daemon has worked on such requests."""
+        with open(os.path.join(self.mount, '.bucketfs', 'metrics')) as f:
+            return next((float(line.split()[1]) for line in f if line.startswith(f'bucketfs_operation_seconds_sum{{operation="{operation}"}}')), 0)
+
     def fresh(self, name):
         os.mkdir(os.path.join(self.mount, name))
         return os.path.join(self.mount, name, 'files')
