@@ -68,6 +68,13 @@ static inline void bucket_unlock(struct bucket *b)
 	pthread_mutex_unlock(&b->lock);
 }
 
+/* Tells who keeps names that this one means another inode now, or none. With or without the lock. */
+static inline void bucket_name_lost(struct fs *fs, const struct bucket *b, uint64_t parent, struct slice name)
+{
+	if (fs->options.name_lost)
+		fs->options.name_lost(fs->options.context, inode_of(b->number, parent), name);
+}
+
 /* By name. BUCKET_ABSENT. The caller puts it back. */
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);
 /* The same for any id, those that have no name in the root included. */

@@ -590,8 +590,8 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		bucket_unlock(p.t);
 		bucket_unlock(b);
 		/* Names mean other files now. */
-		if (!r && fs->options.name_lost)
-			fs->options.name_lost(fs->options.context, inode_of(b->number, NODE_FILES), slice_str("_"));
+		if (!r)
+			bucket_name_lost(fs, b, NODE_FILES, slice_str("_"));
 		if (!r && end(fs, b, p.t))
 			r = 0; /* the next start ends it */
 	}

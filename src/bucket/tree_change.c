@@ -416,8 +416,8 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		file_unlinked(*replaced);
 	version_overtake(b, &over, NULL);
 	/* What is moved takes its place in the kernel's memory along, and would not be asked for there when it is replaced. */
-	if (b->making.count && tree_find_making(b, moved->parent, moved->name) && fs->options.name_lost)
-		fs->options.name_lost(fs->options.context, inode_of(b->number, moved->parent), moved->name);
+	if (b->making.count && tree_find_making(b, moved->parent, moved->name))
+		bucket_name_lost(fs, b, moved->parent, moved->name);
 	open = file_peek(fs, inode_of(b->number, moved->number));
 	if (open)
 		tree_move_open(open, moved);

@@ -17,14 +17,6 @@ enum { mark_len = 11 };
 /* How long the answer to a readdir may be on its way. */
 enum { listing_lifetime = 1000000000 };
 
-static void lost(struct file *f, uint64_t parent, struct slice name)
-{
-	const struct fs_options *o = &f->fs->options;
-
-	if (o->name_lost)
-		o->name_lost(o->context, inode_of(f->b->number, parent), name);
-}
-
 /* ---- finding ---- */
 
 /* The first version of a name but one. With b->lock held. */
@@ -103,7 +95,7 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		/* By its own name the kernel may know the old one, and would not ask. */
 		if (!slice_equal(name, given) && !(*f)->spelled) {
 			(*f)->spelled = true;
-			lost(*f, parent, name);
+			bucket_name_lost((*f)->fs, b, parent, name);
 		}
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
@@ -526,7 +518,7 @@ static int swap_locked(struct file *f)
 	file_becomes(&f->unlisted, true);
 	f->spelled = true;
 	table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
-	lost(f, f->node.parent, f->node.name);
+	bucket_name_lost(f->fs, f->b, f->node.parent, f->node.name);
 	return 0;
 }
 
@@ -676,7 +668,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		tree_move_open(f, &final);
 	file_settled(f);
 	if (f->spelled || !whole)
-		lost(f, parent, old);
+		bucket_name_lost(f->fs, f->b, parent, old);
 	return 0;
 }
 
@@ -755,7 +747,7 @@ int version_drop(struct file *f)
 		store_batch_release(&batch);
 	}
 	if (!r) {
-		lost(f, f->node.parent, f->node.name);
+		bucket_name_lost(f->fs, f->b, f->node.parent, f->node.name);
 		file_unlinked(f);
 	}
 	return r;

@@ -125,8 +125,9 @@ class Bucketfs(Mounted):
 
     def time_in(self, operation):
         """Seconds that the daemon has worked on such requests."""
+        wanted = f'bucketfs_operation_seconds_sum{{operation="{operation}"}}'
         with open(os.path.join(self.mount, '.bucketfs', 'metrics')) as f:
-            return next((float(line.split()[1]) for line in f if line.startswith(f'bucketfs_operation_seconds_sum{{operation="{operation}"}}')), 0)
+            return next((float(line.split()[1]) for line in f if line.startswith(wanted)), 0)
 
     def fresh(self, name):
         os.mkdir(os.path.join(self.mount, name))

@@ -59,12 +59,18 @@ def small_files(bench, repetition, threads):
         """after: what needs this one before it."""
         if not bench.wanted(measure, *after):
             return
-        ours = bench.get(system) if system == 'bucketfs' and measure == 'unlink' else None
-        before = ours and ours.time_in(work)
         seconds = bench.load(work, folders[system], '-n', count, '-t', threads)
         bench.record(system, measure, threads, repetition, count / seconds)
-        if ours:
-            bench.record(system, 'unlink-rest', threads, repetition, count / (seconds - (ours.time_in(work) - before)))
+
+    def unlink_ours():
+        """With what is left of it without the daemon's work."""
+        if not bench.wanted('unlink'):
+            return
+        ours = bench.get('bucketfs')
+        before = ours.time_in('unlink')
+        step('bucketfs', 'unlink', 'unlink')
+        seconds = count / bench.values['bucketfs', 'unlink', threads][repetition]
+        bench.record('bucketfs', 'unlink-rest', threads, repetition, count / (seconds - (ours.time_in('unlink') - before)))
 
     for s in systems:
         step(s, 'create', 'create', *SMALL)
@@ -83,7 +89,10 @@ def small_files(bench, repetition, threads):
     for s in systems:
         step(s, 'stat', 'stat', 'stat-warm', 'unlink')
         step(s, 'stat', 'stat-warm')
-        step(s, 'unlink', 'unlink')
+        if s == 'bucketfs':
+            unlink_ours()
+        else:
+            step(s, 'unlink', 'unlink')
     if bench.wanted('request'):
         count = 3 * bench.sizes.files
         bench.record('bucketfs', 'request', threads, repetition,

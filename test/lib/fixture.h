@@ -9,12 +9,17 @@ struct fixture {
 	struct bucket *b;
 };
 
+/* On whatever store it has. */
+static inline int fixture_open(struct fixture *f)
+{
+	return test_fs_open(f->store, &f->fs) || bucket_create(f->fs, &test_root, S("nightly"), &f->b);
+}
+
 static inline int setup(void **state)
 {
 	struct fixture *f = *state = calloc(1, sizeof(*f));
 
-	return memory_store_open(&f->store) || test_fs_open(f->store, &f->fs) ||
-	       bucket_create(f->fs, &test_root, S("nightly"), &f->b);
+	return memory_store_open(&f->store) || fixture_open(f);
 }
 
 /* Nothing is left open or counted twice. */

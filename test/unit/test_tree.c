@@ -202,8 +202,7 @@ static void test_questions(void **state)
 	(void)state;
 	assert_int_equal(memory_store_open(&f.store), 0);
 	assert_int_equal(faulty_store_open(&f.store, f.store, &faulty), 0);
-	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
-	assert_int_equal(bucket_create(f.fs, &test_root, S("young"), &f.b), 0);
+	assert_int_equal(fixture_open(&f), 0);
 	folder = make_folder(&f, NODE_FILES, "folder");
 	for (int i = 0; i < files; i++) {
 		snprintf(name, sizeof(name), "%d", i);
@@ -225,7 +224,7 @@ static void test_questions(void **state)
 	fs_close(f.fs);
 	/* Of what was made before it knows nothing. */
 	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
-	assert_int_equal(bucket_lookup(f.fs, S("young"), &f.b), 0);
+	assert_int_equal(bucket_lookup(f.fs, S("nightly"), &f.b), 0);
 	calls = faulty.calls;
 	assert_int_equal(lookup(&f, folder, "none", &attr), BUCKET_ABSENT);
 	assert_int_equal(faulty.calls, calls + 1);
@@ -243,7 +242,7 @@ static int put_first(void *context, const char *call, uint32_t bucket, int resul
 	if (f->fs && bucket == 0 && result == 0 && strcmp(call, "commit") == 0 && !f->b) {
 		struct fixture other = *f;
 
-		assert_int_equal(bucket_lookup(f->fs, S("young"), &other.b), 0);
+		assert_int_equal(bucket_lookup(f->fs, S("nightly"), &other.b), 0);
 		f->b = other.b;
 		put_file(&other, NODE_FILES, "first", "text");
 		bucket_put(f->fs, other.b);
@@ -258,8 +257,7 @@ static void test_found_at_once(void **state)
 	(void)state;
 	assert_int_equal(memory_store_open(&f.store), 0);
 	assert_int_equal(decorator_open(&f.store, f.store, &(struct decorator_hooks){.after = put_first, .context = &f}), 0);
-	assert_int_equal(test_fs_open(f.store, &f.fs), 0);
-	assert_int_equal(bucket_create(f.fs, &test_root, S("young"), &f.b), 0);
+	assert_int_equal(fixture_open(&f), 0);
 	assert_file(&f, NODE_FILES, "first", "text");
 	bucket_put(f.fs, f.b);
 	fs_close(f.fs);

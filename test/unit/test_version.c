@@ -447,12 +447,9 @@ static void test_dropped(void **state)
 
 static void faulty_setup(struct fixture *f, struct faulty *faulty)
 {
-	struct store *inner;
-
-	assert_int_equal(memory_store_open(&inner), 0);
-	assert_int_equal(faulty_store_open(&f->store, inner, faulty), 0);
-	assert_int_equal(test_fs_open(f->store, &f->fs), 0);
-	assert_int_equal(bucket_create(f->fs, &test_root, S("nightly"), &f->b), 0);
+	assert_int_equal(memory_store_open(&f->store), 0);
+	assert_int_equal(faulty_store_open(&f->store, f->store, faulty), 0);
+	assert_int_equal(fixture_open(f), 0);
 	log_open(LOG_TARGET_STDERR, (enum log_level)-1);
 	put_file(f, NODE_FILES, "a", "old");
 }
