@@ -495,7 +495,7 @@ static int open_file(struct file *f, const struct caller *who, unsigned flags, s
 	return file_open_new(f, who, flags, out);
 }
 
-int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags,
+int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags, int64_t closed,
 	      struct file_open **out, struct reason *why)
 {
 	struct file *f;
@@ -505,7 +505,7 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		return r;
 	r = tree_get_file(fs, b, number, &f);
 	if (!r) {
-		r = version_choose(f, who, &flags, why);
+		r = version_choose(f, who, &flags, closed, why);
 		if (r)
 			file_put(f);
 	}

@@ -19,6 +19,30 @@ enum { listing_lifetime = 1000000000 };
 
 /* ---- finding ---- */
 
+static const struct slice partial_end = {".partial", 8};
+
+static bool is_partial(struct slice name)
+{
+	const char *at = name.at;
+
+	return name.len > partial_end.len && *at == '.' &&
+	       memcmp(at + name.len - partial_end.len, partial_end.at, partial_end.len) == 0;
+}
+
+size_t version_partial_name(struct slice name, char partial[name_max])
+{
+	size_t most = name_max - 1 - partial_end.len, len = name.len < most ? name.len : most;
+
+	if (is_partial(name)) {
+		memcpy(partial, name.at, name.len);
+		return name.len;
+	}
+	partial[0] = '.';
+	memcpy(partial + 1, name.at, len);
+	memcpy(partial + 1 + len, partial_end.at, partial_end.len);
+	return 1 + len + partial_end.len;
+}
+
 /* The first version of a name but one. With b->lock held. */
 static struct file *find_version(struct bucket *b, uint64_t parent, struct slice name, const struct file *but)
 {
@@ -53,21 +77,45 @@ struct closing {
 	struct fs *fs;
 	uint64_t parent;
 	int64_t before;
+	struct slice partial; /* only what this is the partial of; empty: whatever it is */
 };
+
+static bool has_partial(const struct file *f, struct slice partial)
+{
+	char name[name_max];
+
+	return slice_equal(slice_of(name, version_partial_name(f->node.name, name)), partial);
+}
 
 static int closing_in(void *context, struct table_node *node)
 {
 	const struct closing *c = context;
 	const struct file *f = container_of(node, struct file, by_name);
 
-	return f->node.parent == c->parent && !file_is_overtaken(f) && is_closing(c->fs, f, c->before);
+	return f->node.parent == c->parent && !file_is_overtaken(f) && is_closing(c->fs, f, c->before) &&
+	       (!c->partial.len || has_partial(f, c->partial));
 }
 
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before)
 {
-	struct closing c = {fs, parent, before};
+	struct closing c = {fs, parent, before, slice_of(NULL, 0)};
 
 	return b->making.count && table_each(&b->making, closing_in, &c);
+}
+
+/* Whether the release of a file may bring this partial. With b->lock held. */
+static bool is_partial_closing(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, int64_t before)
+{
+	struct closing c = {fs, parent, before, name};
+
+	return is_partial(name) && b->making.count && table_each(&b->making, closing_in, &c);
+}
+
+/* Whether a new file has its content and is about to be published: whoever writes to it now makes it one that is not whole
+ * again, which others would miss. */
+static bool is_new_closing(const struct file *f, int64_t before)
+{
+	return file_is(&f->unlisted) && !file_is(&f->version) && file_is(&f->written) && is_closing(f->fs, f, before);
 }
 
 /* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
@@ -100,7 +148,11 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
-	return !*f && version && is_one_closing(fs, b, parent, name, closed) ? BUCKET_WAIT : 0;
+	if (*f)
+		return 0;
+	return (version && is_one_closing(fs, b, parent, name, closed)) || is_partial_closing(fs, b, parent, name, closed) ?
+		       BUCKET_WAIT :
+		       0;
 }
 
 /* ---- beginning ---- */
@@ -186,16 +238,17 @@ static struct file *version_to_append(struct file *f)
 	return version;
 }
 
-/* In place, with the old content moved away. */
+/* In place, with the old content moved away; what is only being made is truncated. */
 static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 {
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (!file_is(&f->unlisted))
+	if (!file_is(&f->unlisted)) {
 		r = version_swap(f, why);
+		*flags &= ~(unsigned)TREE_TRUNCATE;
+	}
 	pthread_rwlock_unlock(&f->lock);
-	*flags &= ~(unsigned)TREE_TRUNCATE;
 	return r;
 }
 
@@ -269,11 +322,17 @@ static int choose(struct file *f, const struct caller *who, const struct redirec
 	return r || !version ? r : redirect(f, who, wants, version);
 }
 
-int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why)
+int version_choose(struct file *f, const struct caller *who, unsigned *flags, int64_t closed, struct reason *why)
 {
-	struct redirect *redirected = redirect_take(f->fs, who->pid);
-	int r = choose(f, who, redirected, flags, why);
+	/* Who gets a version of it needs nothing of it. */
+	bool replaces = only_writes(*flags) && *flags & TREE_TRUNCATE && who->pid;
+	struct redirect *redirected;
+	int r;
 
+	if (*flags & TREE_WRITE && !replaces && is_new_closing(f, closed))
+		return BUCKET_WAIT;
+	redirected = redirect_take(f->fs, who->pid);
+	r = choose(f, who, redirected, flags, why);
 	redirect_free(redirected);
 	return r;
 }
@@ -682,22 +741,6 @@ static int publish_locked(struct file *f)
 	table_remove(&f->b->making, &f->by_name);
 	file_becomes(&f->unlisted, false);
 	return 0;
-}
-
-size_t version_partial_name(struct slice name, char partial[name_max])
-{
-	static const struct slice end = {".partial", 8};
-	const char *at = name.at;
-	size_t len = name.len < name_max - 1 - end.len ? name.len : name_max - 1 - end.len;
-
-	if (name.len > end.len && *at == '.' && memcmp(at + name.len - end.len, end.at, end.len) == 0) {
-		memcpy(partial, at, name.len);
-		return name.len;
-	}
-	partial[0] = '.';
-	memcpy(partial + 1, at, len);
-	memcpy(partial + 1 + len, end.at, end.len);
-	return 1 + len + end.len;
 }
 
 static int make_partial(struct file *f)

@@ -22,8 +22,9 @@
 #include "bucket/file.h"
 
 /* Which file an open gets: with f->… unlocked. Sets TREE_REPLACE or clears TREE_TRUNCATE in *flags. 0: this one;
- * BUCKET_REDIRECTED. */
-int version_choose(struct file *f, const struct caller *who, unsigned *flags, struct reason *why);
+ * BUCKET_REDIRECTED; BUCKET_WAIT if it is new, has been closed before that moment and not released yet, and who writes to it
+ * would keep it from being published. */
+int version_choose(struct file *f, const struct caller *who, unsigned *flags, int64_t closed, struct reason *why);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
 /* A node is about to be deleted or moved: who looked it up a moment ago may come to open it. */
@@ -38,7 +39,8 @@ int version_hold(struct file **f, const struct caller *who, unsigned wants);
 /* This thread does not look for anything again: there is no such name, or it makes it now. */
 void version_found_nothing(struct fs *fs, const struct caller *who);
 /* Who is redirected gets their file in *f, referenced, also on failure. *several: others find something else.
- * BUCKET_WAIT if a version has been closed before that moment and not released yet. With b->lock held. */
+ * BUCKET_WAIT if a version, or what this may become the partial of, has been closed before that moment and not released yet.
+ * With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		   struct slice given, int64_t closed, bool *several, struct file **f);
 /* Whether a file in this folder has been closed before that moment and not released yet. With b->lock held. */

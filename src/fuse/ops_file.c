@@ -84,27 +84,28 @@ static int create_scratch(struct call *c, const char *name, struct fuse_file_inf
 	return handle_new_scratch(c->fe, scratch, fi);
 }
 
-static int open_tree(struct call *c, struct fuse_file_info *fi)
+static int open_tree(struct call *c, int64_t closed, struct fuse_file_info *fi)
 {
 	struct file_open *file;
-	int r = tree_open(c->fs, c->b, &c->who, c->node, tree_flags(fi->flags), &file, &c->why);
+	int r = tree_open(c->fs, c->b, &c->who, c->node, tree_flags(fi->flags), closed, &file, &c->why);
 
 	return r ? r : handle_new_file(c, file, fi);
 }
 
-void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+/* False: not answered, ask again. */
+static bool try_open(fuse_req_t req, fuse_ino_t inode, int64_t closed, struct fuse_file_info *fi)
 {
 	struct call c;
 	struct attr attr;
 	int r;
 
 	if (!call_begin(&c, req, inode, "open"))
-		return;
+		return true;
 	if (call_in_control(&c)) {
 		/* What is in there may ask the name service. */
 		call_release(&c);
 		control_file_open(req, inode, NULL, fi);
-		return;
+		return true;
 	}
 	if (call_is_data(&c)) {
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
@@ -113,16 +114,55 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	} else if (scratch_is(c.node)) {
 		r = open_scratch(&c, fi);
 	} else {
-		r = call_in_tree(&c) ? open_tree(&c, fi) : BUCKET_IS_FOLDER;
+		r = call_in_tree(&c) ? open_tree(&c, closed, fi) : BUCKET_IS_FOLDER;
+	}
+	if (r == BUCKET_WAIT) {
+		call_release(&c);
+		return false;
 	}
 	if (r) {
 		call_end(&c, r);
-		return;
+		return true;
 	}
 	/* If the open was interrupted meanwhile, nobody will ever close it. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		handle_close(c.fe, handle_of(fi), req, true);
 	call_release(&c);
+	return true;
+}
+
+struct open_again {
+	struct patience_job job;
+	fuse_req_t req;
+	fuse_ino_t inode;
+	int64_t closed;
+	struct fuse_file_info fi;
+};
+
+static bool open_again(struct patience_job *job, bool patient)
+{
+	struct open_again *o = container_of(job, struct open_again, job);
+	bool done = try_open(o->req, o->inode, patient ? o->closed : TREE_CLOSED_NONE, &o->fi);
+
+	if (done)
+		free(o);
+	return done;
+}
+
+void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	struct open_again *o;
+
+	if (try_open(req, inode, TREE_CLOSED_ANY, fi))
+		return;
+	o = malloc(sizeof(*o));
+	if (!o) {
+		try_open(req, inode, TREE_CLOSED_NONE, fi);
+		return;
+	}
+	*o = (struct open_again){{.run = open_again}, req, inode, fs_now(fe->fs), *fi};
+	patience_add(fe->patience, &o->job);
 }
 
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)

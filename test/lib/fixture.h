@@ -79,7 +79,7 @@ static inline void assert_number(struct fixture *f, uint64_t number, const char 
 	char got[256];
 	size_t len;
 
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, TREE_CLOSED_NONE, &h, NULL), 0);
 	assert_int_equal(file_read(h->file, 0, got, sizeof(got), &len), 0);
 	assert_slice(slice_of(got, len), want);
 	file_close(h, false);

@@ -179,6 +179,20 @@ def test_ftruncate_before_writing():
         assert read(f + '/a') == 'by descriptor\n' and os.listdir(f) == ['a']
 
 
+def test_truncated_while_being_made():
+    """By a descriptor, as `-o /dev/stdout` does it: nothing has the name yet, so there is nothing to keep."""
+    with Mount() as m:
+        f = files(m)
+        fd = os.open(f + '/a', os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b'begun')
+        again = os.open(f'/proc/self/fd/{fd}', os.O_WRONLY | os.O_TRUNC)
+        assert os.fstat(fd).st_size == 0
+        os.write(again, b'new')
+        os.close(again)
+        os.close(fd)
+        assert read(f + '/a', 'rb') == b'new' and os.listdir(f) == ['a']
+
+
 def test_locks_meet():
     with Mount() as m:
         f = files(m)

@@ -71,7 +71,7 @@ static void expect(struct fixture *f, const char *name, size_t size, char fill)
 	size_t got;
 
 	assert_int_equal(find(f, name, &node), 0);
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ, TREE_CLOSED_NONE, &h, NULL), 0);
 	assert_int_equal(file_read(h->file, 0, bytes, size + 1, &got), 0);
 	assert_int_equal(got, size);
 	for (size_t i = 0; i < size; i++)
@@ -226,7 +226,7 @@ static void test_in_place(void **state)
 		settle_due(f->fs, INT64_MAX);
 		assert_int_equal(find(f, "a", &node), 0);
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ | TREE_WRITE | (i ? TREE_TRUNCATE : 0),
-					   &h, NULL), 0);
+					   TREE_CLOSED_NONE, &h, NULL), 0);
 		memset(bytes, 'n', sizeof(bytes));
 		assert_int_equal(file_write(h, 0, false, slice_of(bytes, sizeof(bytes)), NULL), 0);
 		assert_int_equal(file_flush(h, false), 0);
@@ -247,7 +247,7 @@ static void test_fsync_settles(void **state)
 
 	put(f, "a", large, 'x');
 	assert_int_equal(find(f, "a", &node), 0);
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ | TREE_WRITE, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ | TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
 	assert_int_equal(file_sync(h->file), 0);
 	file_close(h, false);
 	expect_settled(f);

@@ -32,7 +32,8 @@ static void test_new_file_is_listed_when_closed(void **state)
 	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
 	assert_int_equal(file_write(h, 0, false, S("text"), NULL), 0);
 	/* Who opens it by name sees what is there so far. */
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_READ, &again, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_READ, TREE_CLOSED_NONE,
+				   &again, NULL), 0);
 	assert_ptr_equal(again->file, h->file);
 	file_close(again, false);
 	assert_int_equal(file_flush(h, false), 0);
@@ -101,7 +102,7 @@ static void test_unlinked_while_open(void **state)
 		file_close(h[large], false);
 		/* Opened anew, so that nothing of it is loaded. */
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, NODE_FILES, large ? "large" : "small"),
-					   TREE_READ | TREE_WRITE, &h[large], NULL), 0);
+					   TREE_READ | TREE_WRITE, TREE_CLOSED_NONE, &h[large], NULL), 0);
 		assert_int_equal(unlink_name(f, NODE_FILES, large ? "large" : "small", false), 0);
 	}
 	assert_int_equal(f->b->head.files, 0);
@@ -182,7 +183,7 @@ static void test_numbers(void **state)
 
 		snprintf(name, sizeof(name), "%d", i);
 		assert_int_equal(unlink_name(f, folder[i % 3], name, false), 0);
-		assert_int_equal(tree_open(f->fs, f->b, &test_root, number[i], TREE_READ, &h, NULL), BUCKET_GONE);
+		assert_int_equal(tree_open(f->fs, f->b, &test_root, number[i], TREE_READ, TREE_CLOSED_NONE, &h, NULL), BUCKET_GONE);
 	}
 }
 
@@ -216,7 +217,7 @@ static void test_questions(void **state)
 	assert_number(&f, number[0], "0");
 	calls = faulty.calls;
 	for (int i = 1; i < files; i++) {
-		assert_int_equal(tree_open(f.fs, f.b, &test_root, number[i], TREE_READ, &h, NULL), 0);
+		assert_int_equal(tree_open(f.fs, f.b, &test_root, number[i], TREE_READ, TREE_CLOSED_NONE, &h, NULL), 0);
 		file_close(h, false);
 	}
 	assert_int_equal(faulty.calls, calls + files - 1);
@@ -434,8 +435,9 @@ static void test_private(void **state)
 	assert_int_equal(tree_create(f->fs, f->b, &ci, NODE_FILES, S("b"), 0, TREE_WRITE, &h, &canonical, NULL), 0);
 	assert_int_equal(tree_attr(f->fs, f->b, &ci, h->file->node.number, &attr), 0);
 	file_close(h, false);
-	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_READ, &h, NULL), BUCKET_DENIED);
-	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_WRITE, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_READ, TREE_CLOSED_NONE, &h,
+				   NULL), BUCKET_DENIED);
+	assert_int_equal(tree_open(f->fs, f->b, &ci, number_of(f, NODE_FILES, "a"), TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
 	file_close(h, false);
 	assert_int_equal(tree_unlink(f->fs, f->b, &ci, NODE_FILES, S("a"), false, &canonical), 0);
 }

@@ -275,8 +275,9 @@ static void test_append_beside_a_redirect(void **state)
 
 	put_file(f, NODE_FILES, "a", "old");
 	number = number_of(f, NODE_FILES, "a");
-	assert_int_equal(tree_open(f->fs, f->b, &truncates, number, TREE_WRITE | TREE_TRUNCATE, &h, NULL), BUCKET_REDIRECTED);
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, &log, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &truncates, number, TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_NONE, &h,
+				   NULL), BUCKET_REDIRECTED);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL), 0);
 	assert_int_equal(file_write(log, 0, true, S("more"), NULL), 0);
 	assert_int_equal(file_flush(log, false), 0);
 	file_close(log, false);
@@ -336,7 +337,8 @@ static void test_closed_by_a_reader(void **state)
 	struct fixture *f = *state;
 	struct file_open *first = begin(f, "a", "first"), *second, *reader;
 
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_READ, &reader, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_READ, TREE_CLOSED_NONE,
+				   &reader, NULL), 0);
 	assert_int_equal(file_flush(first, false), 0);
 	second = closed(f, "a", "second");
 	file_close(second, false);
@@ -408,6 +410,70 @@ static void test_waits(void **state)
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
 		file_close(h[i], false);
 		file_close(h[!i], true);
+	}
+}
+
+static int opens(struct fixture *f, const struct file_open *h, unsigned flags, int64_t closed)
+{
+	struct file_open *again = NULL;
+	int r = tree_open(f->fs, f->b, &test_root, h->file->node.number, flags, closed, &again, NULL);
+
+	if (!r)
+		file_close(again, true);
+	return r;
+}
+
+/* Who writes to a new file that has been closed would hide from the others what they were promised with the close. */
+static void test_open_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = create(f, NODE_FILES, "a");
+	struct caller unknown = test_root;
+	struct file_open *again;
+	int64_t before;
+
+	/* A lock, which two open: nothing is in it. */
+	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	assert_int_equal(file_write(h, 0, false, S("whole"), NULL), 0);
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	before = f->fs->options.clock.now(NULL);
+	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
+	assert_int_equal(opens(f, h, TREE_WRITE | TREE_APPEND, TREE_CLOSED_ANY), BUCKET_WAIT);
+	assert_int_equal(opens(f, h, TREE_READ | TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_ANY), BUCKET_WAIT);
+	unknown.pid = 0;
+	assert_int_equal(tree_open(f->fs, f->b, &unknown, h->file->node.number, TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_ANY,
+				   &again, NULL), BUCKET_WAIT);
+	assert_int_equal(opens(f, h, TREE_READ, TREE_CLOSED_ANY), 0);
+	assert_int_equal(opens(f, h, TREE_WRITE, before), 0);
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_NONE), 0);
+	test_time += version_wait;
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	file_close(h, false);
+	assert_file(f, NODE_FILES, "a", "whole");
+	assert_list(f, NODE_FILES, "a ");
+}
+
+/* So does who looks for the partial that a file is to become, also where an older one is to be replaced by it. */
+static void test_look_for_partial_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct file_open *h = begin(f, "a", i ? "second" : "first");
+		struct attr attr;
+		bool canonical;
+
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".a.partial"), TREE_CLOSED_ANY, &attr,
+					     &canonical), i ? 0 : BUCKET_ABSENT);
+		assert_int_equal(file_flush(h, true), 0);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".a.partial"), TREE_CLOSED_ANY, &attr,
+					     &canonical), BUCKET_WAIT);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".b.partial"), TREE_CLOSED_ANY, &attr,
+					     &canonical), BUCKET_ABSENT);
+		file_close(h, false);
+		assert_file(f, NODE_FILES, ".a.partial", i ? "second" : "first");
 	}
 }
 
@@ -493,7 +559,7 @@ static void test_store_fails(void **state)
 		faulty_setup(&f, &faulty);
 		number = number_of(&f, NODE_FILES, "a");
 		faulty_fails(&faulty, call);
-		r = tree_open(f.fs, f.b, &unknown, number, TREE_WRITE | TREE_TRUNCATE, &h, NULL);
+		r = tree_open(f.fs, f.b, &unknown, number, TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_NONE, &h, NULL);
 		faulty.fail_at = 0;
 		if (r)
 			assert_file(&f, NODE_FILES, "a", "old");
@@ -548,8 +614,8 @@ static void test_refused_before(void **state)
 
 	put_file(f, NODE_FILES, "a", "");
 	number = number_of(f, NODE_FILES, "a");
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, &reader, NULL), 0);
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, &log, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, TREE_CLOSED_NONE, &reader, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL), 0);
 	f->b->limits.max_file_size = 2;
 	assert_int_equal(file_write(log, 0, true, S("long"), NULL), BUCKET_TOO_LARGE);
 	file_close(log, false);
@@ -565,7 +631,7 @@ static const struct caller thread = {0, 0, 7, NULL, NULL, NULL};
 
 static int open_by(struct fixture *f, uint64_t number, unsigned flags, struct file_open **h)
 {
-	return tree_open(f->fs, f->b, &thread, number, flags, h, NULL);
+	return tree_open(f->fs, f->b, &thread, number, flags, TREE_CLOSED_NONE, h, NULL);
 }
 
 static uint64_t looked_up_by(struct fixture *f, const char *name)
@@ -697,7 +763,7 @@ int main(void)
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
+		T(test_waits), T(test_open_waits), T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 	};
