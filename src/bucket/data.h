@@ -90,7 +90,8 @@ int data_fsync(struct data_handle *h, struct reason *why);
 /* Whoever opened it: the thread's id. */
 pid_t data_opener(const struct data_handle *h);
 uid_t data_owner(const struct data_handle *h);
-bool data_is_reader(const struct data_handle *h);
+/* Whether close(2) of it means anything: not to who only reads, unless it is known what their process has read. */
+bool data_wants_flush(const struct data_handle *h);
 struct bucket *data_bucket(const struct data_handle *h);
 /* What was never merged is dropped; then `why` says so and the result is BUCKET_INCOMPLETE. NULL is fine. */
 int data_close(struct data_handle *h, struct reason *why);

@@ -162,9 +162,9 @@ uid_t data_owner(const struct data_handle *h)
 	return h->uid;
 }
 
-bool data_is_reader(const struct data_handle *h)
+bool data_wants_flush(const struct data_handle *h)
 {
-	return h->kind == HANDLE_READ;
+	return h->kind != HANDLE_READ || h->reading.source == READING_PROCESS;
 }
 
 struct bucket *data_bucket(const struct data_handle *h)
@@ -373,6 +373,14 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	return 0;
 }
 
+/* What has been read is not open any more. */
+static void end_reading(struct data_handle *h)
+{
+	if (h->kind == HANDLE_READ && h->reading.source == READING_PROCESS)
+		readings_closed(h->fs->readings, h);
+	h->reading.source = READING_NONE;
+}
+
 static int flush(struct data_handle *h, struct reason *why)
 {
 	if (h->kind == HANDLE_READ)
@@ -386,6 +394,9 @@ int data_flush(struct data_handle *h, bool *opener_only, struct reason *why)
 
 	pthread_mutex_lock(&h->lock);
 	r = flush(h, why);
+	/* The release is told later, and what its process does next may depend on it. */
+	if (h->kind == HANDLE_READ)
+		end_reading(h);
 	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
 	pthread_mutex_unlock(&h->lock);
 	return r;
@@ -425,8 +436,7 @@ int data_close(struct data_handle *h, struct reason *why)
 	} else if (h->kind == HANDLE_PATCH && !h->poisoned) {
 		r = h->pending.count ? BUCKET_INCOMPLETE : json_reader_finish(&h->reader, why);
 	}
-	if (h->kind == HANDLE_READ && h->reading.source == READING_PROCESS)
-		readings_closed(h->fs->readings, h);
+	end_reading(h);
 	json_reader_release(&h->reader);
 	document_release(&h->partial);
 	document_release(&h->pending);

@@ -12,7 +12,8 @@ struct scratch {
 
 	/* b->lock */
 	struct scratch *next; /* newest first */
-	unsigned refs;        /* the list has one */
+	unsigned refs;        /* the list has one, every descriptor one */
+	unsigned closed;      /* of these, how many its maker has closed and the kernel has not released yet */
 	bool unlinked;
 	size_t name_len;
 	char name[name_max];
@@ -50,6 +51,21 @@ void scratch_put(struct scratch *s)
 	bucket_unlock(b);
 	if (last)
 		scratch_free(s);
+}
+
+void scratch_closes(struct scratch *s, const struct caller *who)
+{
+	bucket_lock(s->b);
+	s->closed += s->maker == who->pid;
+	bucket_unlock(s->b);
+}
+
+void scratch_close(struct scratch *s)
+{
+	bucket_lock(s->b);
+	s->closed -= s->closed > 0;
+	bucket_unlock(s->b);
+	scratch_put(s);
 }
 
 uint64_t scratch_node(const struct scratch *s)
@@ -246,7 +262,7 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 /* Open, which is more than the list's reference, and made by this thread. With b->lock held. */
 static bool is_held(const struct scratch *s, const struct caller *who)
 {
-	return s->refs > 1 && s->uid == who->uid && s->maker && s->maker == who->pid;
+	return s->refs > 1 + s->closed && s->uid == who->uid && s->maker && s->maker == who->pid;
 }
 
 struct text *scratch_editor_base(struct bucket *b, const struct caller *who)

@@ -38,7 +38,7 @@ int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_f
 	fi->fh = (uintptr_t)h;
 	/* A snapshot is not what the inode has now: nothing of it belongs into the page cache. */
 	fi->direct_io = 1;
-	fi->noflush = data_is_reader(data);
+	fi->noflush = !data_wants_flush(data);
 	return 0;
 }
 
@@ -82,7 +82,7 @@ void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool ab
 	if (h->control)
 		control_file_close(h->control);
 	else if (h->scratch)
-		scratch_put(h->scratch);
+		scratch_close(h->scratch);
 	else if (h->data)
 		close_data(fe, h->data);
 	if (h->file) {
@@ -115,7 +115,6 @@ int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse
 	link_handle(fe, h);
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
-	fi->noflush = 1;
 	return 0;
 }
 

@@ -386,6 +386,11 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct call c;
 
+	if (h->scratch) {
+		struct caller who = caller_of(req);
+
+		scratch_closes(h->scratch, &who);
+	}
 	if (h->scratch || (h->file && !h->file->writes && !file_is(&h->file->file->unlisted))) {
 		fuse_reply_err(req, 0);
 		return;

@@ -255,6 +255,25 @@ def test_emacs():
                     os.unlink(b + '/' + name)
 
 
+def test_closed_and_not_released():
+    """A lock or a backup that is closed makes no editor of who has made it, though a child has it open still."""
+    with Mount() as m:
+        b = bucket(m)
+        swap = os.open(b + '/.#data.json', os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        child = subprocess.Popen(['sleep', '60'], pass_fds=[swap])
+        try:
+            # What a child closes is still open here.
+            subprocess.run(['true'], pass_fds=[swap])
+            write(b + '/data.json', '{"kept": 2, "changed": 4}')
+            assert data(b) == {'kept': 2, 'changed': 4}
+            os.close(swap)
+            write(b + '/data.json', '{"changed": 5}')
+            assert data(b) == {'kept': 2, 'changed': 5}
+        finally:
+            child.kill()
+            child.wait()
+
+
 def test_moved_away():
     """As emacs does: the old one to data.json~, a new one in its place."""
     with Mount() as m:
