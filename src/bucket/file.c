@@ -79,6 +79,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->node.job.at = f->job;
 	f->pending = f->unlisted = f->dirty = f->unsaved = state != FILE_STORED;
 	f->version = state == FILE_VERSION;
+	f->partial = version_is_partial(f->node.name);
 	f->names = b->names;
 	f->begun = fs_now(fs);
 	if (!f->pending)
@@ -255,6 +256,8 @@ void file_close(struct file_open *h, bool abandon)
 	}
 	f->writers -= h->writes;
 	last_writer = f->unlisted && f->writers == 0 && (h->writes || (!f->handles && !f->version));
+	if (last_writer)
+		f->settling = h->closed ? h->closed : fs_now(f->fs);
 	bucket_unlock(f->b);
 	free(h);
 	if (last_writer)
@@ -356,7 +359,7 @@ static void touched(struct file *f)
 	f->node.modified = f->node.changed = fs_now(f->fs);
 	f->dirty = f->unsaved = true;
 	file_becomes(&f->candidate, false);
-	__atomic_store_n(&f->closing, 0, __ATOMIC_RELAXED);
+	file_becomes(&f->closed, false);
 }
 
 /* From memory into a content of the store. */
@@ -439,7 +442,9 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 		r = write_locked(f, append ? f->node.size : at, bytes, why);
 	file_becomes(&h->written, true);
 	file_becomes(&f->written, true);
-	f->failed |= r != 0;
+	__atomic_store_n(&h->closed, 0, __ATOMIC_RELAXED);
+	if (r)
+		file_becomes(&f->failed, true);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -882,9 +887,7 @@ static int close_locked(struct file *f)
 	} else {
 		f->turn = ++f->b->turns;
 	}
-	if (f->written)
-		__atomic_store_n(&f->closes, f->closes + 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&f->closing, fs_now(f->fs), __ATOMIC_RELAXED);
+	file_becomes(&f->closed, true);
 	return 0;
 }
 
@@ -907,8 +910,12 @@ int file_flush(struct file_open *h, bool killed)
 		r = f->dirty ? commit_locked(f) : 0;
 	} else if (h->writes || f->writers == 0) {
 		/* A reader's close says nothing of a file that somebody is writing. */
-		f->killed = killed;
+		file_becomes(&f->killed, killed);
 		r = close_locked(f);
+		h->closes += f->written;
+		h->closed_last = fs_now(f->fs);
+		if (!h->closed)
+			__atomic_store_n(&h->closed, h->closed_last, __ATOMIC_RELAXED);
 	}
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);

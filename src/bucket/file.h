@@ -33,14 +33,15 @@ struct file {
 	bool spelled;                     /* the kernel may know the old one by name when this takes it */
 	bool respelled;                   /* its name as given is not the one in its record */
 	bool unlinked;                    /* it has no name any more */
+	bool partial;                     /* it has the name of one */
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	int64_t begun;                    /* when this object was made */
 	uint64_t turn;                    /* the bucket's when it was closed or fsynced last; 0: never */
-	unsigned closes;                  /* how often it was closed with something in it that is not published; atomic */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
 	int64_t counted;                  /* its part of b->pending_bytes */
 	struct file_open *handles;
+	int64_t settling;                 /* its last writer was released and closed it then; 0: not yet */
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
 	struct buf kept_bytes;            /* the stored content of a file unlinked while open, until it is loaded: … */
 	struct store_content *kept_content; /* … one or the other */
@@ -57,7 +58,7 @@ struct file {
 	bool candidate;      /* closed or fsynced, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
 	bool killed;         /* whoever flushed it last was dying of a signal */
-	int64_t closing;     /* when it was closed last; 0: written since */
+	bool closed;         /* by somebody, and nothing written since */
 	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
 	struct buf bytes;
 	struct store_content *content;
@@ -65,8 +66,8 @@ struct file {
 	struct file_modes modes;
 };
 
-/* `unlisted`, `version`, `unlinked`, `written`, `candidate` and `closing` change under the lock that they are listed under, and
- * are looked at under the other one or under none as well: by these. What was seen may have changed by then; where that
+/* `unlisted`, `version`, `unlinked`, `partial`, `written`, `candidate`, `failed`, `killed` and `closed` change under the lock that they are
+ * listed under, and are looked at under the other one or under none as well: by these. What was seen may have changed by then; where that
  * matters it is looked at again under the right lock. */
 static inline bool file_is(const bool *flag)
 {
@@ -81,7 +82,7 @@ static inline void file_becomes(bool *flag, bool value)
  * was its last one, which may not be known yet, it will not be published. With b->lock held. */
 static inline bool file_is_overtaken(const struct file *f)
 {
-	return f->overtaken > f->turn && (file_is(&f->candidate) || __atomic_load_n(&f->closing, __ATOMIC_RELAXED));
+	return f->overtaken > f->turn && (file_is(&f->candidate) || file_is(&f->closed));
 }
 
 struct file_open {
@@ -92,6 +93,12 @@ struct file_open {
 	bool reads, writes;
 	bool written;
 	bool replaces; /* opened with truncation while empty: the first write begins a new version */
+
+	/* b->lock; of a file that is being made: whether the release of this is on its way (version.h) */
+	int64_t closed;  /* when a descriptor of it was closed first after it was written through; 0: not since; atomic */
+	int64_t closed_last;
+	unsigned closes; /* how often one was, with something in the file */
+	bool held;       /* the release did not come when it was waited for */
 };
 
 /* ---- for tree.c ---- */

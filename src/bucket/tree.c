@@ -373,7 +373,7 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		fill(fs, b, &found.node, attr);
 	/* Who looks may get another answer than the next one: nothing to keep. */
 	if (!r)
-		attr->private |= several;
+		attr->private |= several || version_is_partial(slice_of(name, len));
 	/* The kernel wants the right size, for it shares it with those who may read; times it does not need. */
 	if (!r && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ) && attr->uid != who->uid)
 		attr->modified = attr->changed = attr->accessed = 0;

@@ -57,8 +57,8 @@ struct tree_change {
 };
 int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number,
 	     const struct tree_change *change);
-/* truncate(2) by name. */
-int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size,
+/* truncate(2) by name. BUCKET_WAIT as above. */
+int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size, int64_t closed,
 		  struct reason *why);
 /* Notes in the record that the node has extended attributes. */
 int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);

@@ -376,6 +376,7 @@ void tree_move_open(struct file *f, const struct node *to)
 	f->node.parent = to->parent;
 	f->node.name.len = to->name.len;
 	f->node.given.len = to->given.len;
+	file_becomes(&f->partial, version_is_partial(f->node.name));
 }
 
 /* Both were found; `to` may be absent. */
@@ -506,7 +507,9 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = rename_locked(fs, b, &m, &unsettled, &replaced, why);
 		bucket_unlock(b);
 		if (unsettled) {
-			r = version_publish(unsettled);
+			r = file_is(&unsettled->killed) || file_is(&unsettled->failed) ? BUCKET_BUSY : version_publish(unsettled);
+			if (r == BUCKET_BUSY)
+				reason_set(why, "it is not whole: its writer was killed, or a write to it failed");
 			file_put(unsettled);
 		}
 	} while (!r && unsettled);
@@ -607,7 +610,7 @@ int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number)
 	return change_node(fs, b, number, &(struct tree_change){0}, true);
 }
 
-int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size,
+int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size, int64_t closed,
 		  struct reason *why)
 {
 	struct file *f;
@@ -617,7 +620,9 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		r = tree_get_file(fs, b, number, &f);
 	if (r)
 		return r;
-	r = file_truncate(f, size, why);
+	r = version_wait_for_new(f, closed);
+	if (!r)
+		r = file_truncate(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
 	if (!r && !file_is(&f->unlisted))
 		r = file_save(f);

@@ -69,7 +69,7 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 		} else {
 			tree_fill(&look, b, &node, &attr);
 		}
-		attr.private |= fleeting;
+		attr.private |= fleeting || version_is_partial(node.name);
 		r = each(context, &node, &attr);
 		if (r)
 			break;

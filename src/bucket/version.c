@@ -16,21 +16,33 @@ static struct file *find_version(struct bucket *b, uint64_t parent, struct slice
 	return NULL;
 }
 
+/* Whether all who write have closed it before that moment and so lately that its release may be on its way. With b->lock
+ * held. */
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 {
-	int64_t at = __atomic_load_n(&f->closing, __ATOMIC_RELAXED);
-	bool once = __atomic_load_n(&f->closes, __ATOMIC_RELAXED) == 1;
+	int64_t now = fs_now(fs);
+	bool any = f->settling && f->settling <= before && now - f->settling < version_wait;
 
-	return at && at <= before && fs_now(fs) - at < (once ? version_wait : version_wait_shared);
+	for (const struct file_open *h = f->handles; h; h = h->next) {
+		int64_t at = __atomic_load_n(&h->closed, __ATOMIC_RELAXED);
+
+		if (f->writers && !h->writes)
+			continue;
+		if (!at || at > before || now - h->closed_last >= (h->closes == 1 ? version_wait : version_wait_shared))
+			return false;
+		any = true;
+	}
+	return any;
 }
 
-/* Of the versions of a name. With b->lock held. */
+/* Of what will take the name or, if it is new and not whole, lose it. With b->lock held. */
 static bool is_one_closing(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, int64_t before)
 {
 	struct file *f = NULL;
 
 	while ((f = tree_next_making(b, parent, name, f)))
-		if (f->version && !file_is_overtaken(f) && is_closing(fs, f, before))
+		if ((f->version || file_is(&f->killed) || file_is(&f->failed)) && !file_is_overtaken(f) &&
+		    is_closing(fs, f, before))
 			return true;
 	return false;
 }
@@ -70,14 +82,33 @@ static bool is_partial_closing(struct fs *fs, struct bucket *b, uint64_t parent,
 {
 	struct closing c = {fs, parent, before, name};
 
-	return version_is_partial(name) && b->making.count && table_each(&b->making, closing_in, &c);
+	return version_is_partial(name) && table_each(&b->making, closing_in, &c);
 }
 
-/* Whether a new file has its content and is about to be published: whoever writes to it now makes it one that is not whole
- * again, which others would miss. */
-static bool is_new_closing(const struct file *f, int64_t before)
+int version_wait_for_new(struct file *f, int64_t closed)
 {
-	return file_is(&f->unlisted) && !file_is(&f->version) && file_is(&f->written) && is_closing(f->fs, f, before);
+	bool asked_again = closed != TREE_CLOSED_ANY;
+	struct file_open *h;
+	int r = 0;
+
+	if (!file_is(&f->unlisted)) {
+		bool lost = asked_again && closed != TREE_CLOSED_NONE &&
+			    (file_is(&f->unlinked) || redirect_lost_name(f->fs, f->inode));
+
+		return lost ? BUCKET_GONE : 0;
+	}
+	if (file_is(&f->version) || !file_is(&f->written))
+		return 0;
+	bucket_lock(f->b);
+	for (h = f->handles; h && !h->held; h = h->next)
+		;
+	if (!h && is_closing(f->fs, f, closed))
+		r = BUCKET_WAIT;
+	else if (asked_again)
+		for (h = f->handles; h; h = h->next)
+			h->held |= __atomic_load_n(&h->closed, __ATOMIC_RELAXED) != 0;
+	bucket_unlock(f->b);
+	return r;
 }
 
 /* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
@@ -110,11 +141,10 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
-	if (*f)
-		return 0;
-	return (version && is_one_closing(fs, b, parent, name, closed)) || is_partial_closing(fs, b, parent, name, closed) ?
-		       BUCKET_WAIT :
-		       0;
+	if (!*f && b->making.count &&
+	    (is_one_closing(fs, b, parent, name, closed) || is_partial_closing(fs, b, parent, name, closed)))
+		return BUCKET_WAIT;
+	return 0;
 }
 
 /* ---- beginning ---- */
@@ -208,9 +238,13 @@ static int replace_here(struct file *f, unsigned *flags, struct reason *why)
 	pthread_rwlock_wrlock(&f->lock);
 	if (!file_is(&f->unlisted)) {
 		r = version_swap(f, why);
-		*flags &= ~(unsigned)TREE_TRUNCATE;
+	} else {
+		r = f->candidate ? version_mark(f) : 0;
+		if (!r)
+			r = file_clear_locked(f, why);
 	}
 	pthread_rwlock_unlock(&f->lock);
+	*flags &= ~(unsigned)TREE_TRUNCATE;
 	return r;
 }
 
@@ -262,13 +296,21 @@ static int strayed(struct file *f, const struct caller *who, const struct redire
 	return redirect(f, who, flags, NULL);
 }
 
+/* Whether this has become the partial, and who opens it may have looked its old name up before that: they find out when they
+ * look again. */
+static bool lost_name(struct file *f, const struct caller *who, const struct redirect *redirected)
+{
+	return file_is(&f->partial) && who->pid && !(redirected && redirected->from == f->inode) &&
+	       redirect_lost_name(f->fs, f->inode);
+}
+
 /* `redirected`: what this thread was told before, or NULL. */
 static int choose(struct file *f, const struct caller *who, const struct redirect *redirected, unsigned *flags,
 		  struct reason *why)
 {
 	unsigned wants = *flags;
 	struct file *version = NULL;
-	int r = strayed(f, who, redirected, wants);
+	int r = lost_name(f, who, redirected) ? BUCKET_GONE : strayed(f, who, redirected, wants);
 
 	if (r || !only_writes(wants) || !(wants & (TREE_TRUNCATE | TREE_APPEND)))
 		return r;
@@ -286,13 +328,14 @@ static int choose(struct file *f, const struct caller *who, const struct redirec
 
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, int64_t closed, struct reason *why)
 {
-	/* Who gets a version of it needs nothing of it. */
+	/* Who gets a version of it needs nothing of it; who reads a new one wants it whole. */
 	bool replaces = only_writes(*flags) && *flags & TREE_TRUNCATE && who->pid;
+	bool waits = *flags & TREE_WRITE ? !replaces : file_is(&f->killed) || file_is(&f->failed);
 	struct redirect *redirected;
-	int r;
+	int r = waits ? version_wait_for_new(f, closed) : 0;
 
-	if (*flags & TREE_WRITE && !replaces && is_new_closing(f, closed))
-		return BUCKET_WAIT;
+	if (r)
+		return r;
 	redirected = redirect_take(f->fs, who->pid);
 	r = choose(f, who, redirected, flags, why);
 	redirect_free(redirected);

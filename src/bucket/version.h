@@ -22,9 +22,12 @@
 #include "bucket/file.h"
 
 /* Which file an open gets: with f->… unlocked. Sets TREE_REPLACE or clears TREE_TRUNCATE in *flags. 0: this one;
- * BUCKET_REDIRECTED; BUCKET_WAIT if it is new, has been closed before that moment and not released yet, and who writes to it
- * would keep it from being published. */
+ * BUCKET_REDIRECTED; BUCKET_WAIT and BUCKET_GONE as below. */
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, int64_t closed, struct reason *why);
+/* A new file is about to be written to, or to be read though its writer was killed. BUCKET_WAIT if it has been closed before
+ * that moment and not released yet: who writes to it would make it one that is being made again, which others miss.
+ * BUCKET_GONE: it was waited for, and its name leads elsewhere by now. With b->lock and f->lock free. */
+int version_wait_for_new(struct file *f, int64_t closed);
 /* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
 int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
 /* A node is about to be deleted or moved: who looked it up a moment ago may come to open it. */
@@ -46,8 +49,9 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 /* Whether a file in this folder has been closed before that moment and not released yet. With b->lock held. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before);
 /* How long those who look wait for the release, in nanoseconds: it may take as long as it takes our threads to get a
- * processor. What was closed may be open elsewhere all the same, so it cannot be for ever, and it is shorter where that is
- * likely: a shell closes what it redirects to before anything is written, and what several have is closed several times. */
+ * processor. It is on its way only if all who write have closed, but what was closed may be open elsewhere all the same (a
+ * child has it), so it cannot be for ever, and it is shorter where that is likely: a shell closes what it redirects to before
+ * anything is written, and what several have is closed several times. Who opens it to write waits once in vain, not again. */
 enum { version_wait = 100000000, version_wait_shared = 10000000 };
 /* A new file that is in the store and being made loses its name to another: from then on it is a version. With b->lock
  * held; the second after the commit. */
@@ -67,6 +71,7 @@ void version_overtake(struct bucket *b, const struct overtaking *o, struct store
 
 /* `.NAME.partial`, cut where it would be too long; a partial's is its own. The length of it. */
 size_t version_partial_name(struct slice name, char partial[name_max]);
+bool version_is_partial(struct slice name);
 /* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. */
 int version_settle(struct file *f, bool abandon);
 /* Publishes it as it is. Fine if it is published. */

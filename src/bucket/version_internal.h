@@ -10,5 +10,3 @@ enum mark_state { MARK_CANDIDATE = 1, MARK_WRITING = 2, MARK_OVERTAKEN = 3 };
 void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn);
 /* Publishes it, keeps it as the partial or drops it; with f->lock held as well. */
 int version_settle_locked(struct file *f, bool abandon);
-/* Whether a name is one that version_partial_name makes. */
-bool version_is_partial(struct slice name);

@@ -122,7 +122,7 @@ static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 		f->candidate = m->state == MARK_CANDIDATE || m->state == MARK_OVERTAKEN;
 		f->turn = m->turn;
 		f->overtaken = m->state == MARK_OVERTAKEN ? m->turn + 1 : 0;
-		f->closing = m->state == MARK_OVERTAKEN;
+		f->closed = m->state == MARK_OVERTAKEN;
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 		m->file = f;
 	}

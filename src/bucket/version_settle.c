@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "bucket/attribute.h"
+#include "bucket/redirect.h"
 #include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "util/log.h"
@@ -98,9 +99,16 @@ static int swap_locked(struct file *f)
 	if (r)
 		return r;
 	f->pending = f->dirty = f->unsaved = true;
-	f->failed = f->killed = f->marked = f->respelled = false;
+	f->marked = f->respelled = false;
 	f->turn = f->overtaken = 0;
-	__atomic_store_n(&f->closes, 0, __ATOMIC_RELAXED);
+	f->settling = 0;
+	for (struct file_open *h = f->handles; h; h = h->next) {
+		h->closes = 0;
+		h->held = false;
+		__atomic_store_n(&h->closed, 0, __ATOMIC_RELAXED);
+	}
+	file_becomes(&f->failed, false);
+	file_becomes(&f->killed, false);
 	file_becomes(&f->written, false);
 	file_becomes(&f->version, true);
 	file_becomes(&f->unlisted, true);
@@ -255,6 +263,8 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	if (!whole)
 		tree_move_open(f, &final);
 	file_settled(f);
+	if (!whole)
+		redirect_note_lost(f->fs, f->inode, redirect_name(f->b, parent, old));
 	if (f->spelled || !whole)
 		bucket_name_lost(f->fs, f->b, parent, old);
 	return 0;

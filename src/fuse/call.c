@@ -9,6 +9,7 @@
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
+#include "fuse/patience.h"
 #include "fuse/ring.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -66,6 +67,15 @@ bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *na
 	return !r;
 }
 
+bool call_begin_turn(struct call *c, const struct question *q, const struct turn *turn, const char *name)
+{
+	if (!call_begin(c, q->req, q->inode, name))
+		return false;
+	if (turn->began)
+		c->began = turn->began;
+	return true;
+}
+
 void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name)
 {
 	struct call *c = calloc(1, size);
@@ -90,6 +100,12 @@ void call_release(struct call *c)
 		count(c, 0);
 	bucket_put(c->fs, c->b);
 	c->b = NULL;
+}
+
+void call_postpone(struct call *c)
+{
+	c->counted = true;
+	call_release(c);
 }
 
 /* Where it was, as well as it is known. */

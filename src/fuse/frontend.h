@@ -21,7 +21,7 @@ struct frontend {
 	struct rings *rings;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
-	struct patience *patience;   /* names, folders and opens */
+	struct patience *patience;   /* names, folders, opens and sizes */
 	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* asked for, and offered by the kernel */
@@ -92,6 +92,10 @@ struct call {
 int64_t call_clock(struct frontend *fe);
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* The same for one that may be asked again (patience.h). */
+struct question;
+struct turn;
+bool call_begin_turn(struct call *c, const struct question *q, const struct turn *turn, const char *name);
 /* The same for a request that another thread will answer: a job of `size` bytes on the heap, which begins with its call and
  * is zero otherwise. NULL: it has been replied to. Whoever ends the call frees the job. */
 void *call_begin_later(size_t size, fuse_req_t req, fuse_ino_t inode, const char *name);
@@ -104,6 +108,8 @@ void call_end_written(struct call *c, int result, size_t size);
 void call_end_value(struct call *c, int result, struct buf *value, size_t size);
 /* Without a reply: it has been sent. */
 void call_release(struct call *c);
+/* It will be asked again, and counts then. */
+void call_postpone(struct call *c);
 
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);

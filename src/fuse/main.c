@@ -358,11 +358,11 @@ static int start_session(struct mount *m, struct reason *why)
 	if (!r)
 		r = later_new(&fe->names, "names", NULL, NULL);
 	if (!r)
-		r = patience_new(&fe->patience, "patience", version_wait);
+		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
 		r = settler_new(&m->settler, fe->fs);
 	if (!r)
-		r = patience_new(&fe->publishing, "publish", 2 * version_wait);
+		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);
 	if (r)
 		return r;
 	fe->fs->options.name_lost = name_lost;

@@ -7,6 +7,7 @@
 #include "bucket/control.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
+#include "fuse/patience.h"
 
 void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
@@ -59,7 +60,7 @@ static int set_scratch(struct call *c, const struct stat *st, int set, struct ha
 				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size, &c->why);
 }
 
-static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h)
+static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h, int64_t closed)
 {
 	int64_t present = fs_now(c->fs);
 	int64_t accessed = time_of(&st->st_atim, set & FUSE_SET_ATTR_ATIME_NOW, present);
@@ -77,36 +78,47 @@ static int set_tree(struct call *c, const struct stat *st, int set, struct handl
 			r = h->file->writes ? file_truncate_open(h->file, (uint64_t)st->st_size, &c->why) :
 					      BUCKET_WRONG_HANDLE;
 		else
-			r = tree_truncate(c->fs, c->b, &c->who, c->node, (uint64_t)st->st_size, &c->why);
+			r = tree_truncate(c->fs, c->b, &c->who, c->node, (uint64_t)st->st_size, closed, &c->why);
 	}
 	if (r || !(change.mode || change.accessed || change.modified || !(set & FUSE_SET_ATTR_SIZE)))
 		return r;
 	return tree_set(c->fs, c->b, &c->who, c->node, &change);
 }
 
-void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi)
+struct set_question {
+	struct question q;
+	struct stat st;
+	int set;
+	struct handle *h; /* NULL: by name */
+};
+
+static bool ask_set(const struct question *base, const struct turn *turn)
 {
-	struct handle *h = fi ? handle_of(fi) : NULL;
+	const struct set_question *q = container_of(base, struct set_question, q);
 	struct call c;
 	struct attr attr;
 	bool changed;
 	int r;
 
-	if (!call_begin(&c, req, inode, "setattr"))
-		return;
-	if (h && h->control)
-		r = set & FUSE_SET_ATTR_SIZE ? control_file_truncate(h->control, (uint64_t)st->st_size, &c.why) : 0;
+	if (!call_begin_turn(&c, base, turn, "setattr"))
+		return true;
+	if (q->h && q->h->control)
+		r = q->set & FUSE_SET_ATTR_SIZE ? control_file_truncate(q->h->control, (uint64_t)q->st.st_size, &c.why) : 0;
 	else if (scratch_is(c.node))
-		r = set_scratch(&c, st, set, h);
+		r = set_scratch(&c, &q->st, q->set, q->h);
 	else if (call_in_control(&c))
 		r = control_file_check(&c);
 	else if (call_is_data(&c))
-		r = set_data(&c, st, set, h);
+		r = set_data(&c, &q->st, q->set, q->h);
 	else if (call_in_tree(&c))
-		r = set_tree(&c, st, set, h);
+		r = set_tree(&c, &q->st, q->set, q->h, turn->closed);
 	else
 		/* A bucket's mode and times are what its ACL and its content make them. */
 		r = bucket_check(c.fs, c.b, &c.who, PRIVILEGE_EDIT, "change attributes");
+	if (r == BUCKET_WAIT) {
+		call_postpone(&c);
+		return false;
+	}
 	changed = !r;
 	if (changed)
 		r = call_attr(&c, &attr);
@@ -117,6 +129,14 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 		r = call_attr(&c, &attr);
 	}
 	call_end_attr(&c, r, &attr);
+	return true;
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi)
+{
+	struct set_question q = {{.req = req, .inode = inode, .ask = ask_set}, *st, set, fi ? handle_of(fi) : NULL};
+
+	question_put(&q.q, sizeof(q));
 }
 
 static int check_access(struct call *c, int mask)

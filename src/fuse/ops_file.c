@@ -92,32 +92,37 @@ static int open_tree(struct call *c, int64_t closed, struct fuse_file_info *fi)
 	return r ? r : handle_new_file(c, file, fi);
 }
 
-/* False: not answered, ask again. */
-static bool try_open(fuse_req_t req, fuse_ino_t inode, int64_t closed, struct fuse_file_info *fi)
+struct open_question {
+	struct question q;
+	struct fuse_file_info fi;
+};
+
+static bool ask_open(const struct question *q, const struct turn *turn)
 {
+	struct fuse_file_info fi = container_of(q, struct open_question, q)->fi;
 	struct call c;
 	struct attr attr;
 	int r;
 
-	if (!call_begin(&c, req, inode, "open"))
+	if (!call_begin_turn(&c, q, turn, "open"))
 		return true;
 	if (call_in_control(&c)) {
 		/* What is in there may ask the name service. */
 		call_release(&c);
-		control_file_open(req, inode, NULL, fi);
+		control_file_open(q->req, q->inode, NULL, &fi);
 		return true;
 	}
 	if (call_is_data(&c)) {
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
-		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi->flags), fi);
+		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi.flags), &fi);
 	} else if (scratch_is(c.node)) {
-		r = open_scratch(&c, fi);
+		r = open_scratch(&c, &fi);
 	} else {
-		r = call_in_tree(&c) ? open_tree(&c, closed, fi) : BUCKET_IS_FOLDER;
+		r = call_in_tree(&c) ? open_tree(&c, turn->closed, &fi) : BUCKET_IS_FOLDER;
 	}
 	if (r == BUCKET_WAIT) {
-		call_release(&c);
+		call_postpone(&c);
 		return false;
 	}
 	if (r) {
@@ -125,44 +130,17 @@ static bool try_open(fuse_req_t req, fuse_ino_t inode, int64_t closed, struct fu
 		return true;
 	}
 	/* If the open was interrupted meanwhile, nobody will ever close it. */
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(c.fe, handle_of(fi), req, true);
+	if (fuse_reply_open(q->req, &fi) == -ENOENT)
+		handle_close(c.fe, handle_of(&fi), q->req, true);
 	call_release(&c);
 	return true;
 }
 
-struct open_again {
-	struct patience_job job;
-	fuse_req_t req;
-	fuse_ino_t inode;
-	int64_t closed;
-	struct fuse_file_info fi;
-};
-
-static bool open_again(struct patience_job *job, bool patient)
-{
-	struct open_again *o = container_of(job, struct open_again, job);
-	bool done = try_open(o->req, o->inode, patient ? o->closed : TREE_CLOSED_NONE, &o->fi);
-
-	if (done)
-		free(o);
-	return done;
-}
-
 void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
-	struct frontend *fe = fuse_req_userdata(req);
-	struct open_again *o;
+	struct open_question q = {{.req = req, .inode = inode, .ask = ask_open}, *fi};
 
-	if (try_open(req, inode, TREE_CLOSED_ANY, fi))
-		return;
-	o = malloc(sizeof(*o));
-	if (!o) {
-		try_open(req, inode, TREE_CLOSED_NONE, fi);
-		return;
-	}
-	*o = (struct open_again){{.run = open_again}, req, inode, fs_now(fe->fs), *fi};
-	patience_add(fe->patience, &o->job);
+	question_put(&q.q, sizeof(q));
 }
 
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)

@@ -166,89 +166,63 @@ static int list_control(struct listing *l, off_t at)
 	return r;
 }
 
-struct list_again {
-	struct patience_job job;
-	fuse_req_t req;
-	fuse_ino_t inode;
+struct list_question {
+	struct question q;
 	size_t size;
 	off_t at;
 	bool plus;
 	struct handle *folder;
-	int64_t closed;
 };
 
-/* False: not answered, ask again. */
-static bool try_list(const struct list_again *a, int64_t closed)
+static bool ask_list(const struct question *base, const struct turn *turn)
 {
+	const struct list_question *q = container_of(base, struct list_question, q);
 	struct call c;
-	struct listing l = {&c, NULL, a->size, 0, a->plus, closed, 0};
+	struct listing l = {&c, NULL, q->size, 0, q->plus, turn->closed, 0};
 	int r;
 
-	if (!call_begin(&c, a->req, a->inode, "readdir"))
+	order_use(q->folder);
+	if (!call_begin_turn(&c, base, turn, "readdir"))
 		return true;
-	l.buffer = malloc(a->size);
+	l.buffer = malloc(q->size);
 	if (!l.buffer)
 		r = -ENOMEM;
 	else if (call_in_tx(&c))
-		r = list_tx(&l, a->at);
+		r = list_tx(&l, q->at);
 	else if (c.node == NODE_CONTROL)
-		r = list_control(&l, a->at);
+		r = list_control(&l, q->at);
 	else if (call_is_root(&c))
-		r = list_root(&l, a->at);
+		r = list_root(&l, q->at);
 	else
-		r = c.node == NODE_BUCKET ? list_bucket(&l, a->at) : list_tree(&l, a->at);
+		r = c.node == NODE_BUCKET ? list_bucket(&l, q->at) : list_tree(&l, q->at);
 	if (r == BUCKET_WAIT) {
-		call_release(&c);
+		call_postpone(&c);
 		free(l.buffer);
 		return false;
 	}
 	if (r == 0)
-		__atomic_store_n(&a->folder->folder_end, l.used ? l.last : a->at, __ATOMIC_RELAXED);
+		__atomic_store_n(&q->folder->folder_end, l.used ? l.last : q->at, __ATOMIC_RELAXED);
 	/* 1 means the buffer is full. What was found before an error is given; the error comes with the next call. */
 	if (r == 1 || (r && l.used))
 		r = 0;
 	if (r) {
 		call_end(&c, r);
 	} else {
-		fuse_reply_buf(a->req, l.buffer, l.used);
+		fuse_reply_buf(base->req, l.buffer, l.used);
 		call_release(&c);
 	}
 	free(l.buffer);
 	return true;
 }
 
-static bool list_again(struct patience_job *job, bool patient)
-{
-	struct list_again *l = container_of(job, struct list_again, job);
-	bool done;
-
-	order_use(l->folder);
-	done = try_list(l, patient ? l->closed : TREE_CLOSED_NONE);
-	if (done)
-		free(l);
-	return done;
-}
-
 static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool plus, const struct fuse_file_info *fi)
 {
-	struct frontend *fe = fuse_req_userdata(req);
-	struct list_again now = {{.run = list_again}, req, inode, size, at, plus, handle_of(fi), 0}, *again;
+	struct list_question q = {{.req = req, .inode = inode, .ask = ask_list}, size, at, plus, handle_of(fi)};
 
-	if (at && at == __atomic_load_n(&now.folder->folder_end, __ATOMIC_RELAXED)) {
+	if (at && at == __atomic_load_n(&q.folder->folder_end, __ATOMIC_RELAXED))
 		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
-
-	if (try_list(&now, TREE_CLOSED_ANY))
-		return;
-	again = malloc(sizeof(*again));
-	if (!again) {
-		try_list(&now, TREE_CLOSED_NONE);
-		return;
-	}
-	*again = now;
-	again->closed = fs_now(fe->fs);
-	patience_add(fe->patience, &again->job);
+	else
+		question_put(&q.q, sizeof(q));
 }
 
 void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)

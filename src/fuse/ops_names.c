@@ -63,7 +63,8 @@ static void end_absent(struct call *c, fuse_ino_t parent, struct slice name, boo
 {
 	struct fuse_entry_param none = {.entry_timeout = CACHE_SECONDS};
 
-	if (!canonical || !call_in_tree(c) || bucket_is_private(c->fs, c->b) ||
+	/* A partial appears when a file is released, and who looks for it then is to wait for that. */
+	if (!canonical || !call_in_tree(c) || bucket_is_private(c->fs, c->b) || version_is_partial(name) ||
 	    !notifier_keep_absent(c->fe->notifier, parent, name)) {
 		call_end(c, BUCKET_ABSENT);
 		return;
@@ -72,61 +73,33 @@ static void end_absent(struct call *c, fuse_ino_t parent, struct slice name, boo
 	call_release(c);
 }
 
-/* False: not answered, ask again. */
-static bool try_lookup(fuse_req_t req, fuse_ino_t parent, const char *name, int64_t closed)
+static bool ask_lookup(const struct question *q, const struct turn *turn)
 {
+	struct slice name = slice_str(q->name);
 	struct call c;
 	struct attr attr;
 	bool canonical;
 	int r;
 
-	if (!call_begin(&c, req, parent, "lookup"))
+	if (!call_begin_turn(&c, q, turn, "lookup"))
 		return true;
-	r = lookup(&c, slice_str(name), closed, &attr, &canonical);
+	r = lookup(&c, name, turn->closed, &attr, &canonical);
 	if (r == BUCKET_WAIT) {
-		call_release(&c);
+		call_postpone(&c);
 		return false;
 	}
 	if (r == BUCKET_ABSENT)
-		end_absent(&c, parent, slice_str(name), canonical);
+		end_absent(&c, q->inode, name, canonical);
 	else
 		call_end_entry(&c, r, &attr, canonical);
 	return true;
 }
 
-struct lookup_again {
-	struct patience_job job;
-	fuse_req_t req;
-	fuse_ino_t parent;
-	int64_t closed;
-	char name[];
-};
-
-static bool lookup_again(struct patience_job *job, bool patient)
-{
-	struct lookup_again *l = container_of(job, struct lookup_again, job);
-	bool done = try_lookup(l->req, l->parent, l->name, patient ? l->closed : TREE_CLOSED_NONE);
-
-	if (done)
-		free(l);
-	return done;
-}
-
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct frontend *fe = fuse_req_userdata(req);
-	struct lookup_again *l;
+	struct question q = {.req = req, .inode = parent, .name = name, .ask = ask_lookup};
 
-	if (try_lookup(req, parent, name, TREE_CLOSED_ANY))
-		return;
-	l = malloc(sizeof(*l) + strlen(name) + 1);
-	if (!l) {
-		try_lookup(req, parent, name, TREE_CLOSED_NONE);
-		return;
-	}
-	*l = (struct lookup_again){{.run = lookup_again}, req, parent, fs_now(fe->fs)};
-	strcpy(l->name, name);
-	patience_add(fe->patience, &l->job);
+	question_put(&q, sizeof(q));
 }
 
 static const char stays[] = ".bucketfs/ stays where and as it is; a transaction is begun with mkdir in .bucketfs/tx/";
@@ -263,6 +236,7 @@ static int remove_tree(struct call *c, struct slice name, bool folder)
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	struct frontend *fe = fuse_req_userdata(req);
 	struct call c;
 	int r;
 
@@ -280,6 +254,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	else
 		r = BUCKET_IS_FOLDER;
 	call_end(&c, r);
+	patience_wake(fe->patience);
 }
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -326,6 +301,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	enum { no_replace = 1 }; /* RENAME_NOREPLACE */
 	uint64_t to = new_parent & INODE_NODE_MASK;
 	bool same_bucket = parent >> inode_node_bits == new_parent >> inode_node_bits;
+	struct frontend *fe = fuse_req_userdata(req);
 	struct call c;
 	int r;
 
@@ -361,4 +337,5 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		r = BUCKET_CROSSES;
 	}
 	call_end(&c, r);
+	patience_wake(fe->patience);
 }

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "fuse/frontend.h"
 #include "util/clock.h"
 
 struct patience {
@@ -14,7 +16,7 @@ struct patience {
 	unsigned count; /* of jobs that are not answered yet, the ones being asked included; atomic */
 	unsigned draining; /* who waits for all to be answered */
 	bool woken, leaving;
-	int64_t wait;
+	int64_t early, wait;
 };
 
 /* Until something is closed or the first moment has passed. */
@@ -22,8 +24,11 @@ static void wait_some(struct patience *p)
 {
 	int64_t until = INT64_MAX;
 
-	for (struct patience_job *job = p->jobs; job; job = job->next)
-		until = job->until < until ? job->until : until;
+	for (struct patience_job *job = p->jobs; job; job = job->next) {
+		int64_t at = job->early ? job->early : job->until;
+
+		until = at < until ? at : until;
+	}
 	while (!p->woken && !p->leaving && !(p->draining && p->jobs))
 		if (!clock_wait(&p->wake, &p->lock, until))
 			break;
@@ -34,10 +39,13 @@ static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 {
 	while (jobs) {
 		struct patience_job *next = jobs->next;
+		int64_t now = clock_monotonic();
 
-		if (jobs->run(jobs, !hurry && clock_monotonic() < jobs->until)) {
+		if (jobs->run(jobs, !hurry && now < jobs->until)) {
 			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
+			if (now >= jobs->early)
+				jobs->early = 0;
 			pthread_mutex_lock(&p->lock);
 			jobs->next = p->jobs;
 			p->jobs = jobs;
@@ -72,13 +80,14 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-int patience_new(struct patience **out, const char *name, int64_t wait)
+int patience_new(struct patience **out, const char *name, int64_t early, int64_t wait)
 {
 	struct patience *p = calloc(1, sizeof(*p));
 	int r;
 
 	if (!p)
 		return -ENOMEM;
+	p->early = early;
 	p->wait = wait;
 	pthread_mutex_init(&p->lock, NULL);
 	clock_condition_init(&p->wake);
@@ -95,7 +104,10 @@ int patience_new(struct patience **out, const char *name, int64_t wait)
 
 void patience_add(struct patience *p, struct patience_job *job)
 {
-	job->until = clock_monotonic() + p->wait;
+	int64_t now = clock_monotonic();
+
+	job->early = now + p->early;
+	job->until = now + p->wait;
 	pthread_mutex_lock(&p->lock);
 	__atomic_add_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 	job->next = p->jobs;
@@ -141,4 +153,38 @@ void patience_free(struct patience *p)
 	pthread_cond_destroy(&p->wake);
 	pthread_cond_destroy(&p->idle);
 	free(p);
+}
+
+/* ---- requests ---- */
+
+static bool ask_again(struct patience_job *job, bool patient)
+{
+	struct question *q = container_of(job, struct question, job);
+	struct turn turn = {patient ? q->turn.closed : TREE_CLOSED_NONE, q->turn.began};
+	bool done = q->ask(q, &turn);
+
+	if (done)
+		free(q);
+	return done;
+}
+
+void question_put(const struct question *q, size_t size)
+{
+	struct frontend *fe = fuse_req_userdata(q->req);
+	size_t name_size = q->name ? strlen(q->name) + 1 : 0;
+	struct question *later;
+
+	if (q->ask(q, &(struct turn){TREE_CLOSED_ANY, 0}))
+		return;
+	later = malloc(size + name_size);
+	if (!later) {
+		q->ask(q, &(struct turn){TREE_CLOSED_NONE, 0});
+		return;
+	}
+	memcpy(later, q, size);
+	if (q->name)
+		later->name = memcpy((char *)later + size, q->name, name_size);
+	later->turn = (struct turn){fs_now(fe->fs), clock_monotonic()};
+	later->job.run = ask_again;
+	patience_add(fe->patience, &later->job);
 }

@@ -5,22 +5,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fuse/lowlevel.h"
+
 struct patience;
 
 struct patience_job {
 	struct patience_job *next;
-	int64_t until;
+	int64_t early, until; /* early 0: that has passed */
 	/* Replies and frees the job; false: still too early, which only a `patient` call may say. */
 	bool (*run)(struct patience_job *job, bool patient);
 };
 
-/* Each question has `wait` nanoseconds. */
-int patience_new(struct patience **out, const char *name, int64_t wait);
+/* Each question has `wait` nanoseconds, and is asked again after `early` as well: not everything is worth all of it. */
+int patience_new(struct patience **out, const char *name, int64_t early, int64_t wait);
 /* Takes the job over. It is asked at once, by the thread of that name. */
 void patience_add(struct patience *p, struct patience_job *job);
-/* Something has been closed for good. */
+/* Something has been closed for good, or has another name. */
 void patience_wake(struct patience *p);
 /* Answers what there is without waiting any longer. NULL is fine. */
 void patience_drain(struct patience *p);
 /* Answers what is left, then ends. NULL is fine. */
 void patience_free(struct patience *p);
+
+/* ---- requests that ask such a question ---- */
+
+/* When a request is served: at first, or again. */
+struct turn {
+	int64_t closed; /* what it waits for: see TREE_CLOSED_ANY */
+	int64_t began;  /* when it came in, for its metrics; 0: just now */
+};
+
+struct question {
+	struct patience_job job;
+	fuse_req_t req;
+	fuse_ino_t inode;
+	const char *name; /* or NULL */
+	struct turn turn;
+	bool (*ask)(const struct question *q, const struct turn *turn); /* false: not answered */
+};
+
+/* Asks at once and, if it is too early, later: with a copy of the `size` bytes that begin with it, and of the name. */
+void question_put(const struct question *q, size_t size);

@@ -202,6 +202,74 @@ def test_locks_meet():
                f'echo $((x + 1)) > files/n ) {lock}; done) & done; wait; [ "$(cat files/n)" = 40 ]', n)
 
 
+def test_closed_and_not_released():
+    """What close(2) has promised holds for whoever comes next, though the kernel tells the daemon of the release later."""
+    with Mount() as m:
+        f = files(m)
+        for i in range(150):
+            d, n = f'{f}/{i}', f'{f}/{i}/n'
+            os.mkdir(d)
+            write(n, 'whole')
+            with open(n, 'a') as h:
+                assert os.listdir(d) == ['n']
+                h.write('.')
+            write(d + '/t', 'whole')
+            os.truncate(d + '/t', 1)
+            assert sorted(os.listdir(d)) == ['n', 't']
+            write(d + '/u', 'whole')
+            os.truncate(d + '/u', 1)
+            os.unlink(n)
+            os.unlink(d + '/t')
+            fails(errno.ENOTEMPTY, os.rmdir, d)
+            assert read(d + '/u') == 'w'
+
+
+def kill_writer(path, text, hold=0.0):
+    """Leaves a writer's half behind, which a child of it has open for so many seconds more, until it is killed as well."""
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.write(fd, text)
+        if os.fork() == 0:
+            os.close(told)
+            time.sleep(hold)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(told, b'.')
+        time.sleep(60)
+        os._exit(0)
+    os.close(told)
+    os.read(ready, 1)
+    os.close(ready)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_name_of_a_killed_writer():
+    """Nobody meets by its name what is about to become the partial, whatever the kernel remembers of it."""
+    with Mount() as m:
+        f = files(m)
+        for i in range(80):
+            n, partial = f'{f}/n{i}', f'{f}/.n{i}.partial'
+            assert not os.path.exists(partial)
+            kill_writer(n, b'half', 0.01 if i % 8 < 4 else 0)
+            if i % 4 == 0:
+                with open(n, 'a') as h:
+                    h.write('more')
+                assert read(n) == 'more'
+            elif i % 4 == 1:
+                fails(errno.ENOENT, open, n)
+            elif i % 4 == 2:
+                fails(errno.ENOENT, open, n, 'r+')
+            else:
+                try:
+                    os.rename(n, n + 'moved')
+                    raise AssertionError('half a file was renamed')
+                except OSError as e:
+                    assert e.errno in (errno.ENOENT, errno.EBUSY), e
+            assert read(partial) == 'half'
+
+
 def test_killed_writers_leave_partials():
     with Mount() as m:
         f = files(m)

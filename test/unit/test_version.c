@@ -442,17 +442,96 @@ static void test_open_waits(void **state)
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
 	assert_int_equal(opens(f, h, TREE_WRITE | TREE_APPEND, TREE_CLOSED_ANY), BUCKET_WAIT);
 	assert_int_equal(opens(f, h, TREE_READ | TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_ANY), BUCKET_WAIT);
+	assert_int_equal(tree_truncate(f->fs, f->b, &test_root, h->file->node.number, 1, TREE_CLOSED_ANY, NULL), BUCKET_WAIT);
 	unknown.pid = 0;
 	assert_int_equal(tree_open(f->fs, f->b, &unknown, h->file->node.number, TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_ANY,
 				   &again, NULL), BUCKET_WAIT);
 	assert_int_equal(opens(f, h, TREE_READ, TREE_CLOSED_ANY), 0);
+	/* Who waited in vain has shown that it is still open: the next one need not. */
 	assert_int_equal(opens(f, h, TREE_WRITE, before), 0);
-	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_NONE), 0);
-	test_time += version_wait;
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "whole");
 	assert_list(f, NODE_FILES, "a ");
+}
+
+/* Only the release of all who write publishes it. */
+static void test_nobody_waits_for_who_writes(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = begin(f, "a", "first"), *second = begin(f, "a", "second"), *log;
+	struct attr attr;
+	bool canonical;
+
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE,
+				   &log, NULL), 0);
+	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	assert_int_equal(file_write(log, 0, true, S(" more"), NULL), 0);
+	assert_int_equal(file_flush(log, false), 0);
+	/* Its last write was through another one, but whoever has this has closed it. */
+	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
+	file_close(log, false);
+	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
+	assert_int_equal(file_write(first, 0, true, S("."), NULL), 0);
+	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	/* The same for the version that takes the name from it. */
+	assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
+	assert_int_equal(file_flush(second, false), 0);
+	assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+			 BUCKET_WAIT);
+	file_close(first, false);
+	file_close(second, false);
+	assert_file(f, NODE_FILES, "a", "second");
+	/* Where nobody writes, as flock(1) makes its file, whoever has it counts. */
+	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("lock"), 0644, TREE_READ, &log, &canonical, NULL), 0);
+	assert_int_equal(file_flush(log, false), 0);
+	assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_ANY, NULL, NULL), BUCKET_WAIT);
+	file_close(log, false);
+	assert_list(f, NODE_FILES, "a lock ");
+}
+
+/* What a killed writer leaves is not what the name leads to, whoever looked it up before. */
+static void test_open_after_kill(void **state)
+{
+	struct fixture *f = *state;
+	bool canonical;
+
+	for (int i = 0; i < 2; i++) {
+		static const unsigned flags[] = {TREE_READ, TREE_WRITE | TREE_APPEND};
+		struct file_open *h = begin(f, "a", "half");
+		uint64_t number = h->file->node.number;
+		struct file_open *again;
+		struct attr attr;
+		int64_t moment;
+
+		assert_int_equal(file_flush(h, true), 0);
+		moment = f->fs->options.clock.now(NULL);
+		assert_int_equal(opens(f, h, flags[i], TREE_CLOSED_ANY), BUCKET_WAIT);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+				 BUCKET_WAIT);
+		assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("b"), false, &canonical,
+					     NULL), BUCKET_BUSY);
+		file_close(h, false);
+		assert_int_equal(tree_open(f->fs, f->b, &test_root, number, flags[i], i ? moment : TREE_CLOSED_ANY, &again, NULL),
+				 BUCKET_GONE);
+		assert_int_equal(lookup(f, NODE_FILES, "a", &attr), BUCKET_ABSENT);
+		/* By its own name it is found, and nothing of that is kept. */
+		assert_int_equal(lookup(f, NODE_FILES, ".a.partial", &attr), 0);
+		assert_true(attr.private);
+		assert_file(f, NODE_FILES, ".a.partial", "half");
+		assert_file(f, NODE_FILES, ".a.partial", "half");
+		/* What is published or gone meanwhile. */
+		h = closed(f, "c", "whole");
+		assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
+		if (i)
+			assert_int_equal(unlink_name(f, NODE_FILES, "c", false), 0);
+		else
+			assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("c"), NODE_FILES, S("d"), false,
+						     &canonical, NULL), 0);
+		assert_int_equal(opens(f, h, TREE_WRITE, f->fs->options.clock.now(NULL)), BUCKET_GONE);
+		file_close(h, false);
+	}
 }
 
 /* So does who looks for the partial that a file is to become, also where an older one is to be replaced by it. */
@@ -763,7 +842,8 @@ int main(void)
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_open_waits), T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
+		T(test_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
+		T(test_open_after_kill), T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 	};
