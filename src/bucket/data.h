@@ -85,6 +85,9 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
 /* close(2) of one descriptor: merges what is complete. *opener_only: the text is unfinished or was refused before, which
  * concerns whoever opened it; everybody else's close should succeed. */
 int data_flush(struct data_handle *h, bool *opener_only, struct reason *why);
+/* close(2) by this thread: if it has read the document, what its process does next may depend on that, and the release is told
+ * later. */
+void data_closed_by(struct data_handle *h, pid_t thread);
 /* The same, and from here on a handle that can read sees the merged document. Does not wait for the disk. */
 int data_fsync(struct data_handle *h, struct reason *why);
 /* Whoever opened it: the thread's id. */

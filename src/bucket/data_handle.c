@@ -388,15 +388,21 @@ static int flush(struct data_handle *h, struct reason *why)
 	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
 }
 
+void data_closed_by(struct data_handle *h, pid_t thread)
+{
+	if (h->kind != HANDLE_READ || thread != h->opener)
+		return;
+	pthread_mutex_lock(&h->lock);
+	end_reading(h);
+	pthread_mutex_unlock(&h->lock);
+}
+
 int data_flush(struct data_handle *h, bool *opener_only, struct reason *why)
 {
 	int r;
 
 	pthread_mutex_lock(&h->lock);
 	r = flush(h, why);
-	/* The release is told later, and what its process does next may depend on it. */
-	if (h->kind == HANDLE_READ)
-		end_reading(h);
 	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
 	pthread_mutex_unlock(&h->lock);
 	return r;

@@ -463,6 +463,8 @@ int file_clear_locked(struct file *f, struct reason *why)
 	f->node.place = PLACE_NONE;
 	f->node.content = 0;
 	f->node.size = 0;
+	/* Whoever begins anew after a write that failed has all of it again. */
+	file_becomes(&f->failed, false);
 	touched(f);
 	return 0;
 }
@@ -910,7 +912,9 @@ int file_flush(struct file_open *h, bool killed)
 		r = f->dirty ? commit_locked(f) : 0;
 	} else if (h->writes || f->writers == 0) {
 		/* A reader's close says nothing of a file that somebody is writing. */
-		file_becomes(&f->killed, killed);
+		/* Who has written nothing leaves nothing half-done. */
+		if (h->written || !f->written)
+			file_becomes(&f->killed, killed);
 		r = close_locked(f);
 		h->closes += f->written;
 		h->closed_last = fs_now(f->fs);

@@ -13,7 +13,7 @@ struct scratch {
 	/* b->lock */
 	struct scratch *next; /* newest first */
 	unsigned refs;        /* the list has one, every descriptor one */
-	unsigned closed;      /* of these, how many its maker has closed and the kernel has not released yet */
+	unsigned closed;      /* of these, how many their maker has closed and the kernel has not released yet */
 	bool unlinked;
 	size_t name_len;
 	char name[name_max];
@@ -53,17 +53,35 @@ void scratch_put(struct scratch *s)
 		scratch_free(s);
 }
 
-void scratch_closes(struct scratch *s, const struct caller *who)
+/* With b->lock held. */
+static void note_closed(struct scratch *s, bool *closed, bool value)
+{
+	if (*closed != value)
+		s->closed += value ? 1 : -1U;
+	__atomic_store_n(closed, value, __ATOMIC_RELAXED);
+}
+
+void scratch_closes(struct scratch *s, const struct caller *who, bool *closed)
 {
 	bucket_lock(s->b);
-	s->closed += s->maker == who->pid;
+	if (s->maker == who->pid)
+		note_closed(s, closed, true);
 	bucket_unlock(s->b);
 }
 
-void scratch_close(struct scratch *s)
+void scratch_uses(struct scratch *s, bool *closed)
+{
+	if (!__atomic_load_n(closed, __ATOMIC_RELAXED))
+		return;
+	bucket_lock(s->b);
+	note_closed(s, closed, false);
+	bucket_unlock(s->b);
+}
+
+void scratch_close(struct scratch *s, bool *closed)
 {
 	bucket_lock(s->b);
-	s->closed -= s->closed > 0;
+	note_closed(s, closed, false);
 	bucket_unlock(s->b);
 	scratch_put(s);
 }

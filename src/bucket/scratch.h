@@ -32,10 +32,13 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool truncate,
 		 struct scratch **out);
 void scratch_put(struct scratch *s);
-/* close(2) of a descriptor: who made the file does not hold it any more, though its release is told later. */
-void scratch_closes(struct scratch *s, const struct caller *who);
-/* The release of a descriptor; puts it. */
-void scratch_close(struct scratch *s);
+/* close(2) of what somebody has open: who made the file does not hold it any more, though the release is told later. *closed
+ * is false at first and belongs to the handle. */
+void scratch_closes(struct scratch *s, const struct caller *who, bool *closed);
+/* It is used again: what was closed was a copy of the descriptor. */
+void scratch_uses(struct scratch *s, bool *closed);
+/* The release; puts it. */
+void scratch_close(struct scratch *s, bool *closed);
 uint64_t scratch_node(const struct scratch *s);
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out);

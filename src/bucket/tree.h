@@ -47,8 +47,9 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		bool folder, bool *canonical);
 /* rmdir of files/ itself: it is always there, so if it is empty this only ends the inode. */
 int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who);
+/* Publishes what is being made. BUCKET_WAIT as above, if its writer was killed; BUCKET_BUSY: it is not whole. */
 int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
-		uint64_t new_parent, struct slice new_name, bool no_replace, bool *canonical, struct reason *why);
+		uint64_t new_parent, struct slice new_name, bool no_replace, int64_t closed, bool *canonical, struct reason *why);
 
 /* What may be set of a node; NULL stays. */
 struct tree_change {

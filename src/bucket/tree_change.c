@@ -487,7 +487,7 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 }
 
 int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
-		uint64_t new_parent, struct slice new_given, bool no_replace, bool *canonical, struct reason *why)
+		uint64_t new_parent, struct slice new_given, bool no_replace, int64_t closed, bool *canonical, struct reason *why)
 {
 	char from[name_max], to[name_max];
 	struct renaming m = {parent, new_parent, slice_of(from, 0), slice_of(to, 0), new_given, no_replace, who};
@@ -507,9 +507,11 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		r = rename_locked(fs, b, &m, &unsettled, &replaced, why);
 		bucket_unlock(b);
 		if (unsettled) {
-			r = file_is(&unsettled->killed) || file_is(&unsettled->failed) ? BUCKET_BUSY : version_publish(unsettled);
+			r = version_wait_for_rename(unsettled, closed);
 			if (r == BUCKET_BUSY)
-				reason_set(why, "it is not whole: its writer was killed, or a write to it failed");
+				reason_set(why, "it is not whole: a write to it failed, and it was not begun anew");
+			if (!r)
+				r = version_publish(unsettled);
 			file_put(unsettled);
 		}
 	} while (!r && unsettled);

@@ -111,6 +111,19 @@ int version_wait_for_new(struct file *f, int64_t closed)
 	return r;
 }
 
+int version_wait_for_rename(struct file *f, int64_t closed)
+{
+	bool failed = file_is(&f->failed);
+	int r;
+
+	if (!file_is(&f->killed) && !failed)
+		return 0;
+	bucket_lock(f->b);
+	r = is_closing(f->fs, f, closed) ? BUCKET_WAIT : failed ? BUCKET_BUSY : 0;
+	bucket_unlock(f->b);
+	return r;
+}
+
 /* A version goes by the name that its maker gives it. BUCKET_EXISTS if that collides and may not. */
 static int take_name(struct fs *fs, struct bucket *b, const struct caller *who, struct file *f, struct slice given)
 {
@@ -310,8 +323,11 @@ static int choose(struct file *f, const struct caller *who, const struct redirec
 {
 	unsigned wants = *flags;
 	struct file *version = NULL;
-	int r = lost_name(f, who, redirected) ? BUCKET_GONE : strayed(f, who, redirected, wants);
+	int r;
 
+	if (lost_name(f, who, redirected))
+		return redirect(f, who, wants, NULL);
+	r = strayed(f, who, redirected, wants);
 	if (r || !only_writes(wants) || !(wants & (TREE_TRUNCATE | TREE_APPEND)))
 		return r;
 	if (redirected && redirected->to == f)

@@ -24,12 +24,15 @@
 /* Which file an open gets: with f->… unlocked. Sets TREE_REPLACE or clears TREE_TRUNCATE in *flags. 0: this one;
  * BUCKET_REDIRECTED; BUCKET_WAIT and BUCKET_GONE as below. */
 int version_choose(struct file *f, const struct caller *who, unsigned *flags, int64_t closed, struct reason *why);
+/* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
+int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
 /* A new file is about to be written to, or to be read though its writer was killed. BUCKET_WAIT if it has been closed before
  * that moment and not released yet: who writes to it would make it one that is being made again, which others miss.
  * BUCKET_GONE: it was waited for, and its name leads elsewhere by now. With b->lock and f->lock free. */
 int version_wait_for_new(struct file *f, int64_t closed);
-/* The same where any file can be given (creat): *f is replaced, its reference with it. On failure it is put. */
-int version_replace(struct file **f, const struct caller *who, struct slice given, unsigned *flags, struct reason *why);
+/* A file that is being made is about to be renamed, which publishes it. BUCKET_WAIT as above, if its writer was killed or failed:
+ * it is not whole then, and will have lost its name. BUCKET_BUSY: a write to it failed, and somebody has it open. */
+int version_wait_for_rename(struct file *f, int64_t closed);
 /* A node is about to be deleted or moved: who looked it up a moment ago may come to open it. */
 void version_note_lost(struct fs *fs, const struct bucket *b, const struct node *n);
 /* An open came for an inode that is gone: if its thread looks the same name up again … */

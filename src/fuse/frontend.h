@@ -48,6 +48,7 @@ struct handle {
 	struct file_open *file;
 	struct control_handle *control;
 	struct scratch *scratch;
+	bool scratch_closed; /* for scratch_closes */
 	enum io_mode io_mode; /* of a file */
 	/* None of them: a folder. The kernel asks once more after the last entry; by then a file may have been replaced, and
 	 * its new number would make it appear twice. So this is the cookie that the last listing ended with; 0: it has not. */

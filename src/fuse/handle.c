@@ -82,7 +82,7 @@ void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool ab
 	if (h->control)
 		control_file_close(h->control);
 	else if (h->scratch)
-		scratch_close(h->scratch);
+		scratch_close(h->scratch, &h->scratch_closed);
 	else if (h->data)
 		close_data(fe, h->data);
 	if (h->file) {

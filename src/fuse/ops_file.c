@@ -305,6 +305,8 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 	int64_t began = call_clock(fuse_req_userdata(req));
 
 	(void)inode;
+	if (h->scratch)
+		scratch_uses(h->scratch, &h->scratch_closed);
 	if (h->control)
 		control_file_read(req, h->control, (uint64_t)at, size);
 	else if (h->scratch)
@@ -337,6 +339,8 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 	int64_t began = call_clock(fuse_req_userdata(req));
 	int r;
 
+	if (h->scratch)
+		scratch_uses(h->scratch, &h->scratch_closed);
 	if (h->control)
 		r = control_file_write(h->control, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else if (h->scratch)
@@ -367,7 +371,7 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	if (h->scratch) {
 		struct caller who = caller_of(req);
 
-		scratch_closes(h->scratch, &who);
+		scratch_closes(h->scratch, &who, &h->scratch_closed);
 	}
 	if (h->scratch || (h->file && !h->file->writes && !file_is(&h->file->file->unlisted))) {
 		fuse_reply_err(req, 0);

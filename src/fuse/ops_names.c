@@ -282,11 +282,12 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 /* ---- renaming ---- */
 
-static int rename_within(struct call *c, const char *name, uint64_t new_parent, const char *new_name, bool no_replace)
+static int rename_within(struct call *c, const char *name, uint64_t new_parent, const char *new_name, bool no_replace,
+			 int64_t closed)
 {
 	bool canonical = true;
 	int r = tree_rename(c->fs, c->b, &c->who, c->node, slice_str(name), new_parent, slice_str(new_name), no_replace,
-			    &canonical, &c->why);
+			    closed, &canonical, &c->why);
 
 	if (!r && !canonical) {
 		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), slice_str(name), true);
@@ -295,23 +296,31 @@ static int rename_within(struct call *c, const char *name, uint64_t new_parent, 
 	return r;
 }
 
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
-	       unsigned flags)
+struct rename_question {
+	struct question q;
+	fuse_ino_t new_parent;
+	unsigned flags;
+};
+
+static bool ask_rename(const struct question *q, const struct turn *turn)
 {
 	enum { no_replace = 1 }; /* RENAME_NOREPLACE */
+	const char *name = q->name, *new_name = q->new_name;
+	fuse_ino_t parent = q->inode, new_parent = container_of(q, struct rename_question, q)->new_parent;
+	unsigned flags = container_of(q, struct rename_question, q)->flags;
 	uint64_t to = new_parent & INODE_NODE_MASK;
 	bool same_bucket = parent >> inode_node_bits == new_parent >> inode_node_bits;
-	struct frontend *fe = fuse_req_userdata(req);
+	struct frontend *fe = fuse_req_userdata(q->req);
 	struct call c;
 	int r;
 
-	if (!call_begin(&c, req, parent, "rename"))
-		return;
+	if (!call_begin_turn(&c, q, turn, "rename"))
+		return true;
 	c.leaf = name;
 	if (call_in_tx(&c) && same_bucket && to == NODE_CONTROL && is(new_name, slice_str("commit"))) {
 		call_release(&c);
-		control_tx_commit(req, parent, name);
-		return;
+		control_tx_commit(q->req, parent, name);
+		return true;
 	}
 	if (call_in_tx(&c) || to == NODE_TX || call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
 		r = not_here(&c, call_in_tx(&c) ? "a transaction is renamed to .bucketfs/commit and to nothing else" : stays);
@@ -325,7 +334,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	} else if (!same_bucket) {
 		r = BUCKET_CROSSES;
 	} else if (call_in_tree(&c) && to != NODE_BUCKET) {
-		r = rename_within(&c, name, to, new_name, flags & no_replace);
+		r = rename_within(&c, name, to, new_name, flags & no_replace, turn->closed);
 	} else if (call_in_bucket(&c) && to == NODE_BUCKET && !is(new_name, files_name)) {
 		r = scratch_rename(c.fs, c.b, &c.who, slice_str(name), slice_str(new_name), flags & no_replace, &c.why);
 		if (!r && is(name, data_name))
@@ -336,6 +345,20 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		/* data.json and a file are different things: mv copies. */
 		r = BUCKET_CROSSES;
 	}
+	if (r == BUCKET_WAIT) {
+		call_postpone(&c);
+		return false;
+	}
 	call_end(&c, r);
 	patience_wake(fe->patience);
+	return true;
+}
+
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+	       unsigned flags)
+{
+	struct rename_question q = {{.req = req, .inode = parent, .name = name, .new_name = new_name, .ask = ask_rename},
+				    new_parent, flags};
+
+	question_put(&q.q, sizeof(q));
 }

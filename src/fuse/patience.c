@@ -171,12 +171,12 @@ static bool ask_again(struct patience_job *job, bool patient)
 void question_put(const struct question *q, size_t size)
 {
 	struct frontend *fe = fuse_req_userdata(q->req);
-	size_t name_size = q->name ? strlen(q->name) + 1 : 0;
+	size_t name_size = q->name ? strlen(q->name) + 1 : 0, new_size = q->new_name ? strlen(q->new_name) + 1 : 0;
 	struct question *later;
 
 	if (q->ask(q, &(struct turn){TREE_CLOSED_ANY, 0}))
 		return;
-	later = malloc(size + name_size);
+	later = malloc(size + name_size + new_size);
 	if (!later) {
 		q->ask(q, &(struct turn){TREE_CLOSED_NONE, 0});
 		return;
@@ -184,6 +184,8 @@ void question_put(const struct question *q, size_t size)
 	memcpy(later, q, size);
 	if (q->name)
 		later->name = memcpy((char *)later + size, q->name, name_size);
+	if (q->new_name)
+		later->new_name = memcpy((char *)later + size + name_size, q->new_name, new_size);
 	later->turn = (struct turn){fs_now(fe->fs), clock_monotonic()};
 	later->job.run = ask_again;
 	patience_add(fe->patience, &later->job);

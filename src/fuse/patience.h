@@ -39,10 +39,10 @@ struct question {
 	struct patience_job job;
 	fuse_req_t req;
 	fuse_ino_t inode;
-	const char *name; /* or NULL */
+	const char *name, *new_name; /* or NULL */
 	struct turn turn;
 	bool (*ask)(const struct question *q, const struct turn *turn); /* false: not answered */
 };
 
-/* Asks at once and, if it is too early, later: with a copy of the `size` bytes that begin with it, and of the name. */
+/* Asks at once and, if it is too early, later: with a copy of the `size` bytes that begin with it, and of the names. */
 void question_put(const struct question *q, size_t size);

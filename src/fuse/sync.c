@@ -33,6 +33,7 @@ int sync_flush(struct call *c, struct handle *h)
 		return file_flush(h->file, file_is(&h->file->file->unlisted) && caller_is_killed(c->who.pid));
 	if (h->control)
 		return control_file_flush(c, h->control);
+	data_closed_by(h->data, c->who.pid);
 	r = data_flush(h->data, &opener_only, &c->why);
 	note(c, r);
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;

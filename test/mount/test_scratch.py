@@ -264,6 +264,9 @@ def test_closed_and_not_released():
         try:
             # What a child closes is still open here.
             subprocess.run(['true'], pass_fds=[swap])
+            # And so is what was closed as a copy, when it is used again.
+            os.close(os.dup(swap))
+            os.write(swap, b'x')
             write(b + '/data.json', '{"kept": 2, "changed": 4}')
             assert data(b) == {'kept': 2, 'changed': 4}
             os.close(swap)

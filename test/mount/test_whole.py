@@ -270,6 +270,16 @@ def test_name_of_a_killed_writer():
             assert read(partial) == 'half'
 
 
+def test_renamed_beside_a_killed_child():
+    """Whose child was killed with the file open may go on with it: what they rename is theirs to judge."""
+    with Mount() as m:
+        f = files(m)
+        sh('exec 3> t.tmp; echo head >&3; timeout -s KILL 0.05 sleep 9; mv t.tmp t; echo tail >&3', f)
+        assert read(f + '/t') == 'head\ntail\n'
+        sh('exec 3> u.tmp; echo head >&3; sleep 9 & kill $!; wait; echo tail >&3; mv u.tmp u', f)
+        assert read(f + '/u') == 'head\ntail\n' and sorted(os.listdir(f)) == ['t', 'u']
+
+
 def test_killed_writers_leave_partials():
     with Mount() as m:
         f = files(m)

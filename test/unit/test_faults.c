@@ -103,7 +103,8 @@ static int do_rewrite(struct world *w)
 static int do_replace(struct world *w)
 {
 	bool canonical;
-	int r = tree_rename(w->fs, w->b, &test_root, NODE_FILES, S("young"), NODE_FILES, S("Target"), false, &canonical, NULL);
+	int r = tree_rename(w->fs, w->b, &test_root, NODE_FILES, S("young"), NODE_FILES, S("Target"), false,
+			    TREE_CLOSED_NONE, &canonical, NULL);
 
 	return r == BUCKET_ABSENT ? 0 : r;
 }
@@ -129,7 +130,8 @@ static int do_unlink(struct world *w)
 static int do_rename(struct world *w)
 {
 	bool canonical;
-	int r = tree_rename(w->fs, w->b, &test_root, NODE_FILES, S("old"), NODE_FILES, S("Target"), false, &canonical, NULL);
+	int r = tree_rename(w->fs, w->b, &test_root, NODE_FILES, S("old"), NODE_FILES, S("Target"), false,
+			    TREE_CLOSED_NONE, &canonical, NULL);
 
 	return r == BUCKET_ABSENT ? 0 : r;
 }

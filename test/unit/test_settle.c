@@ -137,7 +137,7 @@ static void replaced(struct fixture *f, size_t old_size, bool by_rename)
 		put(f, by_rename ? "temp" : "a", large + 7 + (size_t)i, 'n');
 		if (by_rename)
 			assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("temp"), NODE_FILES, S("a"),
-						     false, &canonical, NULL), 0);
+						     false, TREE_CLOSED_NONE, &canonical, NULL), 0);
 		expect(f, "a", large + 7 + (size_t)i, 'n');
 	}
 	assert_int_equal(f->b->head.unsettled, 1);

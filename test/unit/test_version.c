@@ -510,11 +510,11 @@ static void test_open_after_kill(void **state)
 		assert_int_equal(opens(f, h, flags[i], TREE_CLOSED_ANY), BUCKET_WAIT);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
 				 BUCKET_WAIT);
-		assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("b"), false, &canonical,
-					     NULL), BUCKET_BUSY);
+		assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("b"), false,
+					     TREE_CLOSED_ANY, &canonical, NULL), BUCKET_WAIT);
 		file_close(h, false);
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, number, flags[i], i ? moment : TREE_CLOSED_ANY, &again, NULL),
-				 BUCKET_GONE);
+				 i ? BUCKET_GONE : BUCKET_REDIRECTED);
 		assert_int_equal(lookup(f, NODE_FILES, "a", &attr), BUCKET_ABSENT);
 		/* By its own name it is found, and nothing of that is kept. */
 		assert_int_equal(lookup(f, NODE_FILES, ".a.partial", &attr), 0);
@@ -528,10 +528,64 @@ static void test_open_after_kill(void **state)
 			assert_int_equal(unlink_name(f, NODE_FILES, "c", false), 0);
 		else
 			assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("c"), NODE_FILES, S("d"), false,
-						     &canonical, NULL), 0);
+						     TREE_CLOSED_NONE, &canonical, NULL), 0);
 		assert_int_equal(opens(f, h, TREE_WRITE, f->fs->options.clock.now(NULL)), BUCKET_GONE);
 		file_close(h, false);
 	}
+}
+
+/* Of several who have a file open, or of a writer and its children, one is killed. */
+static void test_killed_beside_others(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h = begin(f, "a", "made"), *other;
+	bool canonical;
+
+	/* A child of the writer's: whoever has it open still is alive, and may rename it, after a moment; and go on. */
+	assert_int_equal(file_flush(h, true), 0);
+	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("b"), false, TREE_CLOSED_NONE,
+				     &canonical, NULL), 0);
+	assert_file(f, NODE_FILES, "b", "made");
+	file_close(h, false);
+	h = begin(f, "a", "made");
+	assert_int_equal(file_flush(h, true), 0);
+	assert_int_equal(file_write(h, 4, false, S(" up"), NULL), 0);
+	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("c"), false, TREE_CLOSED_ANY,
+				     &canonical, NULL), 0);
+	file_close(h, false);
+	assert_file(f, NODE_FILES, "c", "made up");
+	/* Somebody who has written nothing. */
+	h = create(f, NODE_FILES, "d");
+	other = create(f, NODE_FILES, "d");
+	assert_ptr_equal(h->file, other->file);
+	assert_int_equal(file_write(h, 0, false, S("whole"), NULL), 0);
+	assert_int_equal(file_flush(h, false), 0);
+	file_close(h, false);
+	assert_int_equal(file_flush(other, true), 0);
+	file_close(other, false);
+	assert_file(f, NODE_FILES, "d", "whole");
+	/* And the other way round. */
+	h = create(f, NODE_FILES, "e");
+	other = create(f, NODE_FILES, "e");
+	assert_int_equal(file_write(h, 0, false, S("half"), NULL), 0);
+	assert_int_equal(file_flush(h, true), 0);
+	file_close(h, false);
+	assert_int_equal(file_flush(other, false), 0);
+	file_close(other, false);
+	assert_list(f, NODE_FILES, "b c d .e.partial ");
+	/* What a failed write leaves is not renamed, unless it is begun anew. */
+	f->b->limits.max_file_size = 2;
+	h = create(f, NODE_FILES, "g");
+	assert_int_equal(file_write(h, 0, false, S("long"), NULL), BUCKET_TOO_LARGE);
+	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("g"), NODE_FILES, S("h"), false, TREE_CLOSED_NONE,
+				     &canonical, NULL), BUCKET_BUSY);
+	assert_int_equal(file_truncate_open(h, 0, NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("ok"), NULL), 0);
+	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("g"), NODE_FILES, S("h"), false, TREE_CLOSED_NONE,
+				     &canonical, NULL), 0);
+	file_close(h, false);
+	f->b->limits.max_file_size = 0;
+	assert_file(f, NODE_FILES, "h", "ok");
 }
 
 /* So does who looks for the partial that a file is to become, also where an older one is to be replaced by it. */
@@ -843,7 +897,8 @@ int main(void)
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
 		T(test_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
-		T(test_open_after_kill), T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
+		T(test_open_after_kill), T(test_killed_beside_others),
+		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 	};
