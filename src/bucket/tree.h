@@ -32,8 +32,8 @@ enum tree_open_flag {
 	TREE_REPLACE = 32,   /* set by version_choose: see struct file_open */
 };
 
-/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER, BUCKET_REDIRECTED; BUCKET_WAIT as above, only for who
- * writes. */
+/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER, BUCKET_REDIRECTED; BUCKET_WAIT as above, for who writes
+ * to a new file and for who reads what a killed writer has closed. */
 int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags, int64_t closed,
 	      struct file_open **out, struct reason *why);
 /* Creates and opens, or opens what is there. BUCKET_EXISTS, BUCKET_OVER_QUOTA (max_files), BUCKET_NOT_PERMITTED (a type

@@ -21,7 +21,7 @@ struct frontend {
 	struct rings *rings;
 	struct later *disk;  /* fsync */
 	struct later *names; /* users and groups by name */
-	struct patience *patience;   /* names, folders, opens and sizes */
+	struct patience *patience;   /* names, folders, opens, sizes and renames */
 	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
 	bool io_uring;       /* asked for, and offered by the kernel */
