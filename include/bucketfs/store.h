@@ -212,7 +212,8 @@ static inline int store_content_read(struct store_content *c, uint64_t at, void 
 	return c->ops->content_read(c, at, bytes, len, got);
 }
 
-/* All of it or an error; after an error part of it may be there. A gap reads as zero. */
+/* All of it or an error; after an error part of it may be there. A gap reads as zero. A backend may write a moment later: what
+ * fails then is the result of the next write or of store_content_blocks, and until that of every other call for this content. */
 static inline int store_content_write(struct store_content *c, uint64_t at, const void *bytes, size_t len)
 {
 	return c->ops->content_write(c, at, bytes, len);
@@ -235,7 +236,7 @@ static inline int store_content_punch(struct store_content *c, uint64_t at, uint
 	return c->ops->content_punch(c, at, len);
 }
 
-/* Space it takes, in units of 512 bytes. */
+/* Space it takes, in units of 512 bytes, once everything is written. */
 static inline int store_content_blocks(struct store_content *c, uint64_t *blocks)
 {
 	return c->ops->content_blocks(c, blocks);

@@ -764,6 +764,7 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 {
 	struct key_buf body = key_body(f->node.number);
 	bool kept = false;
+	int r;
 
 	if (!f->loaded || !(f->unsaved || has_moved(f)))
 		return 0;
@@ -789,7 +790,11 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	if (f->stored.content && f->node.content != f->stored.content && !kept)
 		store_batch_drop(batch, f->stored.content);
-	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
+	r = f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
+	/* Of what was written something may have failed only now. */
+	if (r)
+		file_becomes(&f->failed, true);
+	return r;
 }
 
 void file_settled(struct file *f)

@@ -98,7 +98,7 @@ void tree_put_own_name(struct fs *fs, const struct bucket *b, const struct node 
 /* By number alone. BUCKET_GONE. */
 int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out);
 /* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be
- * told (file_unlinked) after the commit. `heir` (or NULL) takes its place, and falls back to its content (settle.h). */
+ * told (file_unlinked) after the commit. `heir` (or NULL) takes its place: it falls back to its content (settle.h), and the caller gives it the name. */
 struct settle;
 int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct settle *heir, struct head *head,
 		     struct store_batch *batch, struct file **open);

@@ -62,15 +62,22 @@ void tree_put_name(struct fs *fs, struct bucket *b, const struct node *n, struct
 	tree_put_own_name(fs, b, n, batch);
 }
 
-static void delete_name(const struct node *n, struct store_batch *batch)
+/* But for its name, which something else is given in the same batch. */
+static void delete_record(const struct node *n, struct store_batch *batch)
 {
-	struct key_buf name = key_name(n->parent, n->name), child = key_child(n->parent, n->number);
-	struct key_buf parent = key_parent(n->number);
+	struct key_buf child = key_child(n->parent, n->number), parent = key_parent(n->number);
 
-	store_batch_delete(batch, STORE_NODE, key_slice(&name));
 	store_batch_delete(batch, STORE_NODE, key_slice(&child));
 	if (n->parent != NODE_FILES)
 		store_batch_delete(batch, STORE_NODE, key_slice(&parent));
+}
+
+static void delete_name(const struct node *n, struct store_batch *batch)
+{
+	struct key_buf name = key_name(n->parent, n->name);
+
+	store_batch_delete(batch, STORE_NODE, key_slice(&name));
+	delete_record(n, batch);
 }
 
 /* What becomes of the content of a node that is deleted: `heir`'s fallback, or it goes. */
@@ -116,7 +123,10 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 		r = attribute_delete_all(fs, b, n->number, batch);
 	if (!r)
 		r = delete_content(fs, b, n, heir, head, batch);
-	delete_name(n, batch);
+	if (heir)
+		delete_record(n, batch);
+	else
+		delete_name(n, batch);
 	version_note_lost(fs, b, n);
 	head->files--;
 	head->file_bytes -= n->size;

@@ -25,6 +25,7 @@
 #include "fuse/ring.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
+#include "store/behind.h"
 #include "store/cache.h"
 #include "store/rocksdb.h"
 #include "store/trace.h"
@@ -182,6 +183,10 @@ static int open_store(struct mount *m, struct reason *why)
 
 	snprintf(holder, sizeof(holder), "process %d, mounted at %s", getpid(), m->options->mountpoint);
 	r = rocksdb_store_open(&m->store, m->options->store, &options, why);
+	if (!r)
+		r = behind_store_open(&decorated, m->store, behind_least);
+	if (!r)
+		m->store = decorated;
 	if (!r)
 		r = cache_store_open(&decorated, m->store, STORE_NODE);
 	if (!r)

@@ -1,7 +1,6 @@
 #include "util/mutex.h"
 
 #include <sched.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -35,19 +34,41 @@ static void pause_shortly(void)
 	}
 }
 
-void mutex_lock_soon(pthread_mutex_t *mutex)
+/* Tries until it is done or has been tried for long enough; at once if there is nobody else who could be about to change it. */
+static bool look(bool (*try)(void *what), void *what)
 {
 	int64_t until;
 
-	if (pthread_mutex_trylock(mutex) == 0)
-		return;
-	if (has_company()) {
-		until = clock_monotonic() + mutex_look;
-		do {
-			pause_shortly();
-			if (pthread_mutex_trylock(mutex) == 0)
-				return;
-		} while (clock_monotonic() < until);
-	}
-	pthread_mutex_lock(mutex);
+	if (try(what))
+		return true;
+	if (!has_company())
+		return false;
+	until = clock_monotonic() + mutex_look;
+	do {
+		pause_shortly();
+		if (try(what))
+			return true;
+	} while (clock_monotonic() < until);
+	return false;
+}
+
+static bool try_lock(void *mutex)
+{
+	return pthread_mutex_trylock(mutex) == 0;
+}
+
+void mutex_lock_soon(pthread_mutex_t *mutex)
+{
+	if (!look(try_lock, mutex))
+		pthread_mutex_lock(mutex);
+}
+
+static bool is_any(void *count)
+{
+	return __atomic_load_n((unsigned *)count, __ATOMIC_RELAXED) > 0;
+}
+
+bool mutex_look_for(const unsigned *count)
+{
+	return look(is_any, (unsigned *)count);
 }

@@ -237,31 +237,6 @@ static int do_read_data(struct worker *w, size_t i)
 
 /* ---- one large file ---- */
 
-/* A request with as much in it, of which the daemon makes one copy in memory: it is for a temporary file beside a data.json. … */
-static int prepare_carry(struct worker *w)
-{
-	w->file = openat(w->folder_fd, ".data.json.carried", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	return w->file < 0 ? failure("open") : 0;
-}
-
-static int do_carry(struct worker *w, size_t i)
-{
-	(void)i;
-	return pwrite(w->file, w->buffer, chunk, 0) == chunk ? 0 : failure("pwrite");
-}
-
-/* … And that copy. */
-static int do_memory_copy(struct worker *w, size_t i)
-{
-	static _Thread_local char to[chunk];
-
-	w->buffer[i % chunk]++;
-	memcpy(to, w->buffer, chunk);
-	/* Or it need not be done. */
-	__asm__ volatile("" : : "r"(to) : "memory");
-	return 0;
-}
-
 static int do_stream_read(struct worker *w, size_t i)
 {
 	int fd = openat(w->folder_fd, "large", O_RDONLY | O_CLOEXEC);
@@ -359,8 +334,6 @@ static const struct work {
 	{"read-data", NULL, do_read_data, false},
 	{"stream-read", NULL, do_stream_read, true},
 	{"copy-in", NULL, do_copy_in, true},
-	{"carry", prepare_carry, do_carry, false},
-	{"memory-copy", NULL, do_memory_copy, false},
 	{"fdatasync", prepare_fdatasync, do_fdatasync, false},
 	{"fdatasync-append", prepare_fdatasync_append, do_fdatasync, false},
 };

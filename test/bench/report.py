@@ -88,35 +88,25 @@ class Line:
         if least.same:
             best = rate(least.same, self.threads)
             what = 'the same without waiting for the disk'
-        elif least.chunk:
-            rates = [rate('carry', 1), rate('memory-copy', 1)]
-            if not all(rates):
-                return None
-            carrying = 1 / rates[0] - 1 / rates[1]
-            best = 1 / (1 / self.peer + carrying / least.chunk)
-            what = f'{self.peer_kind(facts)} itself, {least.chunk / self.peer * 1e6:.0f} µs for {least.chunk >> 10} KiB, and a request ' \
-                   f'that carries them and does nothing, {carrying * 1e6:.1f} µs'
-        elif least.locked:
-            rates = [rate('unlink-rest', self.threads), *(rate(c, 1) for c in least.commits)]
+        elif self.threads in least.rest:
+            rates = [rate(f'{self.row.measure}-rest', self.threads), *(rate(c, 1) for c in least.commits)]
             if not all(rates):
                 return None
             asking, committing = 1 / rates[0], sum(1 / r for r in rates[1:])
             best = 1 / (asking + committing)
-            what = f'all but what the daemon does for it, {asking * 1e6:.1f} µs, and the commit alone, {committing * 1e6:.1f} µs'
+            what = f'all but what the daemon does for it, {asking * 1e6:.1f} µs'
         else:
-            together = self.threads > 1
-            requests = least.all if together else least.waited
-            commits = [*least.commits, *(least.later if together else [])]
-            rates = [rate('request', self.threads if together else 1), *(rate(c, 1) for c in commits)]
+            commits = [*least.commits, *least.later]
+            rates = [rate('request', self.threads), *(rate(c, 1) for c in commits)]
             if not all(rates):
                 return None
-            asking = requests / rates[0]
-            committing = sum(1 / r for r in rates[1:]) / (min(self.threads, facts.cores) if together else 1)
+            asking = least.all / rates[0]
+            committing = sum(1 / r for r in rates[1:]) / min(self.threads, facts.cores)
             best = 1 / (asking + committing)
-            what = f'{requests} request{"s" if requests > 1 else ""} with nothing done in {"them" if requests > 1 else "it"}, ' \
+            what = f'{least.all} request{"s" if least.all > 1 else ""} with nothing done in {"them" if least.all > 1 else "it"}, ' \
                    f'{asking * 1e6:.1f} µs'
-            if commits:
-                what += f', and {"the commit" if len(commits) == 1 else "the commits"} alone, {committing * 1e6:.1f} µs'
+        if not least.same and rates[1:]:
+            what += f', and the commit{"s" if len(rates) > 2 else ""} alone, {committing * 1e6:.1f} µs'
         if not best:
             return None
         ratio = best / self.peer
@@ -259,11 +249,10 @@ HOW = '''
   lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
-- Where a figure was not reached stands what it would be at the most: with requests in which nothing is done (a getxattr that is
-  answered at once) and commits without FUSE, measured in the same run. With one thread what the caller waits for counts, with
-  several everything that a processor has to do. For unlink, where the kernel lets one thread at a time into the folder, it is
-  the time that it took, less what the daemon spent in the requests by its own metrics, and the commit. For the large file it is writing as much into a
-  temporary file beside a data.json, less the one copy that is made of it.
+- Where a figure was not reached stands what it would be at the most, with commits as they are without FUSE, measured in the same
+  run. With one thread, and for unlink, where the kernel lets one at a time into the folder, that is the time that it took, less what the
+  daemon spent in all requests by its own metrics, and the commit. With several threads it is everything that a processor has to
+  do: requests in which nothing is done (a getxattr that is answered at once), and the commits.
 - The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
   to give: on a virtual machine the host may have taken it back.
 - What has no target has fewer repetitions.

@@ -20,31 +20,26 @@ class Row:
         return self.target[threads] if isinstance(self.target, dict) else self.target
 
     def measures(self):
-        return {self.measure, self.peer_measure} | (self.least.measures() if self.least else set())
+        return {self.measure, self.peer_measure} | (self.least.measures(self.measure) if self.least else set())
 
 
 class Least:
     """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
-    this store. waited: requests that the caller waits for, all: those that the daemon serves besides; commits likewise, by the
-    measures that bench_commit gives. locked: the kernel holds the folder's lock all the while, so that threads do not add up
-    and the daemon's work can be taken away from the whole. chunk: what the peer does, and for as many bytes each a request that carries them.
-    same: another measure of ours that does less."""
+    this store. all: requests that the daemon serves for one, commits and later: what it commits while the caller waits and after
+    that, by the measures that bench_commit gives. rest: numbers of threads with which it is the time that it took, less what the
+    daemon spent in all requests: with one thread, and where the kernel holds the folder's lock all the while, so that threads do
+    not add up. same: another measure of ours that does less."""
 
-    def __init__(self, waited=0, all=0, commits=(), later=(), locked=False, chunk=0, same=None):
-        self.waited, self.all, self.commits, self.later = waited, all, commits, later
-        self.locked, self.chunk, self.same = locked, chunk, same
+    def __init__(self, all=0, commits=(), later=(), rest=(1,), same=None):
+        self.all, self.commits, self.later, self.rest, self.same = all, commits, later, rest, same
 
-    def measures(self):
-        if self.same:
-            return {self.same}
-        if self.chunk:
-            return {'carry', 'memory-copy'}
-        return {'unlink-rest' if self.locked else 'request', *self.commits, *self.later}
+    def measures(self, measure):
+        return {self.same} if self.same else {f'{measure}-rest', 'request', *self.commits, *self.later}
 
 
 BOTH = (1, 4)
 MAKING, REMOVING = 'commit-create', 'commit-unlink'
-CREATE = Least(4, 5, [MAKING])
+CREATE = Least(5, [MAKING])
 LL, ALWAYS, CLASSIC, HP = 'passthrough_ll', 'passthrough_ll_always', 'passthrough_ll_classic', 'passthrough_hp'
 
 ROWS = [
@@ -52,18 +47,18 @@ ROWS = [
     Row('create', 'create + write + close', LL, 1.1, threads=BOTH, least=CREATE),
     Row('create', 'create + write + close', 'native', 2.0, threads=BOTH, where='ext4', least=CREATE),
     Row('rewrite', 'rewrite (O_TRUNC + write + close)', LL, 0.6, threads=BOTH,
-        least=Least(7, 8, [MAKING], [REMOVING])),
-    Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH, least=Least(2, 3)),
-    Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH, least=Least(1, 2)),
-    Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH, least=Least(1, 1)),
-    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH, least=Least(1, 1, [REMOVING], locked=True)),
+        least=Least(8, [MAKING], [REMOVING])),
+    Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH, least=Least(3)),
+    Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH, least=Least(2)),
+    Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH, least=Least(1)),
+    Row('unlink', 'unlink', LL, {1: 0.6, 4: 0.8}, threads=BOTH, least=Least(1, [REMOVING], rest=BOTH)),
     # folders
     Row('list', 'list the names of a folder', LL, 1.0),
     Row('list-attributes', 'list with attributes (readdir + stat)', LL, 1.0),
     # a large file
     Row('stream-cached', 'read a large file, cached', 'native', 0.9, unit='B/s'),
     Row('stream-cold', 'read a large file, cold', 'native', 0.9, unit='B/s'),
-    Row('copy-in', 'write a large file (copied from tmpfs)', 'native', 0.8, unit='B/s', least=Least(chunk=128 << 10)),
+    Row('copy-in', 'write a large file (copied from tmpfs)', 'native', 0.8, unit='B/s'),
     # data.json
     Row('merge-shell', 'merge one key of 20, shell loop', 'memory', 100, peer_work='flock + jq + mv, tmpfs'),
     Row('merge-c', 'merge one key of 20, C loop', LL, 0.75, 'merge-20', 'beside-rewrite', peer_work='rewrite'),

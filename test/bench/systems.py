@@ -123,11 +123,10 @@ class Mounted(Native):
 class Bucketfs(Mounted):
     """Files go to a bucket's files/, and there are documents."""
 
-    def time_in(self, operation):
-        """Seconds that the daemon has worked on such requests."""
-        wanted = f'bucketfs_operation_seconds_sum{{operation="{operation}"}}'
+    def time_served(self):
+        """Seconds that the daemon has spent in requests so far."""
         with open(os.path.join(self.mount, '.bucketfs', 'metrics')) as f:
-            return next((float(line.split()[1]) for line in f if line.startswith(wanted)), 0)
+            return sum(float(line.split()[1]) for line in f if line.startswith('bucketfs_operation_seconds_sum'))
 
     def fresh(self, name):
         os.mkdir(os.path.join(self.mount, name))

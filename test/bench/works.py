@@ -59,18 +59,13 @@ def small_files(bench, repetition, threads):
         """after: what needs this one before it."""
         if not bench.wanted(measure, *after):
             return
+        served = bench.get(system).time_served() if system == 'bucketfs' else 0
         seconds = bench.load(work, folders[system], '-n', count, '-t', threads)
         bench.record(system, measure, threads, repetition, count / seconds)
-
-    def unlink_ours():
-        """With what is left of it without the daemon's work."""
-        if not bench.wanted('unlink'):
-            return
-        ours = bench.get('bucketfs')
-        before = ours.time_in('unlink')
-        step('bucketfs', 'unlink', 'unlink')
-        seconds = count / bench.values['bucketfs', 'unlink', threads][repetition]
-        bench.record('bucketfs', 'unlink-rest', threads, repetition, count / (seconds - (ours.time_in('unlink') - before)))
+        if system == 'bucketfs':
+            served = bench.get(system).time_served() - served
+            if served < seconds:
+                bench.record(system, f'{measure}-rest', threads, repetition, count / (seconds - served))
 
     for s in systems:
         step(s, 'create', 'create', *SMALL)
@@ -89,10 +84,7 @@ def small_files(bench, repetition, threads):
     for s in systems:
         step(s, 'stat', 'stat', 'stat-warm', 'unlink')
         step(s, 'stat', 'stat-warm')
-        if s == 'bucketfs':
-            unlink_ours()
-        else:
-            step(s, 'unlink', 'unlink')
+        step(s, 'unlink', 'unlink')
     if bench.wanted('request'):
         count = 3 * bench.sizes.files
         bench.record('bucketfs', 'request', threads, repetition,
@@ -273,12 +265,6 @@ def large(bench, repetition):
             for _ in range((size + (size >> 1)) >> 20):
                 f.write(bytes(1 << 20))
         os.unlink(bench.source + '.touched')
-
-    if bench.wanted('carry'):
-        bucket = os.path.dirname(bench.get('bucketfs').fresh(f'carry_{repetition}'))
-        for measure in ('carry', 'memory-copy'):
-            bench.record('bucketfs', measure, 1, repetition, 10000 / bench.load(measure, bucket, '-n', 10000))
-        bench.remove(bucket)
 
     for copy in range(bench.sizes.copies):
         folders = {s: bench.get(s).fresh(f'large_{repetition}_{copy}') for s in systems}

@@ -3,6 +3,7 @@
 #include <ftw.h>
 #include <unistd.h>
 
+#include "store/behind.h"
 #include "store/cache.h"
 #include "store/faulty.h"
 #include "store/memory.h"
@@ -55,6 +56,14 @@ static int open_cached(void **state)
 	struct store *inner;
 
 	return memory_store_open(&inner) || cache_store_open(&f->store, inner, STORE_DOC);
+}
+
+static int open_behind(void **state)
+{
+	struct fixture *f = fixture_new(state);
+	struct store *inner;
+
+	return memory_store_open(&inner) || behind_store_open(&f->store, inner, 1);
 }
 
 static const struct rocksdb_store_options rocksdb_options = {0};
@@ -560,6 +569,100 @@ static void test_cache_keeps(void **state)
 	store_close(s);
 }
 
+/* More than is held back, of all sizes, and each call sees what was written before it. */
+static void test_behind_is_in_order(void **state)
+{
+	struct store *s = store_of(state);
+	struct store_content *c, *other;
+	char piece[100], got[100], first;
+	size_t len;
+
+	assert_int_equal(store_content_create(s, &c), 0);
+	assert_int_equal(store_content_create(s, &other), 0);
+	for (int i = 0; i < 5000; i++) {
+		memset(piece, 'a' + i % 26, sizeof(piece));
+		assert_int_equal(store_content_write(c, (uint64_t)i * sizeof(piece), piece, sizeof(piece)), 0);
+		/* Somebody else's in between, and over what was written. */
+		if (i % 7 == 0)
+			assert_int_equal(store_content_write(other, (uint64_t)i, "x", 1), 0);
+		if (i % 100 == 99) {
+			assert_int_equal(store_content_write(c, 0, piece, 1), 0);
+			assert_int_equal(store_content_read(c, 0, &first, 1, &len), 0);
+			assert_int_equal(first, piece[0]);
+			assert_int_equal(store_content_read(c, (uint64_t)i * sizeof(piece), got, sizeof(got), &len), 0);
+			assert_int_equal(len, sizeof(got));
+			assert_memory_equal(got, piece, sizeof(piece));
+		}
+	}
+	assert_int_equal(store_content_read(c, 1234 * sizeof(piece), got, sizeof(got), &len), 0);
+	assert_int_equal(got[0], 'a' + 1234 % 26);
+	store_content_close(c, true);
+	store_content_close(other, true);
+}
+
+/* What fails behind the writer is told by the next write, or by what comes before a commit; once. */
+static void test_behind_tells(void **state)
+{
+	struct faulty faulty = {.error = -ENOSPC};
+	struct store *inner, *s;
+	struct store_content *c;
+	uint64_t blocks;
+	char got[4];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(memory_store_open(&inner), 0);
+	assert_int_equal(faulty_store_open(&inner, inner, &faulty), 0);
+	assert_int_equal(behind_store_open(&s, inner, 1), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(store_content_create(s, &c), 0);
+		faulty.fail_at = faulty.calls + 1;
+		assert_int_equal(store_content_write(c, 0, "lost", 4), 0);
+		assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), -ENOSPC);
+		assert_int_equal(store_content_truncate(c, 2), -ENOSPC);
+		assert_int_equal(store_content_fd(c), -1);
+		assert_int_equal(i ? store_content_blocks(c, &blocks) : store_content_write(c, 4, "more", 4), -ENOSPC);
+		assert_int_equal(store_content_blocks(c, &blocks), 0);
+		assert_int_equal(store_content_write(c, 0, "kept", 4), 0);
+		assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
+		assert_memory_equal(got, "kept", 4);
+		store_content_close(c, true);
+	}
+	store_close(s);
+}
+
+static void window(struct behind_pace *p, int64_t behind, int64_t at_once)
+{
+	behind_judge(p, p->at_once ? at_once : behind);
+}
+
+static void test_behind_goes_the_faster_way(void **state)
+{
+	struct behind_pace p = {0};
+	unsigned slower = 0;
+
+	(void)state;
+	/* Both are tried first. */
+	for (int i = 0; i < behind_compare; i++) {
+		assert_int_equal(p.at_once, i % 2);
+		window(&p, 100, 200);
+	}
+	assert_false(p.at_once);
+	for (int i = 0; i < 10 * (behind_compare + behind_stay); i++) {
+		window(&p, 100, 200);
+		slower += p.at_once;
+	}
+	assert_int_equal(slower, 10 * behind_compare / 2);
+	/* Then the processors are busy. */
+	for (int i = 0; i < behind_compare + behind_stay; i++)
+		window(&p, 300, 200);
+	assert_true(p.at_once);
+	/* No better is not good enough. */
+	for (int i = 0; i < behind_compare + behind_stay; i++)
+		window(&p, 199, 200);
+	assert_true(p.at_once);
+}
+
 #define ON(test, open) cmocka_unit_test_setup_teardown(test, open, close_fixture)
 #define SUITE(open)                                                                                                \
 	ON(test_commit, open), ON(test_conflict, open), ON(test_scan, open), ON(test_scan_is_a_snapshot, open),    \
@@ -570,10 +673,13 @@ int main(void)
 {
 	const struct CMUnitTest memory[] = {SUITE(open_memory)}, rocksdb[] = {SUITE(open_rocksdb)};
 	const struct CMUnitTest traced[] = {SUITE(open_traced)}, cached[] = {SUITE(open_cached)};
+	const struct CMUnitTest behind[] = {SUITE(open_behind), ON(test_behind_is_in_order, open_behind),
+					    cmocka_unit_test(test_behind_tells), cmocka_unit_test(test_behind_goes_the_faster_way)};
 	const struct CMUnitTest own[] = {ON(test_reopen, open_rocksdb), ON(test_open_refuses, open_rocksdb),
 					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
 	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +
 	       cmocka_run_group_tests(traced, NULL, NULL) + cmocka_run_group_tests(cached, NULL, NULL) +
+	       cmocka_run_group_tests(behind, NULL, NULL) +
 	       cmocka_run_group_tests(own, NULL, NULL);
 }

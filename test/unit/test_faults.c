@@ -5,6 +5,7 @@
 #include "allocations.h"
 #include "bucket/settle.h"
 #include "domain.h"
+#include "store/behind.h"
 #include "store/faulty.h"
 
 struct world {
@@ -236,6 +237,9 @@ static void draw(struct store *store, struct buf *out)
 	fs_close(fs);
 }
 
+/* Contents are written behind, so that what fails is told by a later call. */
+static bool written_behind;
+
 static void world_open(struct world *w)
 {
 	struct store *inner;
@@ -243,6 +247,8 @@ static void world_open(struct world *w)
 	*w = (struct world){.faulty = {.error = -EIO}};
 	assert_int_equal(memory_store_open(&inner), 0);
 	assert_int_equal(faulty_store_open(&w->store, inner, &w->faulty), 0);
+	if (written_behind)
+		assert_int_equal(behind_store_open(&w->store, w->store, 1), 0);
 	assert_int_equal(test_fs_open(w->store, &w->fs), 0);
 	assert_int_equal(bucket_create(w->fs, &test_root, S("nightly"), &w->b), 0);
 	assert_int_equal(data_key_set(w->fs, w->b, &test_root, S("kept"), S("1"), false, false, NULL), 0);
@@ -333,6 +339,14 @@ static void test_store_calls(void **state)
 	fail_all(false);
 }
 
+static void test_store_calls_behind(void **state)
+{
+	(void)state;
+	written_behind = true;
+	fail_all(false);
+	written_behind = false;
+}
+
 static void test_allocations(void **state)
 {
 	(void)state;
@@ -341,7 +355,8 @@ static void test_allocations(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_store_calls), cmocka_unit_test(test_allocations)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_store_calls), cmocka_unit_test(test_store_calls_behind),
+					   cmocka_unit_test(test_allocations)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 /* Who comes last, whatever becomes known first; and who is told to look again. */
 #include <errno.h>
+#include <unistd.h>
 
 #include "bucket/attribute.h"
 #include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fixture.h"
+#include "store/behind.h"
 #include "store/faulty.h"
 
 static struct file_open *begin(struct fixture *f, const char *name, const char *text)
@@ -889,6 +891,54 @@ static void test_nobody_comes(void **state)
 
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* A write was acknowledged and fails after that: the close says so, and what is not whole is no file. */
+static void test_write_fails_behind(void **state)
+{
+	struct faulty faulty = {.error = -ENOSPC};
+	struct fixture f = {0};
+	struct attr attr;
+	struct buf bytes = {0};
+	struct file_open *h;
+	struct store *inner;
+
+	(void)state;
+	assert_int_equal(memory_store_open(&inner), 0);
+	assert_int_equal(faulty_store_open(&inner, inner, &faulty), 0);
+	assert_int_equal(behind_store_open(&f.store, inner, 1), 0);
+	assert_int_equal(fixture_open(&f), 0);
+	assert_int_equal(buf_resize(&bytes, file_inline_max * 2), 0);
+	put_file(&f, NODE_FILES, "old", "old");
+	for (int i = 0; i < 2; i++) {
+		const char *name = i ? "old" : "new";
+		uint64_t blocks;
+
+		h = create(&f, NODE_FILES, name);
+		assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
+		/* Now all is written; the next piece is not. */
+		assert_int_equal(store_content_blocks(h->file->content, &blocks), 0);
+		faulty.fail_at = faulty.calls + 1;
+		assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
+		for (int wait = 0; wait < 10000 && __atomic_load_n(&faulty.calls, __ATOMIC_RELAXED) < faulty.fail_at; wait++)
+			usleep(1000);
+		assert_int_equal(file_flush(h, false), -ENOSPC);
+		faulty.fail_at = 0;
+		assert_int_equal(file_flush(h, false), 0);
+		file_close(h, false);
+		if (i)
+			assert_file(&f, NODE_FILES, "old", "old");
+		else
+			assert_int_equal(lookup(&f, NODE_FILES, "new", &attr), BUCKET_ABSENT);
+		assert_int_equal(lookup(&f, NODE_FILES, i ? ".old.partial" : ".new.partial", &attr), 0);
+		assert_int_equal(attr.size, bytes.len * 2);
+	}
+	assert_int_equal(f.b->pending_bytes, 0);
+	assert_int_equal(f.b->making.count, 0);
+	buf_release(&bytes);
+	bucket_put(f.fs, f.b);
+	fs_close(f.fs);
+	store_close(f.store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -901,6 +951,7 @@ int main(void)
 		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
+		cmocka_unit_test(test_write_fails_behind),
 	};
 
 	return cmocka_run_group_tests_name("version", tests, NULL, NULL);
