@@ -861,7 +861,7 @@ static void set_hints(rocksdb_options_t **options)
 /* Bounded memory: one block cache for everything, indexes and filters included, and one budget for all memtables. */
 static void make_options(struct rocksdb_store *s, const struct rocksdb_store_options *o, bool new)
 {
-	size_t buffers = o->buffer_bytes ? o->buffer_bytes : 48u << 20;
+	size_t buffers = o->buffer_bytes ? o->buffer_bytes : 96u << 20;
 
 	s->cache = rocksdb_cache_create_lru(o->cache_bytes ? o->cache_bytes : 64u << 20);
 	/* Compaction has time; who waits for a file, and the jobs of this host, have not. */

@@ -13,7 +13,7 @@
 
 struct rocksdb_store_options {
 	size_t cache_bytes;  /* block cache, indexes and filters included; 0: 64 MiB */
-	size_t buffer_bytes; /* memtables of all spaces together; 0: 48 MiB */
+	size_t buffer_bytes; /* memtables of all spaces together; 0: 96 MiB */
 	const char *holder;  /* a line for the lock file: who to ask (NULL: none) */
 	/* Asked while somebody else holds the store, with that line: true if they are about to leave, and then the
 	 * call waits, up to `rocksdb_store_wait_seconds`. NULL: never wait. */
