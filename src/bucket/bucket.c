@@ -132,6 +132,14 @@ static bool apply_limits(const struct fs *fs, const struct own_limits *own, stru
 	return true;
 }
 
+/* To who looks without the lock. */
+static void show_limits(struct bucket *b)
+{
+	__atomic_store_n(&b->max_data_size, b->limits.max_data_size, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->max_file_size, b->limits.max_file_size, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->max_total_size, b->limits.max_total_size, __ATOMIC_RELAXED);
+}
+
 static int load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));
@@ -176,7 +184,7 @@ static int load(struct fs *fs, uint32_t number, struct bucket **out)
 	b->owner = b->head.owner;
 	b->group = b->head.group;
 	b->enabled = b->head.enabled;
-	b->max_data_size = b->limits.max_data_size;
+	show_limits(b);
 	if (r == -EIO)
 		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
@@ -852,7 +860,7 @@ static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **t
 		return r;
 	}
 	b->limits = limits;
-	__atomic_store_n(&b->max_data_size, limits.max_data_size, __ATOMIC_RELAXED);
+	show_limits(b);
 	*text = old;
 	return 0;
 }

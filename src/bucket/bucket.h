@@ -19,7 +19,7 @@ struct bucket {
 	struct slice name; /* empty for the root */
 	uint32_t owner, group; /* the head's, which never change */
 	bool enabled;            /* as the head has it; atomic, … */
-	uint64_t max_data_size;  /* … and as the limits have it: for who looks without the lock */
+	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
@@ -46,7 +46,7 @@ struct bucket {
 	unsigned next_absent;
 	uint64_t folders[16]; /* where files were found (tree_find_number); atomic */
 	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
-	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes */
+	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes; atomic (file_count) */
 
 	struct acl acl; /* fs->acl_lock */
 };

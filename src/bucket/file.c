@@ -170,8 +170,7 @@ void file_unlinked(struct file *f)
 	file_becomes(&f->unlisted, false);
 	file_becomes(&f->version, false);
 	file_becomes(&f->unlinked, true);
-	f->b->pending_bytes -= f->counted;
-	f->counted = 0;
+	file_count_none(f);
 }
 
 int file_keep(struct file *f, const struct node *stored)
@@ -313,17 +312,31 @@ static int load(struct file *f)
 	return 0;
 }
 
+/* Whether nothing has to be summed up to know that. The bucket may be in the middle of a commit, so it is looked at without
+ * its lock. */
+static bool is_within_limits(const struct bucket *b, uint64_t size, int64_t growth)
+{
+	uint64_t most = __atomic_load_n(&b->max_file_size, __ATOMIC_RELAXED);
+
+	return growth < 0 || (!__atomic_load_n(&b->max_total_size, __ATOMIC_RELAXED) && (!most || size <= most));
+}
+
 /* The file's size is about to become `size`: checks the limits and counts it. Undone by calling it with the old one. */
 static int account(struct file *f, uint64_t size, struct reason *why)
 {
 	const struct limits *l = &f->b->limits;
-	int64_t growth = (int64_t)(size - f->node.size);
+	int64_t growth = (int64_t)(size - f->node.size), total;
 	int r = 0;
 
 	if (growth == 0)
 		return 0;
+	if (is_within_limits(f->b, size, growth)) {
+		if (!file_is(&f->unlinked))
+			file_count(f, growth);
+		return 0;
+	}
 	bucket_lock(f->b);
-	int64_t total = (int64_t)f->b->head.file_bytes + f->b->pending_bytes + growth;
+	total = (int64_t)f->b->head.file_bytes + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) + growth;
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
 			   (unsigned long long)l->max_file_size);
@@ -335,8 +348,7 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 			   (unsigned long long)l->max_total_size);
 		r = BUCKET_OVER_QUOTA;
 	} else {
-		f->counted += growth;
-		f->b->pending_bytes += growth;
+		file_count(f, growth);
 	}
 	bucket_unlock(f->b);
 	return r;
@@ -344,14 +356,8 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 
 static void unaccount(struct file *f, uint64_t size)
 {
-	int64_t growth = (int64_t)(size - f->node.size);
-
-	bucket_lock(f->b);
-	if (!f->unlinked) {
-		f->counted -= growth;
-		f->b->pending_bytes -= growth;
-	}
-	bucket_unlock(f->b);
+	if (!file_is(&f->unlinked))
+		file_count(f, (int64_t)f->node.size - (int64_t)size);
 }
 
 static void touched(struct file *f)
@@ -802,10 +808,8 @@ void file_settled(struct file *f)
 	f->b->new_files -= f->pending && !f->version;
 	f->pending = false;
 	/* What a version will add to the bucket is counted until it is published. */
-	if (!f->version) {
-		f->b->pending_bytes -= f->counted;
-		f->counted = 0;
-	}
+	if (!f->version)
+		file_count_none(f);
 	f->stored = f->node;
 	f->dirty = f->unsaved = false;
 }

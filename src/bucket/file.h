@@ -39,7 +39,7 @@ struct file {
 	int64_t begun;                    /* when this object was made */
 	uint64_t turn;                    /* the bucket's when it was closed or fsynced last; 0: never */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
-	int64_t counted;                  /* its part of b->pending_bytes */
+	int64_t counted;                  /* its part of b->pending_bytes; atomic (file_count) */
 	struct file_open *handles;
 	int64_t settling;                 /* its last writer was released and closed it then; 0: not yet */
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
@@ -76,6 +76,18 @@ static inline bool file_is(const bool *flag)
 static inline void file_becomes(bool *flag, bool value)
 {
 	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+}
+
+/* What publishing and committing a file would add to its bucket's bytes has changed, or is nothing any more. Who counts a write holds
+ * the file's lock only; if the file loses its name at the same moment, its last reference takes back what came too late. */
+static inline void file_count(struct file *f, int64_t growth)
+{
+	__atomic_add_fetch(&f->counted, growth, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&f->b->pending_bytes, growth, __ATOMIC_RELAXED);
+}
+static inline void file_count_none(struct file *f)
+{
+	__atomic_sub_fetch(&f->b->pending_bytes, __atomic_exchange_n(&f->counted, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
 /* It was closed or fsynced, then something else took its name, and nobody has written to it or closed it since: if that close

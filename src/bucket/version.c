@@ -169,8 +169,7 @@ static void credit(struct file *version, const struct file *old)
 
 	if (old->unlisted)
 		return;
-	version->counted -= size;
-	version->b->pending_bytes -= size;
+	file_count(version, -size);
 }
 
 /* A version of what `f` is, with its mode, owner and spelling. */

@@ -150,8 +150,7 @@ void version_demoted(struct file *f)
 {
 	file_becomes(&f->version, true);
 	f->marked = true;
-	f->counted += (int64_t)f->stored.size;
-	f->b->pending_bytes += (int64_t)f->stored.size;
+	file_count(f, (int64_t)f->stored.size);
 }
 
 void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch)

@@ -39,6 +39,18 @@ static inline int teardown(void **state)
 	return 0;
 }
 
+/* One of the bucket's own limits. */
+static inline void limit(struct fixture *f, const char *name, const char *value)
+{
+	struct slice text = S(value);
+	int which = 0;
+
+	while (which < limits_own_count && strcmp(limits_own_name[which], name))
+		which++;
+	assert_true(which < limits_own_count);
+	assert_int_equal(bucket_limit_set(f->fs, f->b, &test_root, which, &text, NULL), 0);
+}
+
 static inline struct file_open *create(struct fixture *f, uint64_t parent, const char *name)
 {
 	struct file_open *h;

@@ -328,13 +328,12 @@ static void test_limits(void **state)
 {
 	struct fixture *f = *state;
 	struct file_open *h;
-	struct limits *l = &f->b->limits;
 	bool canonical;
 
-	l->max_files = 2;
-	l->max_file_size = 10;
-	l->max_total_size = 15;
-	strcpy(l->accepted_file_types, ".txt");
+	limit(f, "max_files", "2");
+	limit(f, "max_file_size", "10");
+	limit(f, "max_total_size", "15");
+	limit(f, "accepted_file_types", ".txt");
 	h = create(f, NODE_FILES, "x.txt");
 	assert_int_equal(file_write(h, 0, false, S("0123456789x"), NULL), BUCKET_TOO_LARGE);
 	file_close(h, false);

@@ -576,7 +576,7 @@ static void test_killed_beside_others(void **state)
 	file_close(other, false);
 	assert_list(f, NODE_FILES, "b c d .e.partial ");
 	/* What a failed write leaves is not renamed, unless it is begun anew. */
-	f->b->limits.max_file_size = 2;
+	limit(f, "max_file_size", "2");
 	h = create(f, NODE_FILES, "g");
 	assert_int_equal(file_write(h, 0, false, S("long"), NULL), BUCKET_TOO_LARGE);
 	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("g"), NODE_FILES, S("h"), false, TREE_CLOSED_NONE,
@@ -586,7 +586,7 @@ static void test_killed_beside_others(void **state)
 	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("g"), NODE_FILES, S("h"), false, TREE_CLOSED_NONE,
 				     &canonical, NULL), 0);
 	file_close(h, false);
-	f->b->limits.max_file_size = 0;
+	limit(f, "max_file_size", "0");
 	assert_file(f, NODE_FILES, "h", "ok");
 }
 
@@ -751,10 +751,10 @@ static void test_refused_before(void **state)
 	number = number_of(f, NODE_FILES, "a");
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, TREE_CLOSED_NONE, &reader, NULL), 0);
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL), 0);
-	f->b->limits.max_file_size = 2;
+	limit(f, "max_file_size", "2");
 	assert_int_equal(file_write(log, 0, true, S("long"), NULL), BUCKET_TOO_LARGE);
 	file_close(log, false);
-	f->b->limits.max_file_size = 0;
+	limit(f, "max_file_size", "0");
 	h = closed(f, "a", "good");
 	file_close(h, false);
 	file_close(reader, false);
