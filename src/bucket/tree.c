@@ -310,6 +310,14 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 	return r;
 }
 
+/* Whether a name is neither in the store nor in the making, if that can be told without the bucket's lock. Every create begins
+ * with this question, the kernel keeps everybody else out of the folder meanwhile, and whoever has the lock is making a commit. */
+static bool is_surely_absent(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name)
+{
+	return fresh_lacks(fs->fresh, inode_of(b->number, parent), name) && !version_is_partial(name) &&
+	       !__atomic_load_n(&b->dead, __ATOMIC_RELAXED);
+}
+
 /* Finds a name as it is now: its record, or the file that is open or in the making, referenced. */
 static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		struct slice given, int64_t closed, bool *several, struct found *found, struct file **f)
@@ -317,6 +325,8 @@ static int look(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	unsigned wants;
 	int r = 0;
 
+	if (is_surely_absent(fs, b, parent, name))
+		return BUCKET_ABSENT;
 	bucket_lock(b);
 	if (b->dead)
 		r = BUCKET_GONE;
@@ -579,6 +589,8 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 			node.exec = mode & 0111;
 			node.job = slice_of(job, job_len);
+			/* Before anybody can find it: it is looked for without the lock. */
+			fresh_add(fs->fresh, inode_of(b->number, parent), name);
 			r = file_new(fs, b, &node, FILE_NEW, &f);
 		}
 	}
