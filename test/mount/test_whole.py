@@ -633,7 +633,7 @@ def test_own_output_by_its_other_names():
 def test_store_on_a_full_disk():
     """The filesystem below is full, not only a limit reached: what was there stays, nothing half-written gets a name."""
     store = tempfile.mkdtemp(prefix='bucketfs-full')
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=40m', 'none', store], check=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=80m', 'none', store], check=True)
     try:
         with Mount(store=store, options='reserve=0') as m:
             f = files(m)
@@ -641,7 +641,7 @@ def test_store_on_a_full_disk():
             for i in range(4):
                 write(f'{f}/f{i}', kept)
             failed = 0
-            for n in range(60):
+            for n in range(100):
                 try:
                     with open(f'{f}/f{n % 4 if n % 2 else f"new{n}"}', 'wb', buffering=0) as h:
                         for part in range(8):
