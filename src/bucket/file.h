@@ -139,6 +139,8 @@ struct settle;
 int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch);
 /* It is in the store as it is now; with both locks held. */
 void file_settled(struct file *f);
+/* The content it has in hand is let go. With f->lock held for writing, or by its last user. */
+void file_drop_content(struct file *f);
 /* It has no content any more, also where that is lent: for a new one to begin. With f->lock held for writing. */
 int file_clear_locked(struct file *f, struct reason *why);
 /* Takes the reference over, also on failure. `flags` are tree_open_flag. */

@@ -1,0 +1,509 @@
+/* What is in an open file, as it is read and written. With f->lock held for writing unless said otherwise. */
+#include "bucket/file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bucket/version.h"
+#include "util/log.h"
+
+void file_drop_content(struct file *f)
+{
+	store_content_close(f->content, f->content && f->content->number != f->stored.content);
+	f->content = NULL;
+	f->trimmed = false;
+}
+
+/* With b->lock held. */
+static int load_locked(struct file *f)
+{
+	struct key_buf key = key_body(f->node.number);
+	int r = 0;
+
+	if (f->unlinked && f->node.place == PLACE_CONTENT) {
+		f->content = f->kept_content;
+		f->kept_content = NULL;
+		r = f->content ? 0 : -EIO;
+	} else if (f->unlinked) {
+		f->bytes = f->kept_bytes;
+		f->kept_bytes = (struct buf){0};
+	} else if (f->node.place == PLACE_CONTENT) {
+		r = store_content_open(f->fs->store, f->node.content, &f->content);
+	} else {
+		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
+	}
+	return r;
+}
+
+static int load(struct file *f)
+{
+	struct key_buf key = key_body(f->node.number);
+	int r = STORE_ABSENT;
+
+	if (f->loaded)
+		return 0;
+	/* A small content in the store changes under the file's own lock only, so who reads it waits for nobody else's commit. If
+	 * it is not there, the file was unlinked just now, and its content has been kept. */
+	if (f->node.place == PLACE_INLINE && !file_is(&f->unlinked))
+		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
+	if (r == STORE_ABSENT) {
+		bucket_lock(f->b);
+		r = load_locked(f);
+		bucket_unlock(f->b);
+	}
+	if (r) {
+		log_error("bucket %.*s: the content of file number %llu is missing from the store", (int)f->b->name.len,
+			  (const char *)f->b->name.at, (unsigned long long)f->node.number);
+		return r < 0 ? r : -EIO;
+	}
+	f->loaded = true;
+	return 0;
+}
+
+/* Whether nothing has to be summed up to know that. The bucket may be in the middle of a commit, so it is looked at without
+ * its lock. */
+static bool is_within_limits(const struct bucket *b, uint64_t size, int64_t growth)
+{
+	uint64_t most = __atomic_load_n(&b->max_file_size, __ATOMIC_RELAXED);
+
+	return growth < 0 || (!__atomic_load_n(&b->max_total_size, __ATOMIC_RELAXED) && (!most || size <= most));
+}
+
+/* The file's size is about to become `size`: checks the limits and counts it. Undone by calling it with the old one. */
+static int account(struct file *f, uint64_t size, struct reason *why)
+{
+	const struct limits *l = &f->b->limits;
+	int64_t growth = (int64_t)(size - f->node.size), total;
+	int r = 0;
+
+	if (growth == 0)
+		return 0;
+	if (is_within_limits(f->b, size, growth)) {
+		if (!file_is(&f->unlinked))
+			file_count(f, growth);
+		return 0;
+	}
+	bucket_lock(f->b);
+	total = (int64_t)f->b->head.file_bytes + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) + growth;
+	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
+		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
+			   (unsigned long long)l->max_file_size);
+		r = BUCKET_TOO_LARGE;
+	} else if (f->unlinked) {
+		r = 0;
+	} else if (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size) {
+		reason_set(why, "the bucket's files would have %lld bytes and max_total_size is %llu", (long long)total,
+			   (unsigned long long)l->max_total_size);
+		r = BUCKET_OVER_QUOTA;
+	} else {
+		file_count(f, growth);
+	}
+	bucket_unlock(f->b);
+	return r;
+}
+
+static void unaccount(struct file *f, uint64_t size)
+{
+	if (!file_is(&f->unlinked))
+		file_count(f, (int64_t)f->node.size - (int64_t)size);
+}
+
+static void touched(struct file *f)
+{
+	f->node.modified = f->node.changed = fs_now(f->fs);
+	f->dirty = f->unsaved = true;
+	file_becomes(&f->candidate, false);
+	file_becomes(&f->closed, false);
+}
+
+/* From memory into a content of the store. */
+static int spill(struct file *f)
+{
+	struct store_content *content;
+	int r = store_content_create(f->fs->store, &content);
+
+	if (r)
+		return r;
+	r = store_content_write(content, 0, f->bytes.data, f->bytes.len);
+	if (r) {
+		store_content_close(content, true);
+		return r;
+	}
+	f->content = content;
+	f->trimmed = true;
+	f->node.place = PLACE_CONTENT;
+	f->node.content = content->number;
+	buf_release(&f->bytes);
+	return 0;
+}
+
+/* Ready to be written up to `end`. */
+static int prepare(struct file *f, uint64_t end)
+{
+	int r = load(f);
+
+	if (!r && f->node.place != PLACE_CONTENT) {
+		if (end > file_inline_max)
+			return spill(f);
+		f->node.place = PLACE_INLINE;
+	}
+	/* A crash may have left bytes past the size that was committed. */
+	if (!r && f->node.place == PLACE_CONTENT && !f->trimmed) {
+		r = store_content_truncate(f->content, f->node.size);
+		f->trimmed = !r;
+	}
+	return r;
+}
+
+static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct reason *why)
+{
+	uint64_t end = at + bytes.len, size = end > f->node.size ? end : f->node.size;
+	int r;
+
+	if (end < at || end > INT64_MAX)
+		return BUCKET_TOO_LARGE;
+	r = fs_check_space(f->fs, size - f->node.size, why);
+	if (!r)
+		r = account(f, size, why);
+	if (r)
+		return r;
+	r = prepare(f, size);
+	if (!r)
+		r = f->node.place == PLACE_CONTENT ? store_content_write(f->content, at, bytes.at, bytes.len) :
+						     buf_write_at(&f->bytes, (size_t)at, bytes.at, bytes.len);
+	if (r) {
+		unaccount(f, size);
+		/* Part of it may be there already. */
+		f->trimmed = false;
+		return r;
+	}
+	f->node.size = size;
+	touched(f);
+	return 0;
+}
+
+int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
+{
+	struct file *f = h->file;
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (file_is(&f->unlisted) && f->candidate)
+		r = version_mark(f);
+	else if (h->replaces && !file_is(&f->unlisted) && f->node.size == 0)
+		r = version_swap(f, why);
+	if (!r)
+		r = write_locked(f, append ? f->node.size : at, bytes, why);
+	file_becomes(&h->written, true);
+	file_becomes(&f->written, true);
+	__atomic_store_n(&h->closed, 0, __ATOMIC_RELAXED);
+	if (r)
+		file_becomes(&f->failed, true);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_clear_locked(struct file *f, struct reason *why)
+{
+	int r = account(f, 0, why);
+
+	if (r)
+		return r;
+	/* Nothing of the old content is needed; the stored one stays until the next commit replaces it. */
+	file_drop_content(f);
+	buf_clear(&f->bytes);
+	f->loaded = true;
+	f->lent = false;
+	f->node.place = PLACE_NONE;
+	f->node.content = 0;
+	f->node.size = 0;
+	/* Whoever begins anew after a write that failed has all of it again. */
+	file_becomes(&f->failed, false);
+	touched(f);
+	return 0;
+}
+
+static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
+{
+	int r;
+
+	if (size == 0 && !f->lent)
+		return file_clear_locked(f, why);
+	if (size > f->node.size) {
+		r = fs_check_space(f->fs, 0, why);
+		if (r)
+			return r;
+	}
+	r = account(f, size, why);
+	if (r)
+		return r;
+	r = prepare(f, size);
+	if (!r)
+		r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
+						     buf_resize(&f->bytes, (size_t)size);
+	if (r) {
+		unaccount(f, size);
+		return r;
+	}
+	f->node.size = size;
+	if (size)
+		file_becomes(&f->written, true);
+	touched(f);
+	return 0;
+}
+
+int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
+{
+	struct file *f = h->file;
+	int r = 0;
+
+	/* To nothing, by somebody who writes only and has not begun: what will be written is a new version, as if it had
+	 * been opened with O_TRUNC (version.h). */
+	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
+		return file_truncate(f, size, why);
+	pthread_rwlock_wrlock(&f->lock);
+	if (f->node.size)
+		r = version_swap(f, why);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_truncate(struct file *f, uint64_t size, struct reason *why)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (file_is(&f->unlisted) && f->candidate)
+		r = version_mark(f);
+	if (!r)
+		r = truncate_locked(f, size, why);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
+{
+	uint64_t end, size;
+	int r;
+
+	if (__builtin_add_overflow(at, len, &end) || end > INT64_MAX)
+		return BUCKET_TOO_LARGE;
+	pthread_rwlock_wrlock(&f->lock);
+	/* Space past the end would be lost at the next commit: better no promise than one that is not kept. */
+	if (keep_size && end > f->node.size) {
+		pthread_rwlock_unlock(&f->lock);
+		return BUCKET_UNSUPPORTED;
+	}
+	size = !keep_size && end > f->node.size ? end : f->node.size;
+	r = file_is(&f->unlisted) && f->candidate ? version_mark(f) : 0;
+	if (!r)
+		r = fs_check_space(f->fs, size - f->node.size, why);
+	if (!r)
+		r = account(f, size, why);
+	if (!r) {
+		r = size > f->node.size ? prepare(f, size) : 0;
+		if (!r && size > f->node.size)
+			r = f->node.place == PLACE_CONTENT ? store_content_allocate(f->content, at, size - at) :
+							     buf_resize(&f->bytes, (size_t)size);
+		if (r) {
+			unaccount(f, size);
+		} else if (size > f->node.size) {
+			f->node.size = size;
+			file_becomes(&f->written, true);
+			touched(f);
+		}
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_punch(struct file *f, uint64_t at, uint64_t len)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = file_is(&f->unlisted) && f->candidate ? version_mark(f) : 0;
+	if (!r && at < f->node.size)
+		r = prepare(f, f->node.size);
+	if (!r && at < f->node.size) {
+		len = len < f->node.size - at ? len : f->node.size - at;
+		if (f->node.place == PLACE_CONTENT)
+			r = store_content_punch(f->content, at, len);
+		else
+			memset(f->bytes.data + at, 0, (size_t)len);
+		if (!r)
+			touched(f);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* ---- reading ---- */
+
+/* Takes f->lock for reading, with the content loaded. */
+static int lock_loaded(struct file *f)
+{
+	pthread_rwlock_rdlock(&f->lock);
+	while (!f->loaded) {
+		int r;
+
+		pthread_rwlock_unlock(&f->lock);
+		pthread_rwlock_wrlock(&f->lock);
+		r = load(f);
+		pthread_rwlock_unlock(&f->lock);
+		if (r)
+			return r;
+		pthread_rwlock_rdlock(&f->lock);
+	}
+	return 0;
+}
+
+int file_read_begin(struct file *f, uint64_t at, size_t len, struct file_span *span)
+{
+	int r = lock_loaded(f);
+
+	if (r)
+		return r;
+	*span = (struct file_span){NULL, -1, 0};
+	if (at < f->node.size)
+		span->len = len < f->node.size - at ? len : (size_t)(f->node.size - at);
+	if (f->node.place == PLACE_CONTENT)
+		span->fd = store_content_fd(f->content);
+	else if (span->len)
+		span->bytes = f->bytes.data + at;
+	return 0;
+}
+
+void file_read_end(struct file *f)
+{
+	pthread_rwlock_unlock(&f->lock);
+}
+
+/* With f->lock held. A content that is shorter than the record says reads as zero. */
+static int read_locked(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	size_t had = 0;
+	int r = 0;
+
+	*got = at >= f->node.size ? 0 : len < f->node.size - at ? len : (size_t)(f->node.size - at);
+	if (*got == 0)
+		return 0;
+	if (f->node.place == PLACE_CONTENT)
+		r = store_content_read(f->content, at, bytes, *got, &had);
+	else
+		memcpy(bytes, f->bytes.data + at, had = *got);
+	memset((char *)bytes + had, 0, *got - had);
+	return r;
+}
+
+int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	int r = lock_loaded(f);
+
+	if (r)
+		return r;
+	r = read_locked(f, at, bytes, len, got);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* ---- lending ---- */
+
+/* Who reads it by themselves goes by its length alone: a crash may have left more or less than the record says. */
+static int fit_content(struct file *f)
+{
+	struct stat st;
+	int fd = store_content_fd(f->content);
+
+	if (fd < 0)
+		return BUCKET_UNSUPPORTED;
+	if (fstat(fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size != f->node.size) {
+		int r = store_content_truncate(f->content, f->node.size);
+
+		if (r)
+			return r;
+	}
+	f->trimmed = true;
+	return 0;
+}
+
+int file_lend_begin(struct file *f, struct file_loan *loan)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = file_is(&f->unlisted) || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
+	if (!r)
+		r = fit_content(f);
+	if (r) {
+		pthread_rwlock_unlock(&f->lock);
+		return r;
+	}
+	*loan = (struct file_loan){store_content_fd(f->content), f->content->number};
+	return 0;
+}
+
+void file_lend_end(struct file *f, bool lent)
+{
+	f->lent |= lent;
+	pthread_rwlock_unlock(&f->lock);
+}
+
+uint64_t file_content_now(struct file *f)
+{
+	uint64_t content;
+
+	pthread_rwlock_rdlock(&f->lock);
+	content = f->node.place == PLACE_CONTENT ? f->node.content : 0;
+	pthread_rwlock_unlock(&f->lock);
+	return content;
+}
+
+int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found)
+{
+	int r = lock_loaded(f), fd;
+	off_t where;
+
+	if (r)
+		return r;
+	fd = f->node.place == PLACE_CONTENT ? store_content_fd(f->content) : -1;
+	if (at >= f->node.size) {
+		r = BUCKET_NO_DATA_THERE;
+	} else if (fd < 0) {
+		*found = whence == SEEK_DATA ? at : f->node.size;
+	} else {
+		where = lseek(fd, (off_t)at, whence);
+		if (where < 0)
+			r = errno == ENXIO ? BUCKET_NO_DATA_THERE : -errno;
+		else
+			*found = (uint64_t)where < f->node.size ? (uint64_t)where : f->node.size;
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
+	      struct reason *why)
+{
+	enum { piece = 1 << 20 };
+	char *buffer = malloc(len < piece ? len + 1 : piece);
+	int r = buffer ? 0 : -ENOMEM;
+
+	*copied = 0;
+	while (!r && *copied < len) {
+		size_t want = len - *copied < piece ? len - *copied : piece, got;
+
+		r = file_read(from, from_at + *copied, buffer, want, &got);
+		if (r || got == 0)
+			break;
+		r = file_write(to, to_at + *copied, false, slice_of(buffer, got), why);
+		if (!r)
+			*copied += got;
+	}
+	free(buffer);
+	return *copied ? 0 : r;
+}
