@@ -212,8 +212,8 @@ static inline int store_content_read(struct store_content *c, uint64_t at, void 
 	return c->ops->content_read(c, at, bytes, len, got);
 }
 
-/* All of it or an error; after an error part of it may be there. A gap reads as zero. A backend may write a moment later: what
- * fails then is the result of the next write or of store_content_blocks, and until that of every other call for this content. */
+/* All of it or an error; after an error part of it may be there. A gap reads as zero. A backend may write a moment later:
+ * if that fails, which a full disk is no reason for, it is the result of every later call for this handle. */
 static inline int store_content_write(struct store_content *c, uint64_t at, const void *bytes, size_t len)
 {
 	return c->ops->content_write(c, at, bytes, len);
@@ -236,7 +236,7 @@ static inline int store_content_punch(struct store_content *c, uint64_t at, uint
 	return c->ops->content_punch(c, at, len);
 }
 
-/* Space it takes, in units of 512 bytes, once everything is written. */
+/* Space it takes, in units of 512 bytes, once everything is written, which it waits for. */
 static inline int store_content_blocks(struct store_content *c, uint64_t *blocks)
 {
 	return c->ops->content_blocks(c, blocks);
@@ -248,7 +248,8 @@ static inline int store_content_sync(struct store_content *c)
 	return c->ops->content_sync(c);
 }
 
-/* A file descriptor with the content's bytes at their own offsets, for as long as it is open here; -1: none. */
+/* A file descriptor with the content's bytes at their own offsets, for as long as it is open here; -1: none,
+ * or not everything could be written. */
 static inline int store_content_fd(struct store_content *c)
 {
 	return c->ops->content_fd(c);

@@ -132,6 +132,9 @@ int file_keep(struct file *f, const struct node *stored);
 void file_unlinked(struct file *f);
 /* Its attributes as of now, without its names and its folder. */
 void file_node(struct file *f, struct node *node);
+/* Waits until what was written is, which a commit does as well: but that has the bucket's lock, and the disk may take its time. What
+ * could not be written is not whole. With f->lock held for writing, and b->lock free. */
+int file_drain(struct file *f);
 /* Commits what is not stored yet; with f->lock held for writing. */
 int file_commit(struct file *f);
 /* Adds its content to a batch, and the number of blocks to its record; with both locks held. */

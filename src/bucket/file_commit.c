@@ -15,7 +15,6 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 {
 	struct key_buf body = key_body(f->node.number);
 	bool kept = false;
-	int r;
 
 	if (!f->loaded || !(f->unsaved || has_moved(f)))
 		return 0;
@@ -41,8 +40,14 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	if (f->stored.content && f->node.content != f->stored.content && !kept)
 		store_batch_drop(batch, f->stored.content);
-	r = f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
-	/* Of what was written something may have failed only now. */
+	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
+}
+
+int file_drain(struct file *f)
+{
+	uint64_t blocks;
+	int r = f->content && f->unsaved ? store_content_blocks(f->content, &blocks) : 0;
+
 	if (r)
 		file_becomes(&f->failed, true);
 	return r;
@@ -109,6 +114,9 @@ int file_commit(struct file *f)
 
 	if (!f->dirty)
 		return 0;
+	r = file_drain(f);
+	if (r)
+		return r;
 	bucket_lock(f->b);
 	if (!f->unlinked)
 		r = f->b->dead ? BUCKET_GONE : commit_locked(f);
@@ -150,13 +158,14 @@ static int close_locked(struct file *f)
 int file_flush(struct file_open *h, bool killed)
 {
 	struct file *f = h->file;
-	int r = 0;
+	int r = 0, drained;
 
 	pthread_rwlock_wrlock(&f->lock);
 	if (!f->dirty && !file_is(&f->unlisted)) {
 		pthread_rwlock_unlock(&f->lock);
 		return 0;
 	}
+	drained = file_drain(f);
 	bucket_lock(f->b);
 	if (f->unlinked) {
 		r = 0;
@@ -177,7 +186,7 @@ int file_flush(struct file_open *h, bool killed)
 	}
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
-	return r;
+	return r || !h->writes ? r : drained;
 }
 
 int file_sync(struct file *f)

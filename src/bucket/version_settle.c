@@ -382,6 +382,7 @@ int version_settle(struct file *f, bool abandon)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
+	file_drain(f);
 	bucket_lock(f->b);
 	r = version_settle_locked(f, abandon);
 	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
@@ -400,9 +401,12 @@ int version_publish(struct file *f)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	bucket_lock(f->b);
-	r = publish_locked(f);
-	bucket_unlock(f->b);
+	r = file_drain(f);
+	if (!r) {
+		bucket_lock(f->b);
+		r = publish_locked(f);
+		bucket_unlock(f->b);
+	}
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

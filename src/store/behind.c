@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 #include "util/clock.h"
 #include "util/container.h"
@@ -13,15 +14,17 @@ struct behind_content {
 	struct store_content *inner;
 	struct behind *of;
 	uint64_t end;     /* of what was written one after the other */
-	bool is_seen;     /* its descriptor was asked for */
+	bool is_seen;     /* its descriptor was asked for; atomic */
+	bool has_room;    /* on its disk, for much more than is held back, as of the last look … */
+	unsigned asked;   /* … that there are to be so many pieces after each */
 	unsigned pending; /* pieces; of->lock, atomic for who looks without it */
-	int error;        /* of one of them, until somebody is told; likewise */
+	int error;        /* of the first that failed; likewise */
 };
 
 struct piece {
 	struct behind_content *content;
 	uint64_t at;
-	size_t len, room;
+	size_t len, room; /* room: atomic for statistics */
 	char *bytes;
 };
 
@@ -45,7 +48,7 @@ struct behind {
 	const struct behind_content *timed;
 	unsigned timed_pieces;
 	uint64_t timed_bytes;
-	int64_t timed_since;
+	int64_t timed_since, timed_last;
 	int64_t crowded; /* when two wrote at once */
 };
 
@@ -80,13 +83,15 @@ static void write_first(struct behind *s)
 {
 	const struct piece *p = &s->pieces[s->first];
 	struct behind_content *c = p->content;
-	int r;
+	int r = c->error;
 
-	pthread_mutex_unlock(&s->lock);
-	r = store_content_write(c->inner, p->at, p->bytes, p->len);
-	pthread_mutex_lock(&s->lock);
-	if (r && !c->error)
+	/* After one that failed no other is written: what is there ends with the last good one. */
+	if (!r) {
+		pthread_mutex_unlock(&s->lock);
+		r = store_content_write(c->inner, p->at, p->bytes, p->len);
+		pthread_mutex_lock(&s->lock);
 		__atomic_store_n(&c->error, r, __ATOMIC_RELAXED);
+	}
 	s->first = (s->first + 1) % behind_pieces;
 	__atomic_store_n(&s->count, s->count - 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->pending, c->pending - 1, __ATOMIC_RELEASE);
@@ -136,8 +141,8 @@ static void wait_until(struct behind *s, const unsigned *count, unsigned at_most
 
 /* ---- writing ---- */
 
-/* Waits until all is written, and says what has failed meanwhile: for the last time if it is `told` to who writes. */
-static int drain(struct behind_content *c, bool told)
+/* Waits until all is written, and says what has failed: from then on always. */
+static int drain(struct behind_content *c)
 {
 	struct behind *s = c->of;
 	int r;
@@ -147,8 +152,6 @@ static int drain(struct behind_content *c, bool told)
 	pthread_mutex_lock(&s->lock);
 	wait_until(s, &c->pending, 0);
 	r = c->error;
-	if (told)
-		__atomic_store_n(&c->error, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -160,10 +163,12 @@ static void time_piece(struct behind *s, const struct behind_content *c, size_t 
 		behind_judge(&s->pace, (now - s->timed_since) * (1 << 20) / (int64_t)s->timed_bytes);
 		s->timed = NULL;
 	}
-	if (s->timed != c) {
+	/* A writer that had something else to do says nothing. */
+	if (s->timed != c || now - s->timed_last > behind_gap) {
 		s->timed = c;
 		s->timed_pieces = 0;
 	}
+	s->timed_last = now;
 	/* The first ones find what the other way has left. */
 	if (s->timed_pieces == behind_settle) {
 		s->timed_since = now;
@@ -218,9 +223,22 @@ static bool fits(struct piece *p, size_t len)
 	if (bytes != p->bytes) {
 		free(p->bytes);
 		p->bytes = bytes;
-		p->room = len;
+		__atomic_store_n(&p->room, len, __ATOMIC_RELAXED);
 	}
 	return true;
+}
+
+/* What is held back has been acknowledged: a disk that is nearly full, who writes must hear of at once. */
+static bool has_room(struct behind_content *c)
+{
+	struct statvfs fs;
+	int fd;
+
+	if (c->asked++ % behind_ask)
+		return c->has_room;
+	fd = store_content_fd(c->inner);
+	c->has_room = fd < 0 || (fstatvfs(fd, &fs) == 0 && fs.f_bavail >= behind_room / fs.f_frsize);
+	return c->has_room;
 }
 
 static bool write_behind(struct behind_content *c, uint64_t at, const void *bytes, size_t len)
@@ -229,7 +247,7 @@ static bool write_behind(struct behind_content *c, uint64_t at, const void *byte
 	struct piece *p;
 	bool filled;
 
-	if (len < s->least || at != c->end || __atomic_load_n(&c->is_seen, __ATOMIC_RELAXED))
+	if (len < s->least || at != c->end || __atomic_load_n(&c->is_seen, __ATOMIC_RELAXED) || !has_room(c))
 		return false;
 	p = claim(s, c, len);
 	if (!p)
@@ -248,12 +266,10 @@ static bool write_behind(struct behind_content *c, uint64_t at, const void *byte
 static int behind_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len)
 {
 	struct behind_content *c = content(base);
-	int r = 0;
+	int r = __atomic_load_n(&c->error, __ATOMIC_RELAXED);
 
-	if (__atomic_load_n(&c->error, __ATOMIC_RELAXED))
-		r = drain(c, true);
 	if (!r && !write_behind(c, at, bytes, len)) {
-		r = drain(c, true);
+		r = drain(c);
 		if (!r)
 			r = store_content_write(c->inner, at, bytes, len);
 	}
@@ -265,42 +281,41 @@ static int behind_content_write(struct store_content *base, uint64_t at, const v
 
 static int behind_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got)
 {
-	int r = drain(content(base), false);
-
-	return r ? r : store_content_read(content(base)->inner, at, bytes, len, got);
+	/* Why it could not be written is nothing to a reader. */
+	return drain(content(base)) ? -EIO : store_content_read(content(base)->inner, at, bytes, len, got);
 }
 
 static int behind_content_truncate(struct store_content *base, uint64_t len)
 {
-	int r = drain(content(base), false);
+	int r = drain(content(base));
 
 	return r ? r : store_content_truncate(content(base)->inner, len);
 }
 
 static int behind_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
 {
-	int r = drain(content(base), false);
+	int r = drain(content(base));
 
 	return r ? r : store_content_allocate(content(base)->inner, at, len);
 }
 
 static int behind_content_punch(struct store_content *base, uint64_t at, uint64_t len)
 {
-	int r = drain(content(base), false);
+	int r = drain(content(base));
 
 	return r ? r : store_content_punch(content(base)->inner, at, len);
 }
 
 static int behind_content_blocks(struct store_content *base, uint64_t *blocks)
 {
-	int r = drain(content(base), true);
+	int r = drain(content(base));
 
 	return r ? r : store_content_blocks(content(base)->inner, blocks);
 }
 
 static int behind_content_sync(struct store_content *base)
 {
-	int r = drain(content(base), false);
+	int r = drain(content(base));
 
 	return r ? r : store_content_sync(content(base)->inner);
 }
@@ -310,7 +325,7 @@ static int behind_content_fd(struct store_content *base)
 	struct behind_content *c = content(base);
 
 	__atomic_store_n(&c->is_seen, true, __ATOMIC_RELAXED);
-	return drain(c, false) ? -1 : store_content_fd(c->inner);
+	return drain(c) ? -1 : store_content_fd(c->inner);
 }
 
 static void behind_content_close(struct store_content *base, bool discard)
@@ -318,7 +333,7 @@ static void behind_content_close(struct store_content *base, bool discard)
 	struct behind_content *c = content(base);
 	struct behind *s = c->of;
 
-	drain(c, true);
+	drain(c);
 	pthread_mutex_lock(&s->lock);
 	if (s->content == c)
 		s->content = NULL;
@@ -390,10 +405,8 @@ static int behind_statistics(struct store *base, struct store_statistics *statis
 	struct behind *s = self(base);
 	int r = store_statistics(s->inner, statistics);
 
-	pthread_mutex_lock(&s->lock);
 	for (size_t i = 0; i < behind_pieces; i++)
-		statistics->memory_bytes += s->pieces[i].room;
-	pthread_mutex_unlock(&s->lock);
+		statistics->memory_bytes += __atomic_load_n(&s->pieces[i].room, __ATOMIC_RELAXED);
 	return r;
 }
 

@@ -2,8 +2,9 @@
  * to the inner store while the writer fetches the next one. What a copy takes is then shared by two processors.
  *
  * Only what nobody can see otherwise is held back: pieces of a content that was created here, one after the other, as long as its
- * descriptor was not asked for. One content at a time; whoever comes meanwhile writes as without this. Every other call for
- * the content waits for its pieces first.
+ * descriptor was not asked for, and as long as its disk has room for many more, so that what was acknowledged is written. One
+ * content at a time; whoever comes meanwhile writes as without this. Every other call for the content waits for its pieces
+ * first. If one cannot be written all the same, the content is lost: every call for it says so from then on.
  *
  * Where the processors are busy it would only cost: the copy, and what each of them has in its caches. So now and then both ways
  * are timed, in turn, and pieces go the faster one until the next time. */
@@ -18,6 +19,9 @@ enum {
 	behind_look = 16,      /* pieces that are timed together: a window */
 	behind_compare = 4,    /* windows, half of them either way, and then … */
 	behind_stay = 60,      /* … so many the way that was faster */
+	behind_gap = 20000000, /* ns between two pieces after which they are not timed together */
+	behind_ask = 8,        /* pieces from one look at the disk's room to the next */
+	behind_room = 64 << 20, /* bytes that there must be: no disk takes so much between two looks */
 	behind_calm = 50000000 /* ns in which only one content was written, or none is held back */
 };
 

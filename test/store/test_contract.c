@@ -600,13 +600,14 @@ static void test_behind_is_in_order(void **state)
 	store_content_close(other, true);
 }
 
-/* What fails behind the writer is told by the next write, or by what comes before a commit; once. */
+/* What fails behind the writer is told by every later call, and nothing is written after it. */
 static void test_behind_tells(void **state)
 {
-	struct faulty faulty = {.error = -ENOSPC};
+	struct faulty faulty = {.error = -EDQUOT};
 	struct store *inner, *s;
 	struct store_content *c;
 	uint64_t blocks;
+	unsigned calls;
 	char got[4];
 	size_t len;
 
@@ -614,20 +615,27 @@ static void test_behind_tells(void **state)
 	assert_int_equal(memory_store_open(&inner), 0);
 	assert_int_equal(faulty_store_open(&inner, inner, &faulty), 0);
 	assert_int_equal(behind_store_open(&s, inner, 1), 0);
+	assert_int_equal(store_content_create(s, &c), 0);
+	faulty.fail_at = faulty.calls + 1;
+	assert_int_equal(store_content_write(c, 0, "lost", 4), 0);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(store_content_create(s, &c), 0);
-		faulty.fail_at = faulty.calls + 1;
-		assert_int_equal(store_content_write(c, 0, "lost", 4), 0);
-		assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), -ENOSPC);
-		assert_int_equal(store_content_truncate(c, 2), -ENOSPC);
+		assert_int_equal(store_content_blocks(c, &blocks), -EDQUOT);
+		calls = faulty.calls;
+		assert_int_equal(store_content_write(c, 4, "more", 4), -EDQUOT);
+		assert_int_equal(store_content_write(c, 0, "over", 4), -EDQUOT);
+		assert_int_equal(store_content_truncate(c, 2), -EDQUOT);
+		assert_int_equal(store_content_sync(c), -EDQUOT);
+		assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), -EIO);
 		assert_int_equal(store_content_fd(c), -1);
-		assert_int_equal(i ? store_content_blocks(c, &blocks) : store_content_write(c, 4, "more", 4), -ENOSPC);
-		assert_int_equal(store_content_blocks(c, &blocks), 0);
-		assert_int_equal(store_content_write(c, 0, "kept", 4), 0);
-		assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
-		assert_memory_equal(got, "kept", 4);
-		store_content_close(c, true);
+		assert_int_equal(faulty.calls, calls);
 	}
+	store_content_close(c, true);
+	/* Another one is as good as new. */
+	assert_int_equal(store_content_create(s, &c), 0);
+	assert_int_equal(store_content_write(c, 0, "kept", 4), 0);
+	assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
+	assert_memory_equal(got, "kept", 4);
+	store_content_close(c, true);
 	store_close(s);
 }
 

@@ -891,15 +891,15 @@ static void test_nobody_comes(void **state)
 
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-/* A write was acknowledged and fails after that: the close says so, and what is not whole is no file. */
+/* A write was acknowledged and fails after that: whoever closes it is told, and it is no file. Begun anew it is one. */
 static void test_write_fails_behind(void **state)
 {
-	struct faulty faulty = {.error = -ENOSPC};
+	struct faulty faulty = {.error = -EDQUOT};
 	struct fixture f = {0};
-	struct attr attr;
 	struct buf bytes = {0};
 	struct file_open *h;
 	struct store *inner;
+	struct attr attr;
 
 	(void)state;
 	assert_int_equal(memory_store_open(&inner), 0);
@@ -908,8 +908,8 @@ static void test_write_fails_behind(void **state)
 	assert_int_equal(fixture_open(&f), 0);
 	assert_int_equal(buf_resize(&bytes, file_inline_max * 2), 0);
 	put_file(&f, NODE_FILES, "old", "old");
-	for (int i = 0; i < 2; i++) {
-		const char *name = i ? "old" : "new";
+	for (int i = 0; i < 6; i++) {
+		const char *name = i % 2 ? "old" : "new";
 		uint64_t blocks;
 
 		h = create(&f, NODE_FILES, name);
@@ -920,19 +920,40 @@ static void test_write_fails_behind(void **state)
 		assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
 		for (int wait = 0; wait < 10000 && __atomic_load_n(&faulty.calls, __ATOMIC_RELAXED) < faulty.fail_at; wait++)
 			usleep(1000);
-		assert_int_equal(file_flush(h, false), -ENOSPC);
-		faulty.fail_at = 0;
-		assert_int_equal(file_flush(h, false), 0);
-		file_close(h, false);
-		if (i)
-			assert_file(&f, NODE_FILES, "old", "old");
+		/* Somebody else's close first, or it is made public by what is not a close. */
+		if (i < 2)
+			assert_int_equal(file_flush(h, false), -EDQUOT);
+		else if (i < 4)
+			assert_int_equal(file_sync(h->file), -EDQUOT);
 		else
-			assert_int_equal(lookup(&f, NODE_FILES, "new", &attr), BUCKET_ABSENT);
-		assert_int_equal(lookup(&f, NODE_FILES, i ? ".old.partial" : ".new.partial", &attr), 0);
-		assert_int_equal(attr.size, bytes.len * 2);
+			assert_int_equal(version_publish(h->file), -EDQUOT);
+		assert_int_equal(file_flush(h, false), -EDQUOT);
+		file_close(h, false);
+		assert_file(&f, NODE_FILES, "old", "old");
+		assert_int_equal(lookup(&f, NODE_FILES, "new", &attr), BUCKET_ABSENT);
 	}
+	/* Without a name nobody would miss it, but for who writes it. */
+	h = create(&f, NODE_FILES, "gone");
+	assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
+	assert_int_equal(unlink_name(&f, NODE_FILES, "gone", false), 0);
+	faulty.fail_at = faulty.calls + 1;
+	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
+	assert_int_equal(file_flush(h, false), -EDQUOT);
+	file_close(h, false);
+	h = create(&f, NODE_FILES, "new");
+	assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
+	faulty.fail_at = faulty.calls + 1;
+	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
+	assert_int_equal(file_flush(h, false), -EDQUOT);
+	assert_int_equal(file_truncate_open(h, 0, NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("anew"), NULL), 0);
+	assert_int_equal(file_flush(h, false), 0);
+	file_close(h, false);
+	assert_file(&f, NODE_FILES, "new", "anew");
+	assert_list(&f, NODE_FILES, "old new ");
 	assert_int_equal(f.b->pending_bytes, 0);
 	assert_int_equal(f.b->making.count, 0);
+	assert_int_equal(f.fs->files.count, 0);
 	buf_release(&bytes);
 	bucket_put(f.fs, f.b);
 	fs_close(f.fs);
