@@ -66,8 +66,12 @@ class Bench:
 
     def load(self, work, folder, *arguments):
         """Seconds that it took."""
+        return self.load_times(work, folder, *arguments)[0]
+
+    def load_times(self, work, folder, *arguments):
+        """And seconds of a processor that the load itself did."""
         binary = os.path.join(self.options.build, 'test', 'bench_load')
-        return float(self.run([binary, work, folder, *(str(a) for a in arguments)]))
+        return [float(seconds) for seconds in self.run([binary, work, folder, *(str(a) for a in arguments)]).split()]
 
     def commits(self, count):
         """Commits a second that make a file and that remove one, in a store of their own without FUSE."""

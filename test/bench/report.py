@@ -97,16 +97,16 @@ class Line:
             what = f'all but what the daemon does for it, {asking * 1e6:.1f} µs'
         else:
             commits = [*least.commits, *least.later]
-            rates = [rate('request', self.threads), *(rate(c, 1) for c in commits)]
+            rates = [rate(f'{self.row.measure}-calling', self.threads), rate('request', self.threads), *(rate(c, 1) for c in commits)]
             if not all(rates):
                 return None
-            asking = least.all / rates[0]
-            committing = sum(1 / r for r in rates[1:]) / min(self.threads, facts.cores)
-            best = 1 / (asking + committing)
-            what = f'{least.all} request{"s" if least.all > 1 else ""} with nothing done in {"them" if least.all > 1 else "it"}, ' \
-                   f'{asking * 1e6:.1f} µs'
-        if not least.same and rates[1:]:
-            what += f', and the commit{"s" if len(rates) > 2 else ""} alone, {committing * 1e6:.1f} µs'
+            calling, serving, committing = 1 / rates[0], least.all / rates[1], sum(1 / r for r in rates[2:])
+            processors = min(self.threads, facts.cores)
+            best = processors / (calling + serving + committing)
+            what = f'on {processors} processors, {calling * 1e6:.1f} µs of who calls, {serving * 1e6:.1f} µs for {least.all} ' \
+                   f'request{"s" if least.all > 1 else ""} with nothing done in {"them" if least.all > 1 else "it"}'
+        if not least.same and committing:
+            what += f', and the commits alone, {committing * 1e6:.1f} µs'
         if not best:
             return None
         ratio = best / self.peer
@@ -252,7 +252,8 @@ HOW = '''
 - Where a figure was not reached stands what it would be at the most, with commits as they are without FUSE, measured in the same
   run. With one thread, and for unlink, where the kernel lets one at a time into the folder, that is the time that it took, less what the
   daemon spent in all requests by its own metrics, and the commit. With several threads it is everything that a processor has to
-  do: requests in which nothing is done (a getxattr that is answered at once), and the commits.
+  do: what the caller did of it in that run, what the daemon takes for as many requests in which nothing is done (a getxattr that is
+  answered at once), and the commits.
 - The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
   to give: on a virtual machine the host may have taken it back.
 - What has no target has fewer repetitions.

@@ -26,15 +26,15 @@ class Row:
 class Least:
     """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
     this store. all: requests that the daemon serves for one, commits and later: what it commits while the caller waits and after
-    that, by the measures that bench_commit gives. rest: numbers of threads with which it is the time that it took, less what the
-    daemon spent in all requests: with one thread, and where the kernel holds the folder's lock all the while, so that threads do
-    not add up. same: another measure of ours that does less."""
+    that, by the measures that bench_commit gives. With several threads it is what the processors have to do; rest: numbers of
+    threads with which it is the time that it took, less what the daemon spent in all requests: one, and where the kernel holds
+    the folder's lock all the while, so that threads do not add up. same: another measure of ours that does less."""
 
     def __init__(self, all=0, commits=(), later=(), rest=(1,), same=None):
         self.all, self.commits, self.later, self.rest, self.same = all, commits, later, rest, same
 
     def measures(self, measure):
-        return {self.same} if self.same else {f'{measure}-rest', 'request', *self.commits, *self.later}
+        return {self.same} if self.same else {'request', *self.commits, *self.later}
 
 
 BOTH = (1, 4)

@@ -128,6 +128,15 @@ class Bucketfs(Mounted):
         with open(os.path.join(self.mount, '.bucketfs', 'metrics')) as f:
             return sum(float(line.split()[1]) for line in f if line.startswith('bucketfs_operation_seconds_sum'))
 
+    def time_computed(self):
+        """Seconds of a processor that the daemon's threads have had so far."""
+        threads = f'/proc/{self.process.pid}/task'
+        seconds = 0
+        for thread in os.listdir(threads):
+            with contextlib.suppress(OSError), open(f'{threads}/{thread}/schedstat') as f:
+                seconds += int(f.read().split()[0]) / 1e9
+        return seconds
+
     def fresh(self, name):
         os.mkdir(os.path.join(self.mount, name))
         return os.path.join(self.mount, name, 'files')

@@ -60,10 +60,11 @@ def small_files(bench, repetition, threads):
         if not bench.wanted(measure, *after):
             return
         served = bench.get(system).time_served() if system == 'bucketfs' else 0
-        seconds = bench.load(work, folders[system], '-n', count, '-t', threads)
+        seconds, calling = bench.load_times(work, folders[system], '-n', count, '-t', threads)
         bench.record(system, measure, threads, repetition, count / seconds)
         if system == 'bucketfs':
             served = bench.get(system).time_served() - served
+            bench.record(system, f'{measure}-calling', threads, repetition, count / calling)
             if served < seconds:
                 bench.record(system, f'{measure}-rest', threads, repetition, count / (seconds - served))
 
@@ -87,8 +88,9 @@ def small_files(bench, repetition, threads):
         step(s, 'unlink', 'unlink')
     if bench.wanted('request'):
         count = 3 * bench.sizes.files
-        bench.record('bucketfs', 'request', threads, repetition,
-                     count / bench.load('request', folders['bucketfs'], '-n', count, '-t', threads))
+        computed = bench.get('bucketfs').time_computed()
+        bench.load('request', folders['bucketfs'], '-n', count, '-t', threads)
+        bench.record('bucketfs', 'request', threads, repetition, count / (bench.get('bucketfs').time_computed() - computed))
     if threads == 1 and bench.wanted('commit-create', 'commit-unlink'):
         made, removed = bench.commits(bench.sizes.files)
         bench.record('bucketfs', 'commit-create', 1, repetition, made)
