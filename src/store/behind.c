@@ -185,11 +185,14 @@ static struct piece *claim(struct behind *s, struct behind_content *c, size_t le
 	int64_t now = clock_monotonic();
 
 	pthread_mutex_lock(&s->lock);
-	time_piece(s, c, len, now);
-	if (s->content != c && (s->count || s->filling)) {
-		/* Two who write have two processors already. */
+	/* Two who write have two processors already. */
+	if (s->content != c && (s->count || s->filling))
 		s->crowded = now;
-	} else if (!s->pace.at_once && now - s->crowded >= behind_calm) {
+	if (now - s->crowded < behind_calm)
+		s->timed = NULL;
+	else
+		time_piece(s, c, len, now);
+	if (s->timed && !s->pace.at_once) {
 		s->content = c;
 		s->filling = true;
 		if (s->count == behind_pieces)
