@@ -102,7 +102,7 @@ static bool leave_table(struct file *f)
 
 		/* Bytes written through a mapping come after the last flush. */
 		pthread_rwlock_wrlock(&f->lock);
-		if (!file_is(&f->unlisted) && file_commit(f)) {
+		if (!file_is(&f->unlisted) && f->dirty && file_commit(f)) {
 			log_error("bucket %.*s: a file could not be committed after its last close: what came after its "
 				  "last flush is lost", (int)b->name.len, (const char *)b->name.at);
 			lost = true;

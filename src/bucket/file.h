@@ -57,6 +57,7 @@ struct file {
 	bool written;        /* something was written since it was made */
 	bool candidate;      /* closed or fsynced, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
+	int error;           /* of one that had been acknowledged; 0: none since it was begun */
 	bool killed;         /* whoever flushed it last was dying of a signal */
 	bool closed;         /* by somebody, and nothing written since */
 	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
@@ -80,14 +81,22 @@ static inline void file_becomes(bool *flag, bool value)
 
 /* What publishing and committing a file would add to its bucket's bytes has changed, or is nothing any more. Who counts a write holds
  * the file's lock only; if the file loses its name at the same moment, its last reference takes back what came too late. */
+/* What a version will free is its own to fill, and nobody else's before it is published: in the bucket's sum it is not less than 0. */
+static inline int64_t file_counts(int64_t counted)
+{
+	return counted > 0 ? counted : 0;
+}
 static inline void file_count(struct file *f, int64_t growth)
 {
-	__atomic_add_fetch(&f->counted, growth, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&f->b->pending_bytes, growth, __ATOMIC_RELAXED);
+	int64_t was = __atomic_fetch_add(&f->counted, growth, __ATOMIC_RELAXED);
+
+	__atomic_add_fetch(&f->b->pending_bytes, file_counts(was + growth) - file_counts(was), __ATOMIC_RELAXED);
 }
 static inline void file_count_none(struct file *f)
 {
-	__atomic_sub_fetch(&f->b->pending_bytes, __atomic_exchange_n(&f->counted, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	int64_t was = __atomic_exchange_n(&f->counted, 0, __ATOMIC_RELAXED);
+
+	__atomic_sub_fetch(&f->b->pending_bytes, file_counts(was), __ATOMIC_RELAXED);
 }
 
 /* It was closed or fsynced, then something else took its name, and nobody has written to it or closed it since: if that close
@@ -132,8 +141,9 @@ int file_keep(struct file *f, const struct node *stored);
 void file_unlinked(struct file *f);
 /* Its attributes as of now, without its names and its folder. */
 void file_node(struct file *f, struct node *node);
-/* Waits until what was written is, which a commit does as well: but that has the bucket's lock, and the disk may take its time. What
- * could not be written is not whole. With f->lock held for writing, and b->lock free. */
+/* Waits until what was written is, which a commit does as well: but that has the bucket's lock, and the disk may take its time. If
+ * something could not be, the file has failed and ends before that, and this is why: until it is begun anew. With f->lock held for
+ * writing, and b->lock free. */
 int file_drain(struct file *f);
 /* Commits what is not stored yet; with f->lock held for writing. */
 int file_commit(struct file *f);

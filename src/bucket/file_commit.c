@@ -43,14 +43,51 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
 }
 
+/* How much of a content is there, of so many bytes at most. */
+static uint64_t length_of(struct store_content *c, uint64_t most)
+{
+	uint64_t low = 0, high = most;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+		size_t got = 0;
+		char byte;
+
+		if (store_content_read(c, middle, &byte, 1, &got) || !got)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/* Something that the writer was told is written is not. What is there ends before that, and is kept up to there. */
+static void cut(struct file *f, int error)
+{
+	struct store_content *left;
+	uint64_t length;
+
+	file_becomes(&f->failed, true);
+	f->error = error;
+	if (store_content_open(f->fs->store, f->content->number, &left))
+		return;
+	length = length_of(left, f->node.size);
+	store_content_close(f->content, false);
+	f->content = left;
+	f->trimmed = false;
+	if (!file_is(&f->unlinked))
+		file_count(f, (int64_t)length - (int64_t)f->node.size);
+	f->node.size = length;
+}
+
 int file_drain(struct file *f)
 {
 	uint64_t blocks;
 	int r = f->content && f->unsaved ? store_content_blocks(f->content, &blocks) : 0;
 
 	if (r)
-		file_becomes(&f->failed, true);
-	return r;
+		cut(f, r);
+	return f->error;
 }
 
 void file_settled(struct file *f)
@@ -110,18 +147,16 @@ static int commit_locked(struct file *f)
 
 int file_commit(struct file *f)
 {
-	int r = 0;
+	int r = 0, lost;
 
 	if (!f->dirty)
-		return 0;
-	r = file_drain(f);
-	if (r)
-		return r;
+		return f->error;
+	lost = file_drain(f);
 	bucket_lock(f->b);
 	if (!f->unlinked)
 		r = f->b->dead ? BUCKET_GONE : commit_locked(f);
 	bucket_unlock(f->b);
-	return r;
+	return r ? r : lost;
 }
 
 int file_save(struct file *f)
@@ -158,14 +193,14 @@ static int close_locked(struct file *f)
 int file_flush(struct file_open *h, bool killed)
 {
 	struct file *f = h->file;
-	int r = 0, drained;
+	int r = 0, lost;
 
 	pthread_rwlock_wrlock(&f->lock);
 	if (!f->dirty && !file_is(&f->unlisted)) {
 		pthread_rwlock_unlock(&f->lock);
 		return 0;
 	}
-	drained = file_drain(f);
+	lost = file_drain(f);
 	bucket_lock(f->b);
 	if (f->unlinked) {
 		r = 0;
@@ -186,7 +221,7 @@ int file_flush(struct file_open *h, bool killed)
 	}
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
-	return r || !h->writes ? r : drained;
+	return r || !h->writes ? r : lost;
 }
 
 int file_sync(struct file *f)

@@ -75,7 +75,7 @@ static bool is_within_limits(const struct bucket *b, uint64_t size, int64_t grow
 static int account(struct file *f, uint64_t size, struct reason *why)
 {
 	const struct limits *l = &f->b->limits;
-	int64_t growth = (int64_t)(size - f->node.size), total;
+	int64_t growth = (int64_t)(size - f->node.size), counted, total;
 	int r = 0;
 
 	if (growth == 0)
@@ -86,7 +86,9 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 		return 0;
 	}
 	bucket_lock(f->b);
-	total = (int64_t)f->b->head.file_bytes + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) + growth;
+	counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED);
+	total = (int64_t)f->b->head.file_bytes + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) +
+		file_counts(counted + growth) - file_counts(counted);
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
 			   (unsigned long long)l->max_file_size);
@@ -201,6 +203,9 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 	__atomic_store_n(&h->closed, 0, __ATOMIC_RELAXED);
 	if (r)
 		file_becomes(&f->failed, true);
+	/* It may have been one before it. */
+	if (r < 0)
+		file_drain(f);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -221,6 +226,7 @@ int file_clear_locked(struct file *f, struct reason *why)
 	f->node.size = 0;
 	/* Whoever begins anew after a write that failed has all of it again. */
 	file_becomes(&f->failed, false);
+	f->error = 0;
 	touched(f);
 	return 0;
 }

@@ -446,15 +446,17 @@ static int move_all(struct publication *p, struct reason *why)
 static int check_limits(const struct publication *p, struct reason *why)
 {
 	const struct limits *l = &p->b->limits;
+	/* With what is open and not published. */
+	uint64_t total = p->head.file_bytes + (uint64_t)__atomic_load_n(&p->b->pending_bytes, __ATOMIC_RELAXED);
 
 	if (l->max_files && p->head.files + p->b->new_files > l->max_files && p->head.files > p->b->head.files) {
 		reason_set(why, "the bucket would have %llu files and folders and max_files is %llu",
 			   (unsigned long long)p->head.files, (unsigned long long)l->max_files);
 		return BUCKET_OVER_QUOTA;
 	}
-	if (l->max_total_size && p->head.file_bytes > l->max_total_size && p->head.file_bytes > p->b->head.file_bytes) {
+	if (l->max_total_size && total > l->max_total_size && p->head.file_bytes > p->b->head.file_bytes) {
 		reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu",
-			   (unsigned long long)p->head.file_bytes, (unsigned long long)l->max_total_size);
+			   (unsigned long long)total, (unsigned long long)l->max_total_size);
 		return BUCKET_OVER_QUOTA;
 	}
 	return 0;

@@ -307,13 +307,17 @@ size_t version_partial_name(struct slice name, char partial[name_max])
 
 static int make_partial(struct file *f)
 {
-	char name[name_max];
-	size_t len = version_partial_name(f->node.name, name);
+	char name[name_max], old[name_max];
+	size_t len = version_partial_name(f->node.name, name), old_len = f->node.name.len;
+	int r;
 
-	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as %.*s", (int)f->b->name.len,
-		    (const char *)f->b->name.at, (int)f->node.name.len, f->name, f->failed ? "failed" : "did not finish",
-		    (int)len, name);
-	return settle_as(f, slice_of(name, len), false);
+	memcpy(old, f->name, old_len);
+	r = settle_as(f, slice_of(name, len), false);
+	if (!r)
+		log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as %.*s", (int)f->b->name.len,
+			    (const char *)f->b->name.at, (int)old_len, old, f->failed ? "failed" : "did not finish",
+			    (int)len, name);
+	return r;
 }
 
 int version_drop(struct file *f)

@@ -45,7 +45,8 @@ static bool lend(struct call *c, struct file *f)
 	return true;
 }
 
-/* With the lock held. Only who reads what is published, and changes nothing, begins to pass through. */
+/* With the lock held. Only who reads what is published, and changes nothing, begins to pass through, and only while nobody has it
+ * open otherwise: the kernel may not have heard of that yet, and would refuse it when it does. */
 static bool passes(struct call *c, struct file_open *h)
 {
 	struct file_modes *m = &h->file->modes;
@@ -53,7 +54,7 @@ static bool passes(struct call *c, struct file_open *h)
 	if (m->passed)
 		return m->content == file_content_now(h->file);
 	return c->fe->passthrough && !__atomic_load_n(&c->fe->passthrough_failed, __ATOMIC_RELAXED) && !h->writes &&
-	       !m->cached && !m->mappable && lend(c, h->file);
+	       !m->cached && !m->direct && !m->mappable && lend(c, h->file);
 }
 
 static enum io_mode choose(struct call *c, struct file_open *h)

@@ -3,8 +3,9 @@
  *
  * While an inode is open one way, it can be opened only in some others (Linux fs/fuse/iomode.c): cached and passed through
  * exclude each other, and while one is passed through all that are opened must name the same backing file, also for direct
- * access; one that was direct before may stay, but a mapping of it counts as cached. A wrong choice is EIO for who opens, so what is open is counted here. The kernel knows of
- * each close before we do: what we count is never less than what it counts. */
+ * access. One that was direct before may stay if the kernel has heard of it, so nothing begins to be passed through beside
+ * one. A wrong choice is EIO for who opens, so what is open is counted here. The kernel knows of each close before we do: what
+ * we count is never less than what it counts. */
 #pragma once
 
 #include "fuse/frontend.h"

@@ -1,3 +1,4 @@
+#include "bucket/transaction.h"
 #include "fixture.h"
 #include "store/decorator.h"
 #include "store/faulty.h"
@@ -359,6 +360,50 @@ static void test_limits(void **state)
 	assert_int_equal(rename_name(f, NODE_FILES, ".c.pdf.x1", NODE_FILES, "c.pdf"), BUCKET_NOT_PERMITTED);
 }
 
+/* What a version will replace makes room for it, and for nothing else. */
+static void test_limit_of_versions(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h[3], *other;
+	struct bucket *t;
+	struct fixture in = *f;
+
+	limit(f, "max_total_size", "10");
+	put_file(f, NODE_FILES, "a", "0123456789");
+	for (int i = 0; i < 3; i++)
+		h[i] = create(f, NODE_FILES, "a");
+	other = create(f, NODE_FILES, "b");
+	assert_int_equal(file_write(other, 0, false, S("x"), NULL), BUCKET_OVER_QUOTA);
+	file_close(other, false);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(file_write(h[i], 0, false, S("abcdefghij"), NULL), 0);
+		assert_int_equal(file_write(h[i], 10, false, S("x"), NULL), BUCKET_OVER_QUOTA);
+		assert_int_equal(file_truncate(h[i]->file, 0, NULL), 0);
+		assert_int_equal(file_write(h[i], 0, false, S("ABCDEFGHIJ"), NULL), 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(file_flush(h[i], false), 0);
+		file_close(h[i], false);
+	}
+	assert_file(f, NODE_FILES, "a", "ABCDEFGHIJ");
+	assert_int_equal(f->b->head.file_bytes, 10);
+	assert_int_equal(f->b->pending_bytes, 0);
+	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
+	/* A transaction's commit is judged by what is open as well. */
+	other = create(f, NODE_FILES, "b");
+	assert_int_equal(file_write(other, 0, false, S("012345"), NULL), 0);
+	assert_int_equal(transaction_begin(f->fs, f->b, &test_root, S("t"), &t, NULL), 0);
+	in.b = t;
+	put_file(&in, NODE_FILES, "c", "012345");
+	bucket_put(f->fs, t);
+	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), BUCKET_OVER_QUOTA);
+	assert_int_equal(file_truncate(other->file, 4, NULL), 0);
+	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), 0);
+	assert_int_equal(file_flush(other, false), 0);
+	file_close(other, false);
+	assert_int_equal(f->b->head.file_bytes, 10);
+}
+
 /* ---- who may do what ---- */
 
 static int acl(struct fixture *f, struct bucket *b, enum privilege privilege, const char *text)
@@ -504,7 +549,7 @@ int main(void)
 		T(test_spellings), T(test_new_file_is_listed_when_closed), T(test_close_commits), T(test_sizes),
 		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_numbers),
 		cmocka_unit_test(test_questions), cmocka_unit_test(test_found_at_once), T(test_rmdir_with_unlisted),
-		T(test_rename), T(test_limits), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
+		T(test_rename), T(test_limits), T(test_limit_of_versions), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -928,9 +928,15 @@ static void test_write_fails_behind(void **state)
 		else
 			assert_int_equal(version_publish(h->file), -EDQUOT);
 		assert_int_equal(file_flush(h, false), -EDQUOT);
+		assert_int_equal(file_sync(h->file), -EDQUOT);
 		file_close(h, false);
 		assert_file(&f, NODE_FILES, "old", "old");
 		assert_int_equal(lookup(&f, NODE_FILES, "new", &attr), BUCKET_ABSENT);
+		/* What was written before that is kept. */
+		assert_int_equal(lookup(&f, NODE_FILES, i % 2 ? ".old.partial" : ".new.partial", &attr), 0);
+		assert_int_equal(attr.size, bytes.len);
+		assert_int_equal(f.b->head.making, 0);
+		assert_int_equal(f.b->pending_bytes, 0);
 	}
 	/* Without a name nobody would miss it, but for who writes it. */
 	h = create(&f, NODE_FILES, "gone");
@@ -950,7 +956,10 @@ static void test_write_fails_behind(void **state)
 	assert_int_equal(file_flush(h, false), 0);
 	file_close(h, false);
 	assert_file(&f, NODE_FILES, "new", "anew");
+	assert_int_equal(unlink_name(&f, NODE_FILES, ".old.partial", false), 0);
+	assert_int_equal(unlink_name(&f, NODE_FILES, ".new.partial", false), 0);
 	assert_list(&f, NODE_FILES, "old new ");
+	assert_int_equal(f.b->head.file_bytes, 7);
 	assert_int_equal(f.b->pending_bytes, 0);
 	assert_int_equal(f.b->making.count, 0);
 	assert_int_equal(f.fs->files.count, 0);
