@@ -46,6 +46,7 @@ struct store_usage {
 struct store_statistics {
 	uint64_t memory_bytes; /* caches and buffers */
 	uint64_t record_bytes; /* of records on the disk */
+	uint64_t commits, commit_ns; /* made so far, and what they took together */
 };
 
 /* A batch collects changes for one commit. Adding cannot fail visibly: running out of memory is remembered in `error`

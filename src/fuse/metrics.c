@@ -142,7 +142,13 @@ static int add_gauges(struct frontend *fe, struct buf *out)
 		r = gauge(out, "bucketfs_open_handles", "Open files.", handles);
 	if (!r)
 		r = gauge(out, "bucketfs_store_record_bytes", "Bytes of the records on the disk.", s.record_bytes);
-	return r ? r : gauge(out, "bucketfs_store_memory_bytes", "Memory that the store uses for caches and buffers.", s.memory_bytes);
+	if (!r)
+		r = gauge(out, "bucketfs_store_memory_bytes", "Memory that the store uses for caches and buffers.", s.memory_bytes);
+	return r ? r : buf_add_format(out,
+				      "# HELP bucketfs_commit_seconds How long commits took in the store, without the disk.\n"
+				      "# TYPE bucketfs_commit_seconds summary\n"
+				      "bucketfs_commit_seconds_sum %.9f\nbucketfs_commit_seconds_count %llu\n",
+				      (double)s.commit_ns / 1e9, (unsigned long long)s.commits);
 }
 
 int metrics_text(struct frontend *fe, struct buf *out)

@@ -336,7 +336,7 @@ static int memory_statistics(struct store *base, struct store_statistics *statis
 	struct memory_store *s = container_of(base, struct memory_store, base);
 
 	pthread_mutex_lock(&s->lock);
-	*statistics = (struct store_statistics){s->cap * sizeof(*s->records), 0};
+	*statistics = (struct store_statistics){.memory_bytes = s->cap * sizeof(*s->records)};
 	pthread_mutex_unlock(&s->lock);
 	return 0;
 }

@@ -15,6 +15,7 @@
 
 #include "store/blob.h"
 #include "util/bytes.h"
+#include "util/clock.h"
 #include "util/container.h"
 #include "util/log.h"
 
@@ -49,6 +50,7 @@ struct rocksdb_store {
 	rocksdb_writeoptions_t *write;
 
 	struct stripe stripe[stripe_count];
+	uint64_t commits, commit_ns; /* atomic */
 
 	pthread_mutex_t lock;
 	uint64_t next_content;
@@ -281,6 +283,7 @@ static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_
 	const char *keys[1] = {(const char *)key};
 	const char *values[2] = {(const char *)number, head.at};
 	size_t key_sizes[1] = {sizeof(key)}, value_sizes[2] = {sizeof(number), head.len};
+	int64_t began;
 	uint64_t now;
 	char *error = NULL;
 	int r = translate(s, bucket, batch, out, drops);
@@ -294,7 +297,10 @@ static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_
 		return STORE_CONFLICT;
 	bytes_put_le64(number, now + 1);
 	rocksdb_writebatch_putv_cf(out, s->family[family_own], 1, keys, key_sizes, 2, values, value_sizes);
+	began = clock_monotonic();
 	rocksdb_write(s->db, s->write, out, &error);
+	__atomic_add_fetch(&s->commit_ns, (uint64_t)(clock_monotonic() - began), __ATOMIC_RELAXED);
+	__atomic_add_fetch(&s->commits, 1, __ATOMIC_RELAXED);
 	r = errno_of(error);
 	/* After an error nobody knows what is there. */
 	stripe->bucket = bucket;
@@ -388,7 +394,11 @@ static int rocksdb_store_statistics(struct store *base, struct store_statistics 
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 
-	*statistics = (struct store_statistics){rocksdb_cache_get_usage(s->cache), 0};
+	*statistics = (struct store_statistics){
+		.memory_bytes = rocksdb_cache_get_usage(s->cache),
+		.commits = __atomic_load_n(&s->commits, __ATOMIC_RELAXED),
+		.commit_ns = __atomic_load_n(&s->commit_ns, __ATOMIC_RELAXED),
+	};
 	for (int i = 0; i < family_count; i++) {
 		uint64_t value;
 

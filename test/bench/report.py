@@ -89,15 +89,15 @@ class Line:
             best = rate(least.same, self.threads)
             what = 'the same without waiting for the disk'
         elif self.threads in least.rest:
-            rates = [rate(f'{self.row.measure}-rest', self.threads), *(rate(c, 1) for c in least.commits)]
+            rates = [rate(f'{self.row.measure}-{what}', self.threads) for what in ('rest', 'committed')]
             if not all(rates):
                 return None
-            asking, committing = 1 / rates[0], sum(1 / r for r in rates[1:])
+            asking, committing = (1 / r for r in rates)
             best = 1 / (asking + committing)
             what = f'all but what the daemon does for it, {asking * 1e6:.1f} µs'
         else:
-            commits = [*least.commits, *least.later]
-            rates = [rate(f'{self.row.measure}-calling', self.threads), rate('request', self.threads), *(rate(c, 1) for c in commits)]
+            rates = [rate(f'{self.row.measure}-calling', self.threads), rate('request', self.threads),
+                     *(rate(c, 1) for c in least.commits)]
             if not all(rates):
                 return None
             calling, serving, committing = 1 / rates[0], least.all / rates[1], sum(1 / r for r in rates[2:])
@@ -106,7 +106,7 @@ class Line:
             what = f'on {processors} processors, {calling * 1e6:.1f} µs of who calls, {serving * 1e6:.1f} µs for {least.all} ' \
                    f'request{"s" if least.all > 1 else ""} with nothing done in {"them" if least.all > 1 else "it"}'
         if not least.same and committing:
-            what += f', and the commits alone, {committing * 1e6:.1f} µs'
+            what += f', and the store\'s commits, {committing * 1e6:.1f} µs'
         if not best:
             return None
         ratio = best / self.peer
@@ -249,11 +249,11 @@ HOW = '''
   lets one process fsync a file at a time, so that in one bucket there is nothing to group.
 - The full store has {full_files:,} files of 4 KiB in 100 buckets, and {empty:,} empty buckets. It is mounted with nothing of
   it in memory.
-- Where a figure was not reached stands what it would be at the most, with commits as they are without FUSE, measured in the same
-  run. With one thread, and for unlink, where the kernel lets one at a time into the folder, that is the time that it took, less what the
-  daemon spent in all requests by its own metrics, and the commit. With several threads it is everything that a processor has to
-  do: what the caller did of it in that run, what the daemon takes for as many requests in which nothing is done (a getxattr that is
-  answered at once), and the commits.
+- Where a figure was not reached stands what it would be at the most, measured in the same run. With one thread, and for unlink,
+  where the kernel lets one at a time into the folder, that is the time that it took, less what the daemon spent in all requests
+  but for the store's commits in them (RocksDB's own `Write`), both by its metrics. With several threads it is everything that a
+  processor has to do: what the caller did of it in that run, what the daemon takes for as many requests in which nothing is
+  done (a getxattr that is answered at once), and the commits as they are without FUSE.
 - The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
   to give: on a virtual machine the host may have taken it back.
 - What has no target has fewer repetitions.

@@ -20,21 +20,21 @@ class Row:
         return self.target[threads] if isinstance(self.target, dict) else self.target
 
     def measures(self):
-        return {self.measure, self.peer_measure} | (self.least.measures(self.measure) if self.least else set())
+        return {self.measure, self.peer_measure} | (self.least.measures() if self.least else set())
 
 
 class Least:
     """What an operation costs with nothing done in its requests but the commits: nobody can be faster over this kernel, with
-    this store. all: requests that the daemon serves for one, commits and later: what it commits while the caller waits and after
-    that, by the measures that bench_commit gives. With several threads it is what the processors have to do; rest: numbers of
-    threads with which it is the time that it took, less what the daemon spent in all requests: one, and where the kernel holds
-    the folder's lock all the while, so that threads do not add up. same: another measure of ours that does less."""
+    this store. all: requests that the daemon serves for one, commits: what it commits, by the measures that bench_commit gives.
+    With several threads it is what the processors have to do; rest: numbers of threads with which it is the time that it took,
+    less what the daemon spent in all requests but for their commits: one, and where the kernel holds the folder's lock all the
+    while, so that threads do not add up. same: another measure of ours that does less."""
 
-    def __init__(self, all=0, commits=(), later=(), rest=(1,), same=None):
-        self.all, self.commits, self.later, self.rest, self.same = all, commits, later, rest, same
+    def __init__(self, all=0, commits=(), rest=(1,), same=None):
+        self.all, self.commits, self.rest, self.same = all, commits, rest, same
 
-    def measures(self, measure):
-        return {self.same} if self.same else {'request', *self.commits, *self.later}
+    def measures(self):
+        return {self.same} if self.same else {'request', *self.commits}
 
 
 BOTH = (1, 4)
@@ -47,7 +47,7 @@ ROWS = [
     Row('create', 'create + write + close', LL, 1.1, threads=BOTH, least=CREATE),
     Row('create', 'create + write + close', 'native', 2.0, threads=BOTH, where='ext4', least=CREATE),
     Row('rewrite', 'rewrite (O_TRUNC + write + close)', LL, 0.6, threads=BOTH,
-        least=Least(8, [MAKING], [REMOVING])),
+        least=Least(8, [MAKING, REMOVING])),
     Row('read-first', 'open + read + close, first after it was made', LL, 2.0, threads=BOTH, least=Least(3)),
     Row('read-again', 'open + read + close, again', LL, 1.6, threads=BOTH, least=Least(2)),
     Row('stat', 'stat, not in the kernel yet', LL, 1.2, threads=BOTH, least=Least(1)),

@@ -123,10 +123,12 @@ class Mounted(Native):
 class Bucketfs(Mounted):
     """Files go to a bucket's files/, and there are documents."""
 
-    def time_served(self):
-        """Seconds that the daemon has spent in requests so far."""
+    def times(self):
+        """Seconds that the daemon has spent in requests so far, and those that its store took for commits."""
         with open(os.path.join(self.mount, '.bucketfs', 'metrics')) as f:
-            return sum(float(line.split()[1]) for line in f if line.startswith('bucketfs_operation_seconds_sum'))
+            lines = f.readlines()
+        return [sum(float(line.split()[1]) for line in lines if line.startswith(name))
+                for name in ('bucketfs_operation_seconds_sum', 'bucketfs_commit_seconds_sum')]
 
     def time_computed(self):
         """Seconds of a processor that the daemon's threads have had so far."""

@@ -59,12 +59,13 @@ def small_files(bench, repetition, threads):
         """after: what needs this one before it."""
         if not bench.wanted(measure, *after):
             return
-        served = bench.get(system).time_served() if system == 'bucketfs' else 0
+        before = bench.get(system).times() if system == 'bucketfs' else None
         seconds, calling = bench.load_times(work, folders[system], '-n', count, '-t', threads)
         bench.record(system, measure, threads, repetition, count / seconds)
         if system == 'bucketfs':
-            served = bench.get(system).time_served() - served
+            served, committed = (now - then for now, then in zip(bench.get(system).times(), before))
             bench.record(system, f'{measure}-calling', threads, repetition, count / calling)
+            bench.record(system, f'{measure}-committed', threads, repetition, count / committed if committed else float('inf'))
             if served < seconds:
                 bench.record(system, f'{measure}-rest', threads, repetition, count / (seconds - served))
 
