@@ -240,7 +240,7 @@ static bool has_room(struct behind_content *c)
 	if (c->asked++ % behind_ask)
 		return c->has_room;
 	fd = store_content_fd(c->inner);
-	c->has_room = fd < 0 || (fstatvfs(fd, &fs) == 0 && fs.f_bavail >= behind_room / fs.f_frsize);
+	c->has_room = fd < 0 || (fstatvfs(fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= behind_room);
 	return c->has_room;
 }
 
