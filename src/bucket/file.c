@@ -155,9 +155,9 @@ void file_unlinked(struct file *f)
 		table_remove(&f->b->making, &f->by_name);
 	f->b->new_files -= f->pending && !f->version;
 	f->pending = f->marked = false;
-	file_becomes(&f->unlisted, false);
-	file_becomes(&f->version, false);
 	file_becomes(&f->unlinked, true);
+	file_becomes(&f->version, false);
+	file_becomes(&f->unlisted, false);
 	file_count_none(f);
 }
 

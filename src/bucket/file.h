@@ -69,14 +69,14 @@ struct file {
 
 /* `unlisted`, `version`, `unlinked`, `partial`, `written`, `candidate`, `failed`, `killed` and `closed` change under the lock that they are
  * listed under, and are looked at under the other one or under none as well: by these. What was seen may have changed by then; where that
- * matters it is looked at again under the right lock. */
+ * matters it is looked at again under the right lock. What follows from a flag is changed before it: whoever sees the flag sees that. */
 static inline bool file_is(const bool *flag)
 {
-	return __atomic_load_n(flag, __ATOMIC_RELAXED);
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
 }
 static inline void file_becomes(bool *flag, bool value)
 {
-	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+	__atomic_store_n(flag, value, __ATOMIC_RELEASE);
 }
 
 /* What publishing and committing a file would add to its bucket's bytes has changed, or is nothing any more. Who counts a write holds

@@ -256,14 +256,15 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 		f->spelled = true;
 	table_remove(&f->b->making, &f->by_name);
 	f->b->new_files -= f->pending && !f->version;
-	file_becomes(&f->unlisted, false);
-	file_becomes(&f->version, false);
-	f->pending = f->marked = f->respelled = false;
-	if (!whole)
-		tree_move_open(f, &final);
-	file_settled(f);
-	if (!whole)
+	/* Who opens it looks at `unlisted` without the lock: once that says no, all that follows from it must be there. */
+	if (!whole) {
 		redirect_note_lost(f->fs, f->inode, redirect_name(f->b, parent, old));
+		tree_move_open(f, &final);
+	}
+	file_becomes(&f->version, false);
+	file_becomes(&f->unlisted, false);
+	f->pending = f->marked = f->respelled = false;
+	file_settled(f);
 	if (f->spelled || !whole)
 		bucket_name_lost(f->fs, f->b, parent, old);
 	return 0;

@@ -1,5 +1,6 @@
 /* Who comes last, whatever becomes known first; and who is told to look again. */
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "bucket/attribute.h"
@@ -536,6 +537,61 @@ static void test_open_after_kill(void **state)
 	}
 }
 
+struct closer {
+	pthread_t thread;
+	struct file_open *next; /* atomic */
+	bool done;              /* atomic */
+};
+
+static void *close_each(void *argument)
+{
+	struct closer *c = argument;
+
+	while (!__atomic_load_n(&c->done, __ATOMIC_ACQUIRE)) {
+		struct file_open *h = __atomic_exchange_n(&c->next, NULL, __ATOMIC_ACQ_REL);
+
+		if (h)
+			file_close(h, false);
+	}
+	return NULL;
+}
+
+/* Nor while it is becoming the partial: who asks again at that very moment is not given it. */
+static void test_open_beside_settling(void **state)
+{
+	enum { rounds = 200000 };
+	struct fixture *f = *state;
+	struct closer c = {0};
+	int given = 0, refused = 0;
+
+	assert_int_equal(pthread_create(&c.thread, NULL, close_each, &c), 0);
+	for (int i = 0; i < rounds; i++) {
+		struct file_open *h = begin(f, "a", "half"), *again;
+		uint64_t number = h->file->node.number;
+		int64_t moment;
+		int r;
+
+		assert_int_equal(file_flush(h, true), 0);
+		moment = f->fs->options.clock.now(NULL);
+		__atomic_store_n(&c.next, h, __ATOMIC_RELEASE);
+		do
+			r = tree_open(f->fs, f->b, &test_root, number, i % 2 ? TREE_READ : TREE_READ | TREE_WRITE, moment, &again,
+				      NULL);
+		while (r == BUCKET_WAIT);
+		if (!r) {
+			given++;
+			file_close(again, false);
+		}
+		refused += r == BUCKET_GONE || r == BUCKET_REDIRECTED;
+		while (file_peek(f->fs, inode_of(f->b->number, number)))
+			;
+	}
+	__atomic_store_n(&c.done, true, __ATOMIC_RELEASE);
+	pthread_join(c.thread, NULL);
+	assert_int_equal(given, 0);
+	assert_int_equal(refused, rounds);
+}
+
 /* Of several who have a file open, or of a writer and its children, one is killed. */
 static void test_killed_beside_others(void **state)
 {
@@ -977,7 +1033,7 @@ int main(void)
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
 		T(test_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
-		T(test_open_after_kill), T(test_killed_beside_others),
+		T(test_open_after_kill), T(test_open_beside_settling), T(test_killed_beside_others),
 		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
