@@ -154,3 +154,14 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
+
+/* ---- for fs.c ---- */
+
+/* Read from the store; nobody else knows it yet, and bucket_free is its end. BUCKET_GONE; -EIO, which is logged. */
+int bucket_load(struct fs *fs, uint32_t number, struct bucket **out);
+/* NULL is fine. */
+void bucket_free(struct fs *fs, struct bucket *b);
+/* The records of a bucket that has no name any more. */
+int bucket_erase(struct fs *fs, uint32_t number);
+/* What its own limits amount to with the mount's. -EIO: one of them is none. */
+int bucket_limits_load(struct fs *fs, struct bucket *b);

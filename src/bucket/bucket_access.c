@@ -1,0 +1,264 @@
+/* Who may do what in a bucket, its access lists, and what stat shows of that. */
+#include "bucket/bucket.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "bucket/transaction.h"
+#include "util/log.h"
+
+/* ---- judging ---- */
+
+/* The list that counts: the bucket's own or the root's. Out of the box everybody may read and nothing else. */
+static const struct acl_list *effective(const struct fs *fs, const struct bucket *b, enum privilege privilege)
+{
+	static struct principal everyone = {PRINCIPAL_EVERYONE, 0};
+	static const struct acl_list all = {true, 1, &everyone}, none = {true, 0, NULL};
+
+	if (b->acl.list[privilege].set)
+		return &b->acl.list[privilege];
+	if (fs->root->acl.list[privilege].set)
+		return &fs->root->acl.list[privilege];
+	return privilege == PRIVILEGE_READ ? &all : &none;
+}
+
+static bool is_superuser(const struct fs *fs, const struct caller *who)
+{
+	if (who->uid == 0)
+		return !fs->options.squash_root;
+	return who->uid == fs->options.mount_uid;
+}
+
+/* The root has no owner: (uid_t)-1 is nobody's. */
+static uid_t owner_of(const struct bucket *b)
+{
+	return b->number ? b->owner : (uid_t)-1;
+}
+
+static bool may_locked(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
+{
+	if (is_superuser(fs, who) || who->uid == owner_of(b))
+		return true;
+	if (acl_list_has(effective(fs, b, privilege), who, owner_of(b)))
+		return true;
+	return privilege != PRIVILEGE_ADMIN && acl_list_has(effective(fs, b, PRIVILEGE_ADMIN), who, owner_of(b));
+}
+
+bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
+{
+	bool may;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	may = may_locked(fs, b, who, privilege);
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return may;
+}
+
+static int denied(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)
+{
+	log_limited(who->uid, LOG_LEVEL_INFO, "audit: denied: uid=%u gid=%u pid=%d bucket=%.*s needs %s to %s", who->uid, who->gid,
+		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
+		    privilege_name[privilege], action);
+	struct reason why;
+	char path[name_max + 1];
+
+	snprintf(path, sizeof(path), "%.*s", b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/");
+	reason_set(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
+	fs_refused(fs, 0, who, path, "EACCES", &why);
+	return BUCKET_DENIED;
+}
+
+bool bucket_is_enabled(struct fs *fs, const struct bucket *b)
+{
+	uint32_t number = transaction_bucket(b->name);
+	struct bucket *into;
+	bool enabled = true;
+
+	if (!number)
+		return !b->number || __atomic_load_n(&b->enabled, __ATOMIC_RELAXED);
+	if (!bucket_get(fs, number, &into)) {
+		enabled = __atomic_load_n(&into->enabled, __ATOMIC_RELAXED);
+		bucket_put(fs, into);
+	}
+	return enabled;
+}
+
+int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	char path[name_max + 32];
+	uint32_t number = transaction_path(fs, b, path, sizeof(path));
+	struct reason why;
+
+	reason_set(&why, "the bucket is disabled, so nobody can %s", action);
+	fs_refused(fs, number, who, path, "EROFS", &why);
+	return BUCKET_READ_ONLY;
+}
+
+int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
+		 const char *action)
+{
+	if (!bucket_may(fs, b, who, privilege))
+		return denied(fs, b, who, privilege, action);
+	return privilege != PRIVILEGE_READ && !bucket_is_enabled(fs, b) ? bucket_read_only(fs, b, who, action) : 0;
+}
+
+int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	if (bucket_may(fs, b, who, PRIVILEGE_READ) || bucket_may(fs, b, who, PRIVILEGE_EDIT))
+		return 0;
+	return denied(fs, b, who, PRIVILEGE_READ, action);
+}
+
+bool bucket_is_private(struct fs *fs, const struct bucket *b)
+{
+	bool private;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	private = !acl_list_is_everyone(effective(fs, b, PRIVILEGE_READ));
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return private;
+}
+
+/* What everybody, or the owner's group, has of a privilege. */
+static void shared_by(const struct acl_list *list, uint32_t group, bool *for_group, bool *for_all)
+{
+	*for_all = acl_list_is_everyone(list);
+	*for_group = *for_all;
+	for (uint32_t i = 0; i < list->count; i++)
+		*for_group |= list->principals[i].kind == PRINCIPAL_GROUP && list->principals[i].id == group;
+}
+
+struct bucket_look bucket_look(struct fs *fs, const struct bucket *b)
+{
+	enum privilege writing = b->number ? PRIVILEGE_EDIT : PRIVILEGE_CREATE;
+	bool group_reads, all_read, group_writes, all_write;
+	uint32_t mode = 0600;
+
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	shared_by(effective(fs, b, PRIVILEGE_READ), b->group, &group_reads, &all_read);
+	shared_by(effective(fs, b, writing), b->group, &group_writes, &all_write);
+	pthread_rwlock_unlock(&fs->acl_lock);
+	mode |= (group_reads ? 040u : 0) | (all_read ? 04u : 0) | (group_writes ? 020u : 0) | (all_write ? 02u : 0);
+	return (struct bucket_look){
+		.file_mode = mode,
+		.folder_mode = mode | 0100 | (group_reads || group_writes ? 010u : 0) | (all_read || all_write ? 01u : 0),
+		.private = !all_read,
+	};
+}
+
+int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out)
+{
+	int r = 0;
+
+	for (int i = 0; !r && i < PRIVILEGE_COUNT; i++) {
+		if ((i == PRIVILEGE_CREATE && b->number) || !bucket_may(fs, b, who, (enum privilege)i))
+			continue;
+		if (out->len)
+			r = buf_add_byte(out, ',');
+		if (!r)
+			r = buf_add_string(out, privilege_name[i]);
+	}
+	return r;
+}
+
+/* ---- access lists ---- */
+
+int bucket_acl_get(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege, struct buf *out)
+{
+	struct acl_list list = {0};
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see the access list");
+
+	if (r)
+		return r;
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	r = b->acl.list[privilege].set ? acl_list_copy(&list, &b->acl.list[privilege]) : BUCKET_NO_ATTRIBUTE;
+	pthread_rwlock_unlock(&fs->acl_lock);
+	/* Names come from a service that may be slow: not under the lock. */
+	if (!r)
+		r = acl_list_format(&list, fs->options.names, out);
+	acl_list_release(&list);
+	return r;
+}
+
+/* Puts the list in place and gives back the one that was there. */
+static struct acl_list exchange(struct fs *fs, struct bucket *b, enum privilege privilege, struct acl_list list)
+{
+	struct acl_list old;
+
+	pthread_rwlock_wrlock(&fs->acl_lock);
+	old = b->acl.list[privilege];
+	b->acl.list[privilege] = list;
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return old;
+}
+
+int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, enum privilege privilege,
+		   const struct slice *text, bool *narrowed, struct reason *why)
+{
+	struct acl_list list = {0}, old;
+	struct store_batch nothing = {0};
+	struct head head;
+	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change the access list");
+
+	*narrowed = false;
+	if (r)
+		return r;
+	if (privilege == PRIVILEGE_CREATE && b->number) {
+		reason_set(why, "the create privilege is set on the root of the mount");
+		return BUCKET_INVALID;
+	}
+	if (text)
+		r = acl_list_parse(&list, *text, fs->options.names, why);
+	if (r)
+		return r;
+	bucket_lock(b);
+	/* Nobody who may not read any more gets in once this has begun; if the commit fails they do again. */
+	old = exchange(fs, b, privilege, list);
+	if (!text && !old.set)
+		r = BUCKET_NO_ATTRIBUTE;
+	head = b->head;
+	if (!r)
+		r = bucket_commit(fs, b, &head, &nothing);
+	if (r)
+		old = exchange(fs, b, privilege, old);
+	bucket_unlock(b);
+	acl_list_release(&old);
+	if (r)
+		return r;
+	*narrowed = privilege != PRIVILEGE_CREATE && privilege != PRIVILEGE_DELETE;
+	char detail[1100];
+	snprintf(detail, sizeof(detail), "%s=%.*s", privilege_name[privilege], text ? (int)text->len : 9,
+		 text ? (const char *)text->at : "inherited");
+	fs_audit(who, "acl", b->name, detail);
+	return 0;
+}
+
+/* ---- attributes ---- */
+
+int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+{
+	struct bucket_look look = bucket_look(fs, b);
+
+	bucket_lock(b);
+	*attr = (struct attr){
+		.inode = inode_of(b->number, NODE_BUCKET),
+		.mode = S_IFDIR | look.folder_mode,
+		.uid = b->number ? b->head.owner : fs->options.mount_uid,
+		.gid = b->head.group,
+		.modified = b->head.modified,
+		.changed = b->head.modified,
+		.accessed = b->head.modified,
+		.private = look.private,
+		.fleeting = true,
+	};
+	bool dead = b->dead;
+	bucket_unlock(b);
+	if (dead)
+		return BUCKET_GONE;
+	if (b->number && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
+		attr->uid = attr->gid = 0;
+		attr->mode = S_IFDIR | 0700;
+		attr->modified = attr->changed = attr->accessed = 0;
+	}
+	return 0;
+}

@@ -1,0 +1,150 @@
+#include "bucket/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bucket/bucket.h"
+#include "bucket/fresh.h"
+#include "bucket/reading.h"
+#include "bucket/redirect.h"
+#include "bucket/refusal.h"
+#include "bucket/scratch.h"
+#include "util/log.h"
+
+static int erase_left_over(struct fs *fs)
+{
+	for (;;) {
+		struct store_cursor *cursor;
+		struct slice key, value;
+		uint32_t number = 0;
+		int r = store_cursor_open(fs->store, 0, STORE_META, slice_str("G"), slice_of(NULL, 0), &cursor);
+
+		if (r)
+			return r;
+		r = store_cursor_next(cursor, &key, &value);
+		if (!r)
+			number = key_bucket_number_of(key);
+		store_cursor_close(cursor);
+		if (!r)
+			r = bucket_erase(fs, number);
+		if (r)
+			return r == STORE_END ? 0 : r;
+	}
+}
+
+int fs_open(struct fs **out, struct store *store, const struct fs_options *options)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	pthread_mutexattr_t recursive;
+	int r;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->store = store;
+	fs->options = *options;
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_rwlock_init(&fs->acl_lock, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&fs->recovering, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+	fs->lost = calloc(redirect_lost_max, sizeof(*fs->lost));
+	r = fs->lost ? table_init(&fs->buckets) : -ENOMEM;
+	if (!r)
+		r = table_init(&fs->files);
+	if (!r)
+		r = refusals_new(&fs->refusals);
+	if (!r)
+		r = readings_new(&fs->readings);
+	if (!r)
+		r = fresh_new(&fs->fresh);
+	if (!r)
+		r = bucket_load(fs, 0, &fs->root);
+	if (!r) {
+		fs->root->refs = 1;
+		r = erase_left_over(fs);
+	}
+	if (r)
+		fs_close(fs);
+	else
+		*out = fs;
+	return r;
+}
+
+void fs_close(struct fs *fs)
+{
+	struct table_node *node;
+
+	if (!fs)
+		return;
+	redirect_drop_all(fs);
+	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
+		struct bucket *b = container_of(node, struct bucket, by_number);
+
+		b->refs++;
+		scratch_drop_all(b);
+		b->refs--;
+		table_remove(&fs->buckets, node);
+		bucket_free(fs, b);
+	}
+	bucket_free(fs, fs->root);
+	table_release(&fs->buckets);
+	table_release(&fs->files);
+	buf_release(&fs->unsettled);
+	refusals_free(fs->refusals);
+	readings_free(fs->readings);
+	fresh_free(fs->fresh);
+	pthread_mutex_destroy(&fs->recovering);
+	pthread_rwlock_destroy(&fs->acl_lock);
+	pthread_mutex_destroy(&fs->lock);
+	free(fs->lost);
+	free(fs);
+}
+
+void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+		const struct reason *why)
+{
+	struct refusal refusal = {fs_now(fs), bucket, who->uid, who->pid, "", "", error, *why};
+
+	if (who->command)
+		who->command(who, refusal.command);
+	snprintf(refusal.path, sizeof(refusal.path), "%s", path);
+	refusals_add(fs->refusals, &refusal);
+}
+
+void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)
+{
+	log_info("audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid, who->gid, who->pid,
+		 bucket.len ? (int)bucket.len : 1, bucket.len ? (const char *)bucket.at : "/", detail ? " " : "",
+		 detail ? detail : "");
+}
+
+int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
+{
+	struct store_usage usage;
+	int64_t now = fs_now(fs);
+	int r = 0;
+
+	if (fs->options.limits.reserve_permille == 0)
+		return 0;
+	pthread_mutex_lock(&fs->lock);
+	if (now - fs->space_checked > 1000000000 || now < fs->space_checked || fs->space_left < bytes) {
+		r = store_usage(fs->store, &usage);
+		if (!r) {
+			uint64_t reserve = usage.total_bytes / 1000 * fs->options.limits.reserve_permille;
+
+			fs->space_left = usage.available_bytes > reserve ? usage.available_bytes - reserve : 0;
+			fs->space_checked = now;
+		}
+	}
+	if (!r && fs->space_left < bytes) {
+		reason_set(why, "less than %u.%u%% of the disk is free, which is kept for data.json",
+			   fs->options.limits.reserve_permille / 10, fs->options.limits.reserve_permille % 10);
+		r = BUCKET_NO_SPACE;
+	} else if (!r) {
+		fs->space_left -= bytes;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return r;
+}
