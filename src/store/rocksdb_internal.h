@@ -1,0 +1,100 @@
+/* What the files of the local backend share (rocksdb.h): records, contents, its folder, and the whole. `rocksdb_` is RocksDB's own,
+ * so what is theirs begins with `rocks_`. */
+#pragma once
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdbool.h>
+
+#include "store/rocksdb.h"
+#include "util/buf.h"
+
+/* Column families: "default" holds heads ('H' bucket), the content counter ('C') and the contents that no record owns
+ * ('X' number): being written, or let go. The others are one a space; their keys begin with the bucket's number. */
+enum { family_own = STORE_SPACES, family_count };
+
+enum { key_prefix = 4, content_step = 1024, stripe_count = 64, named_count = 4096 };
+
+/* A commit reads the revision and writes the next one: one at a time for each bucket. */
+struct stripe {
+	pthread_mutex_t lock;
+	rocksdb_writebatch_t *batch; /* used again and again */
+	uint32_t bucket;             /* the last one that was committed to, and … */
+	uint64_t revision;           /* … where it is since; 0: not known */
+};
+
+struct rocksdb_store {
+	struct store base;
+	char *folder;
+	int folder_fd;
+	int lock_fd;
+	rocksdb_t *db;
+	rocksdb_options_t *options;
+	rocksdb_options_t *family_options[family_count];
+	rocksdb_block_based_table_options_t *table_options[family_count];
+	rocksdb_cache_t *cache;
+	rocksdb_env_t *env;
+	rocksdb_column_family_handle_t *family[family_count];
+	rocksdb_readoptions_t *read;
+	rocksdb_writeoptions_t *write;
+
+	struct stripe stripe[stripe_count];
+	uint64_t commits, commit_ns; /* atomic */
+
+	pthread_mutex_t lock;
+	uint64_t next_content;
+	uint64_t reserved_content;
+	uint64_t named[named_count]; /* contents whose names are known to be on the disk, by number; atomic */
+
+	/* Contents let go: removed by a thread of their own, for a large file takes its time. */
+	pthread_t reaper;
+	bool reaper_runs;
+	bool leaving;
+	pthread_cond_t wake;
+	struct buf condemned;
+};
+
+/* What RocksDB says as an errno; it is logged and freed. NULL is 0. */
+int rocks_errno_of(char *sentence);
+/* A key of the store's own: its kind and a number. */
+void rocks_own_key(unsigned char raw[9], char kind, uint64_t number);
+int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const void *value, size_t len);
+int rocks_own_delete(struct rocksdb_store *s, char kind, uint64_t number);
+/* STORE_ABSENT. */
+int rocks_get(struct rocksdb_store *s, int family, const void *key, size_t len, struct buf *value);
+
+/* ---- records: rocksdb_record.c ---- */
+
+int rocks_record_get(struct store *base, uint32_t bucket, enum store_space space, struct slice name, struct buf *value);
+int rocks_record_head(struct store *base, uint32_t bucket, uint64_t *revision, struct buf *head);
+int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, struct slice head, const struct store_batch *batch,
+			uint64_t *revision);
+int rocks_record_erase(struct store *base, uint32_t bucket);
+int rocks_cursor_open(struct store *base, uint32_t bucket, enum store_space space, struct slice prefix, struct slice from,
+		      struct store_cursor **out);
+int rocks_cursor_next(struct store_cursor *base, struct slice *key, struct slice *value);
+void rocks_cursor_close(struct store_cursor *base);
+
+/* ---- contents: rocksdb_content.c ---- */
+
+int rocks_content_create(struct store *base, struct store_content **out);
+int rocks_content_open(struct store *base, uint64_t number, struct store_content **out);
+int rocks_content_sync(struct store_content *base);
+void rocks_content_close(struct store_content *base, bool discard);
+/* After this the reaper removes what the batch lets go. If there is no memory for the list, the next open does. */
+void rocks_content_condemn(struct rocksdb_store *s, const struct store_batch *batch);
+/* Reads the counter, condemns what nobody owns, and starts the reaper. */
+int rocks_content_begin(struct rocksdb_store *s);
+/* Ends it; false: it was never started. */
+bool rocks_content_end(struct rocksdb_store *s);
+
+/* ---- the folder: rocksdb_folder.c ---- */
+
+/* STORE_FOREIGN, STORE_DAMAGED, STORE_NEWER. *new: it is an empty folder, or one of an interrupted first start. */
+int rocks_folder_check(struct rocksdb_store *s, bool *new, struct reason *why);
+/* The last step of making a new one. */
+int rocks_folder_finish(struct rocksdb_store *s);
+/* STORE_IN_USE. Sets s->lock_fd. */
+int rocks_folder_lock(struct rocksdb_store *s, const struct rocksdb_store_options *options, struct reason *why);
+/* Who may read a bucket is decided above; the store's own files are for nobody. */
+int rocks_folder_private(struct rocksdb_store *s, const char *name);
