@@ -9,6 +9,7 @@
 #include "bucket/json_tree.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
+#include "bucket/version.h"
 
 static const struct {
 	uint64_t node;
@@ -351,6 +352,18 @@ static int write_meta(struct fs *fs, struct bucket *b, const struct caller *who,
 }
 
 /* ---- all of them ---- */
+
+bool control_is_early(struct fs *fs, struct bucket *b, uint64_t node, int64_t closed)
+{
+	bool early;
+
+	if (node != NODE_INFO || !b->number)
+		return false;
+	bucket_lock(b);
+	early = version_is_closing(fs, b, 0, closed);
+	bucket_unlock(b);
+	return early;
+}
 
 int control_text(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct buf *out)
 {

@@ -20,6 +20,9 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 /* rm of schema.json (admin) or previous.json (edit). BUCKET_NOT_PERMITTED for the others. */
 int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node);
 
+/* Whether what it holds is about to change: a file was closed before that moment (as in tree.h) and is not published yet,
+ * so info.json would lack it. Who opens that waits. */
+bool control_is_early(struct fs *fs, struct bucket *b, uint64_t node, int64_t closed);
 /* What a file holds, as this caller may see it. */
 int control_text(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct buf *out);
 /* Whether the caller may write it. */

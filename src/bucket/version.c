@@ -49,7 +49,7 @@ static bool is_one_closing(struct fs *fs, struct bucket *b, uint64_t parent, str
 
 struct closing {
 	struct fs *fs;
-	uint64_t parent;
+	uint64_t parent; /* 0: any */
 	int64_t before;
 	struct slice partial; /* only what this is the partial of; empty: whatever it is */
 };
@@ -66,7 +66,7 @@ static int closing_in(void *context, struct table_node *node)
 	const struct closing *c = context;
 	const struct file *f = container_of(node, struct file, by_name);
 
-	return f->node.parent == c->parent && !file_is_overtaken(f) && is_closing(c->fs, f, c->before) &&
+	return (!c->parent || f->node.parent == c->parent) && !file_is_overtaken(f) && is_closing(c->fs, f, c->before) &&
 	       (!c->partial.len || has_partial(f, c->partial));
 }
 

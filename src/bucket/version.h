@@ -49,7 +49,7 @@ void version_found_nothing(struct fs *fs, const struct caller *who);
  * With b->lock held. */
 int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		   struct slice given, int64_t closed, bool *several, struct file **f);
-/* Whether a file in this folder has been closed before that moment and not released yet. With b->lock held. */
+/* Whether a file in this folder, or with 0 in any, has been closed before that moment and not released yet. With b->lock held. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before);
 /* How long those who look wait for the release, in nanoseconds: it may take as long as it takes our threads to get a
  * processor. It is on its way only if all who write have closed, but what was closed may be open elsewhere all the same (a

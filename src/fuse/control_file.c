@@ -157,6 +157,8 @@ int control_file_remove(struct call *c, const char *name)
 struct open_job {
 	struct call c;
 	struct later_job job;
+	struct patience_job early;
+	int64_t closed; /* what it waits for */
 	struct fuse_file_info fi;
 	bool create;
 };
@@ -239,6 +241,16 @@ static void run_open(struct later_job *base)
 	free(job);
 }
 
+static bool run_early(struct patience_job *base, bool patient)
+{
+	struct open_job *job = container_of(base, struct open_job, early);
+
+	if (patient && control_is_early(job->c.fs, job->c.b, job->c.node, job->closed))
+		return false;
+	later_add(job->c.fe->names, &job->job);
+	return true;
+}
+
 void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, const struct fuse_file_info *fi)
 {
 	struct open_job *job = call_begin_later(sizeof(*job), req, inode, "open");
@@ -248,7 +260,13 @@ void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, con
 	job->job.run = run_open;
 	job->fi = *fi;
 	job->create = create != NULL;
-	later_add(job->c.fe->names, &job->job);
+	if (control_is_early(job->c.fs, job->c.b, job->c.node, TREE_CLOSED_ANY)) {
+		job->closed = fs_now(job->c.fs);
+		job->early.run = run_early;
+		patience_add(job->c.fe->patience, &job->early);
+	} else {
+		later_add(job->c.fe->names, &job->job);
+	}
 }
 
 void control_file_close(struct control_handle *h)

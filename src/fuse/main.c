@@ -345,10 +345,11 @@ static void ring_ends(void *context)
 
 	if (fuse_session_exited(m->fe.session))
 		leave_in_time();
-	later_drain(m->fe.names);
-	later_drain(m->fe.disk);
+	/* What was patient may be a job for the others. */
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);
+	later_drain(m->fe.names);
+	later_drain(m->fe.disk);
 }
 
 static int start_session(struct mount *m, struct reason *why)
@@ -429,6 +430,7 @@ static void stop(struct mount *m)
 	leave_in_time();
 	if (fe->session && m->mounted)
 		disconnect(fe->session);
+	patience_drain(fe->patience);
 	later_free(fe->names);
 	later_free(fe->disk);
 	patience_free(fe->patience);

@@ -67,6 +67,25 @@ def test_info():
         assert json.loads(read(control(b, 'info.json')))['bucket']['revision'] == revision
 
 
+def test_info_has_what_was_closed():
+    """The kernel tells of a release later than close(2) returns."""
+    with Mount() as m:
+        b = m / 'nightly'
+        os.makedirs(b + '/files/sub')
+        def sizes():
+            return {f['path'][len('nightly/files/'):]: f['size'] for f in json.loads(read(control(b, 'info.json')))['files']}
+        for i in range(1, 200):
+            name = f'sub/n{i}' if i % 3 else 'again'
+            write(f'{b}/files/{name}', 'x' * i)
+            assert sizes().get(name) == i, (i, name)
+        # Who is still at it is not waited for.
+        with open(b + '/files/open', 'w') as h:
+            h.write('half')
+            h.flush()
+            began = time.time()
+            assert 'open' not in sizes() and time.time() - began < 0.09 * SLOW
+
+
 def test_info_is_one_snapshot():
     """The two always change together in one merge."""
     with Mount() as m:

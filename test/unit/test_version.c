@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bucket/attribute.h"
+#include "bucket/control.h"
 #include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fixture.h"
@@ -492,6 +493,31 @@ static void test_nobody_waits_for_who_writes(void **state)
 	assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_ANY, NULL, NULL), BUCKET_WAIT);
 	file_close(log, false);
 	assert_list(f, NODE_FILES, "a lock ");
+}
+
+/* info.json tells of the whole bucket, so who opens it waits for what was closed anywhere in it, and for nothing else. */
+static void test_info_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	uint64_t folder;
+	int64_t before, after;
+	bool canonical;
+
+	assert_int_equal(tree_mkdir(f->fs, f->b, &test_root, NODE_FILES, S("d"), &folder, &canonical, NULL), 0);
+	h = create(f, folder, "a");
+	assert_int_equal(file_write(h, 0, false, S("text"), NULL), 0);
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+	before = f->fs->options.clock.now(NULL) - 1;
+	assert_int_equal(file_flush(h, false), 0);
+	after = f->fs->options.clock.now(NULL);
+	assert_true(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+	assert_true(control_is_early(f->fs, f->b, NODE_INFO, after));
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, before));
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_NONE));
+	assert_false(control_is_early(f->fs, f->b, NODE_META, TREE_CLOSED_ANY));
+	file_close(h, false);
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
 }
 
 /* What a killed writer leaves is not what the name leads to, whoever looked it up before. */
@@ -1032,7 +1058,7 @@ int main(void)
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
+		T(test_waits), T(test_info_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
 		T(test_open_after_kill), T(test_open_beside_settling), T(test_killed_beside_others),
 		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
