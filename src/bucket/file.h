@@ -120,6 +120,7 @@ struct file_open {
 	int64_t closed_last;
 	unsigned closes; /* how often one was, with something in the file */
 	bool held;       /* the release did not come when it was waited for */
+	bool received;   /* it is here; atomic */
 };
 
 /* ---- for tree.c ---- */
@@ -205,5 +206,10 @@ int file_flush(struct file_open *h, bool killed);
 int file_save(struct file *f);
 /* Its content is on the disk; whoever wants the record there too calls store_sync. */
 int file_sync(struct file *f);
+/* The last close of this handle is here, though file_close may have to wait for locks: who looks waits for it from now on. */
+static inline void file_closes(struct file_open *h)
+{
+	__atomic_store_n(&h->received, true, __ATOMIC_RELAXED);
+}
 /* The last close of this handle. With `abandon` (the mount ends) what was not flushed is not published. */
 void file_close(struct file_open *h, bool abandon);

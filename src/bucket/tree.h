@@ -9,9 +9,14 @@
  * they have open, and of folders only that they are there. BUCKET_GONE, BUCKET_DENIED. */
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr);
 /* Who looks waits for files that were closed before a moment (fs_now) and are not published yet: for any of them at first, and
- * for no later ones when they ask again, or not at all. */
+ * for no later ones when they ask again, or not at all. That somebody else has none of them open is a guess, with a limit
+ * (version_wait); after that they wait for those only whose release is here, however long the disk takes for it. */
 #define TREE_CLOSED_ANY INT64_MAX
 #define TREE_CLOSED_NONE 0
+static inline int64_t tree_closed_received(int64_t moment)
+{
+	return moment < 0 ? moment : -moment;
+}
 /* What has this name. *canonical: the name was given in its stored form. BUCKET_ABSENT, BUCKET_DENIED; BUCKET_WAIT: it was
  * closed, before then, and is not published yet. */
 int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,

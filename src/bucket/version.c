@@ -16,19 +16,27 @@ static struct file *find_version(struct bucket *b, uint64_t parent, struct slice
 	return NULL;
 }
 
-/* Whether all who write have closed it before that moment and so lately that its release may be on its way. With b->lock
+/* Whether it was closed so lately that its release may be on its way. */
+static bool may_be_released(const struct file_open *h, int64_t now)
+{
+	return now - h->closed_last < (h->closes == 1 ? version_wait : version_wait_shared);
+}
+
+/* Whether all who write have closed it before that moment, and their releases are here or may be on their way. With b->lock
  * held. */
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 {
-	int64_t now = fs_now(fs);
-	bool any = f->settling && f->settling <= before && now - f->settling < version_wait;
+	int64_t now = fs_now(fs), moment = before < 0 ? -before : before;
+	bool any = f->settling && f->settling <= moment;
 
 	for (const struct file_open *h = f->handles; h; h = h->next) {
 		int64_t at = __atomic_load_n(&h->closed, __ATOMIC_RELAXED);
 
 		if (f->writers && !h->writes)
 			continue;
-		if (!at || at > before || now - h->closed_last >= (h->closes == 1 ? version_wait : version_wait_shared))
+		if (!at || at > moment)
+			return false;
+		if (!__atomic_load_n(&h->received, __ATOMIC_RELAXED) && (before < 0 || !may_be_released(h, now)))
 			return false;
 		any = true;
 	}
@@ -102,7 +110,7 @@ int version_wait_for_new(struct file *f, int64_t closed)
 	bucket_lock(f->b);
 	for (h = f->handles; h && !h->held; h = h->next)
 		;
-	if (!h && is_closing(f->fs, f, closed))
+	if (is_closing(f->fs, f, h ? tree_closed_received(closed) : closed))
 		r = BUCKET_WAIT;
 	else if (asked_again)
 		for (h = f->handles; h; h = h->next)

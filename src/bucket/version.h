@@ -51,8 +51,8 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		   struct slice given, int64_t closed, bool *several, struct file **f);
 /* Whether a file in this folder, or with 0 in any, has been closed before that moment and not released yet. With b->lock held. */
 bool version_is_closing(struct fs *fs, struct bucket *b, uint64_t parent, int64_t before);
-/* How long those who look wait for the release, in nanoseconds: it may take as long as it takes our threads to get a
- * processor. It is on its way only if all who write have closed, but what was closed may be open elsewhere all the same (a
+/* How long those who look wait for a release that is not here yet, in nanoseconds: it may take as long as it takes our threads to
+ * get a processor. It is on its way only if all who write have closed, but what was closed may be open elsewhere all the same (a
  * child has it), so it cannot be for ever, and it is shorter where that is likely: a shell closes what it redirects to before
  * anything is written, and what several have is closed several times. Who opens it to write waits once in vain, not again. */
 enum { version_wait = 100000000, version_wait_shared = 10000000 };

@@ -393,6 +393,9 @@ int version_settle(struct file *f, bool abandon)
 	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
 	if (r < 0)
 		r = version_settle_locked(f, abandon);
+	/* Nobody waits for what will not come. */
+	if (r)
+		f->settling = 0;
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	if (r)

@@ -111,7 +111,7 @@ struct commit_job {
 	char name[];
 };
 
-static bool run_commit(struct patience_job *base, bool patient)
+static bool run_commit(struct patience_job *base, enum patience_mood mood)
 {
 	struct commit_job *job = container_of(base, struct commit_job, job);
 	struct call *c = &job->c;
@@ -119,7 +119,7 @@ static bool run_commit(struct patience_job *base, bool patient)
 
 	reason_set(&c->why, "%s", "");
 	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
-	if (r == BUCKET_BUSY && patient)
+	if (r == BUCKET_BUSY && mood == PATIENCE_GUESS)
 		return false;
 	c->leaf = job->name;
 	call_end(c, r);
@@ -241,11 +241,11 @@ static void run_open(struct later_job *base)
 	free(job);
 }
 
-static bool run_early(struct patience_job *base, bool patient)
+static bool run_early(struct patience_job *base, enum patience_mood mood)
 {
 	struct open_job *job = container_of(base, struct open_job, early);
 
-	if (patient && control_is_early(job->c.fs, job->c.b, job->c.node, job->closed))
+	if (control_is_early(job->c.fs, job->c.b, job->c.node, patience_closed(mood, job->closed)))
 		return false;
 	later_add(job->c.fe->names, &job->job);
 	return true;

@@ -77,6 +77,8 @@ _Thread_local void *order_used[2];
 
 void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon)
 {
+	if (h->file)
+		file_closes(h->file);
 	order_close(h);
 	unlink_handle(fe, h);
 	if (h->control)

@@ -36,6 +36,8 @@ enum { drain_seconds = 10 };
 
 /* ---- what the kernel is asked for ---- */
 
+enum { background_max = 1024 };
+
 static void want(struct fuse_conn_info *conn, uint64_t capability, bool wanted)
 {
 #if FUSE_USE_VERSION >= FUSE_MAKE_VERSION(3, 18)
@@ -75,6 +77,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_backing_stack_depth = fe->store_is_stacked;
 #endif
 	conn->time_gran = 1;
+	/* So many releases, and pieces read ahead, may be on their way before the kernel holds them back, and what comes after a
+	 * close would be here before its release. */
+	conn->max_background = background_max;
 	notifier_begin(fe->notifier);
 	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
 		 fuse_pkgversion(), fe->io_uring ? "io_uring" : "classic channel");

@@ -41,7 +41,11 @@ static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 		struct patience_job *next = jobs->next;
 		int64_t now = clock_monotonic();
 
-		if (jobs->run(jobs, !hurry && now < jobs->until)) {
+		if (now >= jobs->until) {
+			jobs->late = true;
+			jobs->until = now + p->wait;
+		}
+		if (jobs->run(jobs, hurry ? PATIENCE_NONE : jobs->late ? PATIENCE_KNOWN : PATIENCE_GUESS)) {
 			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
 			if (now >= jobs->early)
@@ -108,6 +112,7 @@ void patience_add(struct patience *p, struct patience_job *job)
 
 	job->early = now + p->early;
 	job->until = now + p->wait;
+	job->late = false;
 	pthread_mutex_lock(&p->lock);
 	__atomic_add_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 	job->next = p->jobs;
@@ -157,10 +162,15 @@ void patience_free(struct patience *p)
 
 /* ---- requests ---- */
 
-static bool ask_again(struct patience_job *job, bool patient)
+int64_t patience_closed(enum patience_mood mood, int64_t moment)
+{
+	return mood == PATIENCE_GUESS ? moment : mood == PATIENCE_KNOWN ? tree_closed_received(moment) : TREE_CLOSED_NONE;
+}
+
+static bool ask_again(struct patience_job *job, enum patience_mood mood)
 {
 	struct question *q = container_of(job, struct question, job);
-	struct turn turn = {patient ? q->turn.closed : TREE_CLOSED_NONE, q->turn.began};
+	struct turn turn = {patience_closed(mood, q->turn.closed), q->turn.began};
 	bool done = q->ask(q, &turn);
 
 	if (done)

@@ -1,5 +1,6 @@
 /* Questions that are a moment too early: a file has been closed, and the kernel has not told us yet that nobody else has
- * it open (bucket/version.h). They are asked again when it does, or answered as things are when the moment has passed. */
+ * it open (bucket/version.h). They are asked again when it does; when the moment has passed they are answered as things are, unless
+ * the kernel has told us and it is we who are not done yet. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,14 +10,22 @@
 
 struct patience;
 
+/* What may still be waited for: what is likely, what is known to come, or nothing. */
+enum patience_mood { PATIENCE_GUESS, PATIENCE_KNOWN, PATIENCE_NONE };
+
 struct patience_job {
 	struct patience_job *next;
 	int64_t early, until; /* early 0: that has passed */
-	/* Replies and frees the job; false: still too early, which only a `patient` call may say. */
-	bool (*run)(struct patience_job *job, bool patient);
+	bool late;            /* `until` has passed once */
+	/* Replies and frees the job; false: still too early, which in the mood for nothing it may not say. */
+	bool (*run)(struct patience_job *job, enum patience_mood mood);
 };
 
-/* Each question has `wait` nanoseconds, and is asked again after `early` as well: not everything is worth all of it. */
+/* The moment (bucket/tree.h) that a question asked in this mood is about. */
+int64_t patience_closed(enum patience_mood mood, int64_t moment);
+
+/* Each question has `wait` nanoseconds for guesses, and is asked again after `early` as well: not everything is worth all of
+ * it. After that it is asked every `wait`. */
 int patience_new(struct patience **out, const char *name, int64_t early, int64_t wait);
 /* Takes the job over. It is asked at once, by the thread of that name. */
 void patience_add(struct patience *p, struct patience_job *job);

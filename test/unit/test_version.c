@@ -412,6 +412,16 @@ static void test_waits(void **state)
 				 BUCKET_WAIT);
 		test_time += version_wait_shared;
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
+		/* The release is here, and waits for the disk, say: there is nothing to guess. */
+		file_closes(h[i]);
+		test_time += version_wait;
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
+				 BUCKET_WAIT);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), tree_closed_received(test_time), &attr,
+					     &canonical), BUCKET_WAIT);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), tree_closed_received(before), &attr,
+					     &canonical), 0);
+		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_NONE, &attr, &canonical), 0);
 		file_close(h[i], false);
 		file_close(h[!i], true);
 	}
@@ -454,6 +464,9 @@ static void test_open_waits(void **state)
 	/* Who waited in vain has shown that it is still open: the next one need not. */
 	assert_int_equal(opens(f, h, TREE_WRITE, before), 0);
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
+	/* Until its release is here. */
+	file_closes(h);
+	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "whole");
 	assert_list(f, NODE_FILES, "a ");
