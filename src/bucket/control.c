@@ -360,7 +360,7 @@ bool control_is_early(struct fs *fs, struct bucket *b, uint64_t node, int64_t cl
 	if (node != NODE_INFO || !b->number)
 		return false;
 	bucket_lock(b);
-	early = version_is_closing(fs, b, 0, closed);
+	early = !b->dead && version_is_closing(fs, b, 0, closed);
 	bucket_unlock(b);
 	return early;
 }

@@ -76,7 +76,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->version = state == FILE_VERSION;
 	f->partial = version_is_partial(f->node.name);
 	f->names = b->names;
-	f->begun = fs_now(fs);
+	f->begun = fs_moment(fs);
 	if (!f->pending)
 		f->stored = *node;
 	f->loaded = node->place == PLACE_NONE;
@@ -244,7 +244,7 @@ void file_close(struct file_open *h, bool abandon)
 	f->writers -= h->writes;
 	last_writer = f->unlisted && f->writers == 0 && (h->writes || (!f->handles && !f->version));
 	if (last_writer)
-		f->settling = h->closed ? h->closed : fs_now(f->fs);
+		f->settling = h->closed ? h->closed : fs_moment(f->fs);
 	bucket_unlock(f->b);
 	free(h);
 	if (last_writer)

@@ -215,7 +215,7 @@ int file_flush(struct file_open *h, bool killed)
 			file_becomes(&f->killed, killed);
 		r = close_locked(f);
 		h->closes += f->written;
-		h->closed_last = fs_now(f->fs);
+		h->closed_last = fs_moment(f->fs);
 		if (!h->closed)
 			__atomic_store_n(&h->closed, h->closed_last, __ATOMIC_RELAXED);
 	}

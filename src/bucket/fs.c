@@ -123,13 +123,13 @@ void fs_audit(const struct caller *who, const char *action, struct slice bucket,
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
 {
 	struct store_usage usage;
-	int64_t now = fs_now(fs);
+	int64_t now = fs_moment(fs);
 	int r = 0;
 
 	if (fs->options.limits.reserve_permille == 0)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
-	if (now - fs->space_checked > 1000000000 || now < fs->space_checked || fs->space_left < bytes) {
+	if (!fs->space_checked || now - fs->space_checked > 1000000000 || fs->space_left < bytes) {
 		r = store_usage(fs->store, &usage);
 		if (!r) {
 			uint64_t reserve = usage.total_bytes / 1000 * fs->options.limits.reserve_permille;

@@ -76,6 +76,12 @@ static inline int64_t fs_now(const struct fs *fs)
 	return clock_now(&fs->options.clock);
 }
 
+/* Of a clock that nobody sets: only to be compared with others of it. */
+static inline int64_t fs_moment(const struct fs *fs)
+{
+	return clock_moment(&fs->options.clock);
+}
+
 /* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. */
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
 

@@ -43,7 +43,7 @@ void redirect_free(struct redirect *r)
 static struct redirect *take_out(struct fs *fs, pid_t thread, struct redirect **own)
 {
 	struct redirect *old = NULL;
-	int64_t now = fs_now(fs);
+	int64_t now = fs_moment(fs);
 
 	*own = NULL;
 	for (struct redirect **at = &fs->redirects; *at;) {
@@ -76,7 +76,7 @@ int redirect_add(struct fs *fs, const struct redirect *r)
 	*redirect = *r;
 	pthread_mutex_lock(&fs->lock);
 	old = take_out(fs, r->thread, &own);
-	redirect->since = fs_now(fs);
+	redirect->since = fs_moment(fs);
 	redirect->next = fs->redirects;
 	__atomic_store_n(&fs->redirects, redirect, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&fs->lock);

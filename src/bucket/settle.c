@@ -99,7 +99,7 @@ void settle_end(struct settle *s, struct store_batch *batch)
  * loaded next. */
 static void expect(struct fs *fs, uint32_t bucket, const struct settle *s)
 {
-	struct unsettled u = {bucket, s->number, s->content, fs_now(fs)};
+	struct unsettled u = {bucket, s->number, s->content, fs_moment(fs)};
 
 	pthread_mutex_lock(&fs->lock);
 	buf_add(&fs->unsettled, &u, sizeof(u));

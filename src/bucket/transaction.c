@@ -571,6 +571,20 @@ static int end(struct fs *fs, struct bucket *b, struct bucket *t)
 	return r;
 }
 
+bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, int64_t closed)
+{
+	struct bucket *t;
+	bool early;
+
+	if (transaction_lookup(fs, b, who, name, &t))
+		return false;
+	bucket_lock(t);
+	early = !t->dead && version_is_closing(fs, t, 0, closed);
+	bucket_unlock(t);
+	bucket_put(fs, t);
+	return early;
+}
+
 int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why)
 {
 	struct publication p = {.fs = fs, .b = b};

@@ -609,7 +609,7 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	}
 	/* A log is listed from its first moment on, and never anything else than published. */
 	if (flags & TREE_APPEND)
-		r = version_settle(f, false);
+		r = version_publish(f);
 	if (r) {
 		file_put(f);
 		return r;

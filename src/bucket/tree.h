@@ -8,7 +8,7 @@
 /* stat of a node, NODE_FILES included. Readers see everything; who may only edit sees files that are their own or that
  * they have open, and of folders only that they are there. BUCKET_GONE, BUCKET_DENIED. */
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr);
-/* Who looks waits for files that were closed before a moment (fs_now) and are not published yet: for any of them at first, and
+/* Who looks waits for files that were closed before a moment (fs_moment) and are not published yet: for any of them at first, and
  * for no later ones when they ask again, or not at all. That somebody else has none of them open is a guess, with a limit
  * (version_wait); after that they wait for those only whose release is here, however long the disk takes for it. */
 #define TREE_CLOSED_ANY INT64_MAX

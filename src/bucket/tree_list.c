@@ -35,7 +35,7 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 	int64_t now;
 	int r;
 
-	now = fs_now(fs);
+	now = fs_moment(fs);
 	__atomic_store_n(&b->listed, now, __ATOMIC_RELAXED);
 	/* What is not published is judged as of the same moment as the records. */
 	bucket_lock(b);

@@ -26,13 +26,14 @@ static bool may_be_released(const struct file_open *h, int64_t now)
  * held. */
 static bool is_closing(struct fs *fs, const struct file *f, int64_t before)
 {
-	int64_t now = fs_now(fs), moment = before < 0 ? -before : before;
+	int64_t now = fs_moment(fs), moment = before < 0 ? -before : before;
 	bool any = f->settling && f->settling <= moment;
 
 	for (const struct file_open *h = f->handles; h; h = h->next) {
 		int64_t at = __atomic_load_n(&h->closed, __ATOMIC_RELAXED);
 
-		if (f->writers && !h->writes)
+		/* Readers keep nothing from being published, but where nobody else was ever there. */
+		if (!h->writes && (f->writers || f->settling))
 			continue;
 		if (!at || at > moment)
 			return false;

@@ -76,7 +76,7 @@ void version_overtake(struct bucket *b, const struct overtaking *o, struct store
 size_t version_partial_name(struct slice name, char partial[name_max]);
 bool version_is_partial(struct slice name);
 /* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. */
-int version_settle(struct file *f, bool abandon);
+void version_settle(struct file *f, bool abandon);
 /* Publishes it as it is. Fine if it is published. */
 int version_publish(struct file *f);
 /* A file that is being made loses its name. With b->lock held. */

@@ -250,7 +250,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	if (over.demoted)
 		version_demoted(over.demoted);
 	version_overtake(f->b, &over, NULL);
-	__atomic_store_n(&f->b->published, fs_now(f->fs), __ATOMIC_RELAXED);
+	__atomic_store_n(&f->b->published, fs_moment(f->fs), __ATOMIC_RELAXED);
 	/* A listing that was made before the version was begun may reach the kernel after all this. */
 	if (f->version && __atomic_load_n(&f->b->listed, __ATOMIC_RELAXED) > f->begun - listing_lifetime)
 		f->spelled = true;
@@ -382,26 +382,27 @@ int version_settle_locked(struct file *f, bool abandon)
 	return f->written ? make_partial(f) : version_drop(f);
 }
 
-int version_settle(struct file *f, bool abandon)
+void version_settle(struct file *f, bool abandon)
 {
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
 	file_drain(f);
 	bucket_lock(f->b);
-	r = version_settle_locked(f, abandon);
+	/* Somebody may have published it meanwhile, and somebody begun it anew: then it is theirs to end. */
+	if (f->settling)
+		r = version_settle_locked(f, abandon);
 	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
 	if (r < 0)
 		r = version_settle_locked(f, abandon);
 	/* Nobody waits for what will not come. */
-	if (r)
+	if (r || f->unlisted)
 		f->settling = 0;
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	if (r)
 		log_error("bucket %.*s: %.*s could not be published: error %d", (int)f->b->name.len,
 			  (const char *)f->b->name.at, (int)f->node.name.len, f->name, r);
-	return r;
 }
 
 int version_publish(struct file *f)

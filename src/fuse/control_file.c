@@ -108,6 +108,7 @@ int control_tx_mkdir(struct call *c, const char *name, struct attr *attr)
 struct commit_job {
 	struct call c;
 	struct patience_job job;
+	int64_t moment;
 	char name[];
 };
 
@@ -119,7 +120,9 @@ static bool run_commit(struct patience_job *base, enum patience_mood mood)
 
 	reason_set(&c->why, "%s", "");
 	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
-	if (r == BUCKET_BUSY && mood == PATIENCE_GUESS)
+	if (r == BUCKET_BUSY &&
+	    (mood == PATIENCE_GUESS || transaction_is_early(c->fs, c->b, &c->who, slice_str(job->name),
+							    patience_closed(mood, job->moment))))
 		return false;
 	c->leaf = job->name;
 	call_end(c, r);
@@ -134,6 +137,7 @@ void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!job)
 		return;
 	job->job.run = run_commit;
+	job->moment = fs_moment(job->c.fs);
 	strcpy(job->name, name);
 	patience_add(job->c.fe->publishing, &job->job);
 }
@@ -261,7 +265,7 @@ void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, con
 	job->fi = *fi;
 	job->create = create != NULL;
 	if (control_is_early(job->c.fs, job->c.b, job->c.node, TREE_CLOSED_ANY)) {
-		job->closed = fs_now(job->c.fs);
+		job->closed = fs_moment(job->c.fs);
 		job->early.run = run_early;
 		patience_add(job->c.fe->patience, &job->early);
 	} else {

@@ -36,7 +36,7 @@ enum { drain_seconds = 10 };
 
 /* ---- what the kernel is asked for ---- */
 
-enum { background_max = 1024 };
+enum { background_max = 1024, late_max = 2 };
 
 static void want(struct fuse_conn_info *conn, uint64_t capability, bool wanted)
 {
@@ -70,6 +70,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+	/* Who waits for long has one of a ring's places, of which libfuse makes eight for a CPU: some must be left, or nobody is
+	 * served there. The classic channel has no such places. */
+	if (fe->io_uring) {
+		patience_limit(fe->patience, late_max);
+		patience_limit(fe->publishing, late_max);
+	}
 	fe->direct_files = fuse_get_feature_flag(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	want(conn, FUSE_CAP_PASSTHROUGH, fe->passthrough);
 	fe->passthrough &= fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH);

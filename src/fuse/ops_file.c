@@ -108,7 +108,7 @@ static bool ask_open(const struct question *q, const struct turn *turn)
 		return true;
 	if (call_in_control(&c)) {
 		/* What is in there may ask the name service. */
-		call_release(&c);
+		call_postpone(&c);
 		control_file_open(q->req, q->inode, NULL, &fi);
 		return true;
 	}
@@ -211,7 +211,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		return;
 	c.leaf = name;
 	if (call_in_control(&c) && !call_is_root(&c) && control_node(slice_str(name))) {
-		call_release(&c);
+		call_postpone(&c);
 		control_file_open(req, inode_of((uint32_t)(parent >> inode_node_bits), control_node(slice_str(name))), name, fi);
 		return;
 	}

@@ -318,7 +318,7 @@ static bool ask_rename(const struct question *q, const struct turn *turn)
 		return true;
 	c.leaf = name;
 	if (call_in_tx(&c) && same_bucket && to == NODE_CONTROL && is(new_name, slice_str("commit"))) {
-		call_release(&c);
+		call_postpone(&c);
 		control_tx_commit(q->req, parent, name);
 		return true;
 	}

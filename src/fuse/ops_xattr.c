@@ -216,7 +216,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size
 		return;
 	a = parse(&c, name);
 	if (a.kind == ATTRIBUTE_ACL || a.kind == ATTRIBUTE_USERNAME) {
-		call_release(&c);
+		call_postpone(&c);
 		acl_later(req, inode, a.kind == ATTRIBUTE_ACL ? ACL_GET : USERNAME_GET, a.privilege, size, slice_of(NULL, 0));
 	} else if (a.kind == ATTRIBUTE_FOREIGN && strncmp(name, "system.", 7) == 0) {
 		call_end(&c, BUCKET_UNSUPPORTED);
@@ -263,7 +263,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 		call_end(&c, set(&c, &a, slice_of(value, size), flags));
 		return;
 	}
-	call_release(&c);
+	call_postpone(&c);
 	acl_later(req, inode, ACL_SET, a.privilege, 0, slice_of(value, size));
 }
 
@@ -277,7 +277,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 		return;
 	a = parse(&c, name);
 	if (a.kind == ATTRIBUTE_ACL) {
-		call_release(&c);
+		call_postpone(&c);
 		acl_later(req, inode, ACL_REMOVE, a.privilege, 0, slice_of(NULL, 0));
 		return;
 	}

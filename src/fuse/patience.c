@@ -1,6 +1,7 @@
 #include "fuse/patience.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ struct patience {
 	unsigned draining; /* who waits for all to be answered */
 	bool woken, leaving;
 	int64_t early, wait;
+	unsigned most_late;
 };
 
 /* Until something is closed or the first moment has passed. */
@@ -35,8 +37,17 @@ static void wait_some(struct patience *p)
 	p->woken = false;
 }
 
+static enum patience_mood mood_for(const struct patience *p, const struct patience_job *job, unsigned late, bool hurry)
+{
+	if (hurry || (job->late && late >= p->most_late))
+		return PATIENCE_NONE;
+	return job->late ? PATIENCE_KNOWN : PATIENCE_GUESS;
+}
+
 static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 {
+	unsigned late = 0;
+
 	while (jobs) {
 		struct patience_job *next = jobs->next;
 		int64_t now = clock_monotonic();
@@ -45,9 +56,10 @@ static void run_all(struct patience *p, struct patience_job *jobs, bool hurry)
 			jobs->late = true;
 			jobs->until = now + p->wait;
 		}
-		if (jobs->run(jobs, hurry ? PATIENCE_NONE : jobs->late ? PATIENCE_KNOWN : PATIENCE_GUESS)) {
+		if (jobs->run(jobs, mood_for(p, jobs, late, hurry))) {
 			__atomic_sub_fetch(&p->count, 1, __ATOMIC_SEQ_CST);
 		} else {
+			late += jobs->late;
 			if (now >= jobs->early)
 				jobs->early = 0;
 			pthread_mutex_lock(&p->lock);
@@ -93,6 +105,7 @@ int patience_new(struct patience **out, const char *name, int64_t early, int64_t
 		return -ENOMEM;
 	p->early = early;
 	p->wait = wait;
+	p->most_late = UINT_MAX;
 	pthread_mutex_init(&p->lock, NULL);
 	clock_condition_init(&p->wake);
 	pthread_cond_init(&p->idle, NULL);
@@ -104,6 +117,13 @@ int patience_new(struct patience **out, const char *name, int64_t early, int64_t
 	pthread_setname_np(p->thread, name);
 	*out = p;
 	return 0;
+}
+
+void patience_limit(struct patience *p, unsigned most_late)
+{
+	pthread_mutex_lock(&p->lock);
+	p->most_late = most_late;
+	pthread_mutex_unlock(&p->lock);
 }
 
 void patience_add(struct patience *p, struct patience_job *job)
@@ -196,7 +216,7 @@ void question_put(const struct question *q, size_t size)
 		later->name = memcpy((char *)later + size, q->name, name_size);
 	if (q->new_name)
 		later->new_name = memcpy((char *)later + size + name_size, q->new_name, new_size);
-	later->turn = (struct turn){fs_now(fe->fs), clock_monotonic()};
+	later->turn = (struct turn){fs_moment(fe->fs), clock_monotonic()};
 	later->job.run = ask_again;
 	patience_add(fe->patience, &later->job);
 }

@@ -27,6 +27,8 @@ int64_t patience_closed(enum patience_mood mood, int64_t moment);
 /* Each question has `wait` nanoseconds for guesses, and is asked again after `early` as well: not everything is worth all of
  * it. After that it is asked every `wait`. */
 int patience_new(struct patience **out, const char *name, int64_t early, int64_t wait);
+/* Only so many are asked on when `wait` has passed; the others are answered as things are. Before the first is added. */
+void patience_limit(struct patience *p, unsigned most_late);
 /* Takes the job over. It is asked at once, by the thread of that name. */
 void patience_add(struct patience *p, struct patience_job *job);
 /* Something has been closed for good, or has another name. */

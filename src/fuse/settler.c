@@ -36,7 +36,7 @@ static void *serve(void *argument)
 	struct settler *s = argument;
 
 	while (wait_second(s))
-		settle_due(s->fs, fs_now(s->fs) - (int64_t)settle_seconds * 1000000000);
+		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
 	settle_due(s->fs, INT64_MAX);
 	return NULL;
 }

@@ -17,7 +17,13 @@ static int64_t now(void *context)
 	return read_clock(CLOCK_REALTIME);
 }
 
-const struct clock clock_system = {now, 0};
+static int64_t moment(void *context)
+{
+	(void)context;
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+const struct clock clock_system = {now, moment, NULL};
 
 int64_t clock_monotonic(void)
 {

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 struct clock {
-	int64_t (*now)(void *context); /* nanoseconds since the epoch */
+	int64_t (*now)(void *context);    /* nanoseconds since the epoch; may be set, backwards too */
+	int64_t (*moment)(void *context); /* nanoseconds since some start, which only go on: for what is how long ago */
 	void *context;
 };
 
@@ -15,6 +16,11 @@ extern const struct clock clock_system;
 static inline int64_t clock_now(const struct clock *c)
 {
 	return c->now(c->context);
+}
+
+static inline int64_t clock_moment(const struct clock *c)
+{
+	return c->moment(c->context);
 }
 
 /* For how long something takes: CLOCK_MONOTONIC in nanoseconds. */

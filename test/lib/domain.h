@@ -40,7 +40,7 @@ static inline int test_fs_open(struct store *store, struct fs **fs)
 	struct fs_options options = {
 		.limits = limits_default,
 		.names = &test_names,
-		.clock = {test_now, NULL},
+		.clock = {test_now, test_now, NULL},
 	};
 
 	options.boot[0] = test_boot;

@@ -508,6 +508,81 @@ static void test_nobody_waits_for_who_writes(void **state)
 	assert_list(f, NODE_FILES, "a lock ");
 }
 
+static void *close_one(void *h)
+{
+	file_close(h, false);
+	return NULL;
+}
+
+/* A release that is here and cannot go on is waited for, also where somebody reads the file. */
+static void test_settling_beside_a_reader(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct file_open *h = begin(f, "a", "text"), *reader;
+		struct file *file = h->file;
+		struct file_span span;
+		struct attr attr;
+		pthread_t thread;
+		int64_t moment;
+		bool settling, canonical;
+
+		if (i == 0)
+			assert_int_equal(tree_open(f->fs, f->b, &test_root, file->node.number, TREE_READ, TREE_CLOSED_NONE, &reader,
+						   NULL), 0);
+		file_share(file);
+		assert_int_equal(file_flush(h, false), 0);
+		/* It needs the file's lock. */
+		assert_int_equal(file_read_begin(file, 0, 4, &span), 0);
+		assert_int_equal(pthread_create(&thread, NULL, close_one, h), 0);
+		do {
+			bucket_lock(f->b);
+			settling = file->settling;
+			bucket_unlock(f->b);
+		} while (!settling);
+		moment = test_time += version_wait;
+		assert_true(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+		assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, tree_closed_received(moment), NULL, NULL), BUCKET_WAIT);
+		/* A version: the name has the old one until then. */
+		if (i == 1)
+			assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), tree_closed_received(moment), &attr,
+						     &canonical), BUCKET_WAIT);
+		file_read_end(file);
+		pthread_join(thread, NULL);
+		file_put(file);
+		assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+		assert_list(f, NODE_FILES, "a ");
+		if (i == 0)
+			file_close(reader, false);
+	}
+}
+
+/* What will never be published, because its bucket is gone, is not waited for. */
+static void test_settling_in_a_dead_bucket(void **state)
+{
+	static const struct caller appends = {0, 0, 9, NULL, NULL, NULL};
+	struct fixture *f = *state;
+	struct file_open *h, *log;
+	uint64_t number;
+
+	put_file(f, NODE_FILES, "a", "old");
+	number = number_of(f, NODE_FILES, "a");
+	h = begin(f, "a", "new");
+	/* Somebody was told to look again, and does not. */
+	assert_int_equal(tree_open(f->fs, f->b, &appends, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL),
+			 BUCKET_REDIRECTED);
+	assert_int_equal(file_flush(h, false), 0);
+	file_closes(h);
+	assert_true(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+	f->b->dead = true;
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+	file_close(h, false);
+	f->b->dead = false;
+	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
+	version_found_nothing(f->fs, &appends);
+}
+
 /* info.json tells of the whole bucket, so who opens it waits for what was closed anywhere in it, and for nothing else. */
 static void test_info_waits(void **state)
 {
@@ -1071,7 +1146,7 @@ int main(void)
 		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
 		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
 		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_info_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
+		T(test_waits), T(test_settling_beside_a_reader), T(test_settling_in_a_dead_bucket), T(test_info_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
 		T(test_open_after_kill), T(test_open_beside_settling), T(test_killed_beside_others),
 		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
