@@ -254,8 +254,9 @@ HOW = '''
   but for the store's commits in them (RocksDB's own `Write`), both by its metrics. With several threads it is everything that a
   processor has to do: what the caller did of it in that run, what the daemon takes for as many requests in which nothing is
   done (a getxattr that is answered at once), and the commits as they are without FUSE.
-- The large file is copied and read three times in each repetition, and before that as much memory is touched, so that the kernel has it
-  to give: on a virtual machine the host may have taken it back.
+- The large file is copied and read three times in each repetition, of which the fastest counts, for ours and for the peers
+  alike, and before that as much memory is touched, so that the kernel has it to give: on a virtual machine the host may have taken
+  it back, and giving it again takes up to two thirds of the speed of one or the other.
 - What has no target has fewer repetitions.
 - s3fs and its like need a server, so they are not here; `rclone mount` of a local folder (--vfs-cache-mode writes) is.
 '''

@@ -258,9 +258,10 @@ def large(bench, repetition):
     systems = bench.take(repetition, ['bucketfs', 'native'], ['passthrough_hp_disk'])
     size = bench.sizes.large
 
-    def step(system, work, measure, key, folder, *arguments):
-        seconds = bench.load(work, folder, '-s', size, *arguments)
-        bench.record(system, measure, 1, key, size / seconds)
+    def step(system, work, measure, folder, *arguments):
+        """The fastest of the copies counts: what a host takes away from a virtual machine can only make it slower."""
+        rate = size / bench.load(work, folder, '-s', size, *arguments)
+        bench.record(system, measure, 1, repetition, max(rate, bench.values[system, measure, 1].get(repetition, 0)))
 
     def touch_memory():
         """What the kernel hands out next must be there: a host gives a virtual machine its memory as it is touched."""
@@ -274,14 +275,14 @@ def large(bench, repetition):
         order = systems[::-1] if copy % 2 else systems
         for s in order:
             touch_memory()
-            step(s, 'copy-in', 'copy-in', (repetition, copy), folders[s], '-f', bench.source)
+            step(s, 'copy-in', 'copy-in', folders[s], '-f', bench.source)
             os.sync()  # or the next one would wait for this one's pages
         if bench.wanted('stream-cold', 'stream-cached'):
             bench.drop_caches(warm=False)
             for s in order:
                 touch_memory()
-                step(s, 'stream-read', 'stream-cold', (repetition, copy), folders[s])
-                step(s, 'stream-read', 'stream-cached', (repetition, copy), folders[s])
+                step(s, 'stream-read', 'stream-cold', folders[s])
+                step(s, 'stream-read', 'stream-cached', folders[s])
         for s in systems:
             os.unlink(os.path.join(folders[s], 'large'))
             bench.discard(s, f'large_{repetition}_{copy}')
