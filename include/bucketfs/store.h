@@ -63,11 +63,15 @@ void store_batch_delete(struct store_batch *batch, enum store_space space, struc
 void store_batch_adopt(struct store_batch *batch, uint64_t content);
 /* The commit lets a content go: it cannot be opened any more; who has it open may go on until closing it. */
 void store_batch_drop(struct store_batch *batch, uint64_t content);
+/* Seals a content: from the commit on a backend that does not check contents itself compares what it reads with these checksums
+ * (util/checksum.h, an encoded list), and what differs is -EIO. All that the list is about must be on the disk, and nobody may be
+ * writing. A list that does not begin with the first piece goes on where a seal that is there ends, or is of no effect. */
+void store_batch_seal(struct store_batch *batch, uint64_t content, struct slice checksums);
 void store_batch_clear(struct store_batch *batch);
 void store_batch_release(struct store_batch *batch);
 
 /* Reading a batch back, for backends. */
-enum store_op_kind { STORE_OP_PUT, STORE_OP_DELETE, STORE_OP_ADOPT, STORE_OP_DROP };
+enum store_op_kind { STORE_OP_PUT, STORE_OP_DELETE, STORE_OP_ADOPT, STORE_OP_DROP, STORE_OP_SEAL };
 struct store_op {
 	enum store_op_kind kind;
 	enum store_space space;
@@ -107,6 +111,9 @@ struct store_ops {
 	int (*content_allocate)(struct store_content *c, uint64_t at, uint64_t len);
 	int (*content_punch)(struct store_content *c, uint64_t at, uint64_t len);
 	int (*content_blocks)(struct store_content *c, uint64_t *blocks);
+	int (*content_size)(struct store_content *c, uint64_t *size);
+	int (*content_unseal)(struct store_content *c);
+	int (*content_is_sealed)(struct store_content *c, uint64_t size, bool *sealed);
 	int (*content_sync)(struct store_content *c);
 	int (*content_fd)(struct store_content *c);
 	void (*content_close)(struct store_content *c, bool discard);
@@ -207,14 +214,15 @@ static inline int store_content_open(struct store *s, uint64_t number, struct st
 	return s->ops->content_open(s, number, out);
 }
 
-/* Fewer bytes than asked for only at the end. */
+/* Fewer bytes than asked for only at the end. -EIO also for a sealed content that is not what it was. */
 static inline int store_content_read(struct store_content *c, uint64_t at, void *bytes, size_t len, size_t *got)
 {
 	return c->ops->content_read(c, at, bytes, len, got);
 }
 
 /* All of it or an error; after an error part of it may be there. A gap reads as zero. A backend may write a moment later:
- * if that fails, which a full disk is no reason for, it is the result of every later call for this handle. */
+ * if that fails, which a full disk is no reason for, it is the result of every later call for this handle.
+ * Whatever changes bytes that a seal is about removes the seal first, and waits until that is on the disk. */
 static inline int store_content_write(struct store_content *c, uint64_t at, const void *bytes, size_t len)
 {
 	return c->ops->content_write(c, at, bytes, len);
@@ -243,14 +251,33 @@ static inline int store_content_blocks(struct store_content *c, uint64_t *blocks
 	return c->ops->content_blocks(c, blocks);
 }
 
-/* Its bytes survive the loss of power. */
+/* How many bytes there are, once everything is written, which it waits for. */
+static inline int store_content_size(struct store_content *c, uint64_t *size)
+{
+	return c->ops->content_size(c, size);
+}
+
+/* Removes the seal, as a write does: for changes that come by another way, such as a mapping of the descriptor. */
+static inline int store_content_unseal(struct store_content *c)
+{
+	return c->ops->content_unseal(c);
+}
+
+/* Whether its first `size` bytes need no seal, or have one. */
+static inline int store_content_is_sealed(struct store_content *c, uint64_t size, bool *sealed)
+{
+	return c->ops->content_is_sealed(c, size, sealed);
+}
+
+/* Its bytes survive the loss of power. After a failure the bytes are written once more at the next call, for the kernel has
+ * forgotten by then which of them the disk lacks. */
 static inline int store_content_sync(struct store_content *c)
 {
 	return c->ops->content_sync(c);
 }
 
-/* A file descriptor with the content's bytes at their own offsets, for as long as it is open here; -1: none,
- * or not everything could be written. */
+/* A file descriptor with the content's bytes at their own offsets, for as long as it is open here; -1: none, not everything
+ * could be written, or the content is sealed and not all of it has been read and compared. */
 static inline int store_content_fd(struct store_content *c)
 {
 	return c->ops->content_fd(c);

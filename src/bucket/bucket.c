@@ -222,10 +222,11 @@ static int get_recovered(struct fs *fs, uint32_t number, struct bucket **out)
 	if (!*out)
 		r = bucket_load(fs, number, &loaded);
 	if (!*out && !r) {
-		if (loaded->head.making)
-			r = version_recover(fs, loaded);
-		if (!r && loaded->head.unsettled)
+		/* What is published must be on the disk: so that is looked at first. */
+		if (loaded->head.unsettled)
 			r = settle_recover(fs, loaded);
+		if (!r && loaded->head.making)
+			r = version_recover(fs, loaded);
 		if (r)
 			bucket_free(fs, loaded);
 		else if (keep(fs, loaded, evictions))

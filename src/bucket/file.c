@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/log.h"
@@ -118,6 +119,8 @@ static bool leave_table(struct file *f)
 		if (last && !again)
 			table_remove(&fs->files, &f->by_inode);
 		pthread_mutex_unlock(&fs->lock);
+		if (last && !again && f->reseal && !f->unlinked && !b->dead && f->node.place == PLACE_CONTENT)
+			settle_later(fs, b->number, f->node.number, f->node.content);
 		if (last && !again)
 			file_unlinked(f);
 		bucket_unlock(b);
@@ -142,6 +145,7 @@ void file_put(struct file *f)
 	store_content_close(f->kept_content, false);
 	buf_release(&f->kept_bytes);
 	buf_release(&f->bytes);
+	buf_release(&f->checks);
 	pthread_rwlock_destroy(&f->lock);
 	pthread_mutex_destroy(&f->modes.lock);
 	bucket_put(fs, b);

@@ -53,7 +53,7 @@ struct file {
 	bool loaded;         /* `bytes` or `content` is what node.place says */
 	bool trimmed;        /* `content` has no bytes past the record's size */
 	bool dirty;          /* differs from what is stored, and … */
-	bool unsaved;        /* … so does its content */
+	bool unsaved;        /* … so does its content; atomic */
 	bool written;        /* something was written since it was made */
 	bool candidate;      /* closed or fsynced, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
@@ -63,6 +63,13 @@ struct file {
 	bool lent;           /* others read `content` by themselves: while it is here, it stays the same one */
 	struct buf bytes;
 	struct store_content *content;
+	struct checksum *sums; /* of what is written to `content`, since it is here; NULL: nothing was */
+	struct buf checks;     /* the list for the commit that comes, from file_drain; empty: none, for … */
+	int checks_error;      /* … this reason */
+	uint64_t safe;         /* so many of the committed bytes are known to be on the disk (settle.h), if … */
+	bool safe_known;       /* … it was asked */
+	bool exposed;          /* others may write to `content` by themselves */
+	bool reseal;           /* it was changed in place: its checksums are to be made again when nobody has it open */
 
 	struct file_modes modes;
 };
@@ -142,10 +149,15 @@ int file_keep(struct file *f, const struct node *stored);
 void file_unlinked(struct file *f);
 /* Its attributes as of now, without its names and its folder. */
 void file_node(struct file *f, struct node *node);
-/* Waits until what was written is, which a commit does as well: but that has the bucket's lock, and the disk may take its time. If
- * something could not be, the file has failed and ends before that, and this is why: until it is begun anew. With f->lock held for
- * writing, and b->lock free. */
+/* Waits until what was written is, and sums it up for the commit: not by the commit itself, for that has the bucket's lock, and the
+ * disk may take its time. If something could not be written, the file has failed and ends before that, and this is why: until it is
+ * begun anew. With f->lock held for writing, and b->lock free. */
 int file_drain(struct file *f);
+/* Committed bytes from `at` on are about to be changed in place, so many: waits until the disk has them, or a loss of power could
+ * not be told from the change. With f->lock held for writing, and b->lock free. */
+int file_settle_before(struct file *f, uint64_t at, uint64_t len);
+/* Whether what is written now is written over what was committed. With f->lock held. */
+bool file_is_in_place(const struct file *f);
 /* Commits what is not stored yet; with f->lock held for writing. */
 int file_commit(struct file *f);
 /* Adds its content to a batch, and the number of blocks to its record; with both locks held. */
@@ -184,6 +196,8 @@ struct file_loan {
 };
 int file_lend_begin(struct file *f, struct file_loan *loan);
 void file_lend_end(struct file *f, bool lent);
+/* A writer of what is lent may change it by itself from now on, through a mapping. */
+int file_expose(struct file *f);
 /* The number of the content it has now; 0: none. */
 uint64_t file_content_now(struct file *f);
 
@@ -199,13 +213,18 @@ int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found);
 /* Server-side copy within the store. */
 int file_copy(struct file *from, uint64_t from_at, struct file_open *to, uint64_t to_at, size_t len, size_t *copied,
 	      struct reason *why);
-/* Every close(2) of a descriptor: makes the file crash-proof as it is now, and if that was its last one, it is published as of
- * now. `killed`: by somebody who is dying of a signal; if that was the last one, it is not published. */
-int file_flush(struct file_open *h, bool killed);
-/* What is not stored yet. */
+/* Every close(2) of a descriptor makes the file crash-proof as it is now. If that was its last one, it is published as of now. */
+enum file_closer {
+	FILE_CLOSER_DONE,   /* the process that opened it, which has no other descriptor of it: after a crash the file is whole */
+	FILE_CLOSER_SHARES, /* another process, such as a child that ends, or one that goes on with a copy of the descriptor: after a
+			     * crash it is not whole. Also where that cannot be known */
+	FILE_CLOSER_DIES,   /* of a signal: if that was the last one, the file is not published */
+};
+int file_flush(struct file_open *h, enum file_closer closer);
+/* What is not stored yet is, as if it had been closed. */
 int file_save(struct file *f);
-/* Its content is on the disk; whoever wants the record there too calls store_sync. */
-int file_sync(struct file *f);
+/* What is stored of its content is on the disk; whoever wants the record there too calls store_sync. */
+int file_settle(struct file *f);
 /* The last close of this handle is here, though file_close may have to wait for locks: who looks waits for it from now on. */
 static inline void file_closes(struct file_open *h)
 {

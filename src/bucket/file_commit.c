@@ -1,9 +1,13 @@
 /* An open file's way into the store. */
 #include "bucket/file.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "bucket/settle.h"
 #include "bucket/tree.h"
-#include "bucket/version.h"
+#include "bucket/version_internal.h"
+#include "util/checksum.h"
 
 /* Whether the stored content has made room for another one, or for none. */
 static bool has_moved(const struct file *f)
@@ -19,6 +23,8 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 	if (!f->loaded || !(f->unsaved || has_moved(f)))
 		return 0;
 	f->node.blocks = (f->node.size + 511) / 512;
+	if (f->node.place == PLACE_CONTENT && !f->checks.len)
+		return f->checks_error ? f->checks_error : -EIO;
 	if (f->node.content != f->stored.content && f->node.content) {
 		struct node old = f->stored;
 
@@ -28,11 +34,16 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 		if (settle->content)
 			store_batch_drop(batch, settle->content);
 		kept = settle->content;
-		settle_begin(settle, f->node.content);
+		settle_begin(f->fs, settle, f->node.content);
+		settle_change(f->fs, settle, f->node.content, 0, buf_slice(&f->checks), batch);
 		if (!kept && f->stored.number)
 			kept = settle_fall_back(settle, &old);
 	} else if (has_moved(f)) {
 		settle_end(settle, batch);
+	} else if (f->node.place == PLACE_CONTENT) {
+		uint64_t stored = f->stored.size < f->node.size ? f->stored.size : f->node.size;
+
+		settle_change(f->fs, settle, f->node.content, stored, buf_slice(&f->checks), batch);
 	}
 	if (f->node.place == PLACE_INLINE)
 		store_batch_put(batch, STORE_BODY, key_slice(&body), buf_slice(&f->bytes));
@@ -43,22 +54,75 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 	return f->content ? store_content_blocks(f->content, &f->node.blocks) : 0;
 }
 
-/* How much of a content is there, of so many bytes at most. */
-static uint64_t length_of(struct store_content *c, uint64_t most)
+/* ---- before a commit ---- */
+
+static int read_content(void *context, uint64_t at, void *bytes, size_t len, size_t *got)
 {
-	uint64_t low = 0, high = most;
+	return store_content_read(context, at, bytes, len, got);
+}
 
-	while (low < high) {
-		uint64_t middle = low + (high - low) / 2;
-		size_t got = 0;
-		char byte;
+static uint64_t next_data(void *context, uint64_t at)
+{
+	int fd = store_content_fd(context);
+	off_t data = fd < 0 ? (off_t)at : lseek(fd, (off_t)at, SEEK_DATA);
 
-		if (store_content_read(c, middle, &byte, 1, &got) || !got)
-			high = middle;
-		else
-			low = middle + 1;
+	return data >= 0 ? (uint64_t)data : errno == ENXIO ? UINT64_MAX : at;
+}
+
+bool file_is_in_place(const struct file *f)
+{
+	return f->node.place == PLACE_CONTENT && f->node.content == f->stored.content && !file_is(&f->unlinked);
+}
+
+/* How much of what was committed the disk is known to have. */
+static int ask_safe(struct file *f)
+{
+	struct settle s;
+	int r;
+
+	if (f->safe_known)
+		return 0;
+	bucket_lock(f->b);
+	r = settle_load(f->fs, f->b, f->node.number, &s);
+	bucket_unlock(f->b);
+	f->safe = s.content == f->stored.content ? s.safe : f->stored.size;
+	f->safe_known = !r;
+	settle_release(&s);
+	return r;
+}
+
+int file_settle_before(struct file *f, uint64_t at, uint64_t len)
+{
+	uint64_t end = at + len < f->stored.size ? at + len : f->stored.size;
+	int r;
+
+	/* What is not published is nobody's yet, and has a record that says so. */
+	if (!file_is_in_place(f) || file_is(&f->unlisted) || at >= end)
+		return 0;
+	r = ask_safe(f);
+	if (r || end <= f->safe)
+		return r;
+	r = settle_content(f->fs, f->b, f->node.number, f->stored.content);
+	if (!r)
+		f->safe = f->stored.size;
+	return r;
+}
+
+/* The checksums of what is about to be committed. */
+static int sum_up(struct file *f)
+{
+	struct checksum_source source = {read_content, next_data, f->content};
+	uint64_t from = 0;
+	int r = 0;
+
+	buf_clear(&f->checks);
+	if (f->node.place != PLACE_CONTENT || !f->content || !f->unsaved)
+		return 0;
+	if (file_is_in_place(f)) {
+		r = ask_safe(f);
+		from = f->safe < f->node.size ? f->safe : f->node.size;
 	}
-	return low;
+	return r ? r : checksum_add_list(f->exposed ? NULL : f->sums, from, f->node.size, &source, &f->checks);
 }
 
 /* Something that the writer was told is written is not. What is there ends before that, and is kept up to there. */
@@ -71,10 +135,17 @@ static void cut(struct file *f, int error)
 	f->error = error;
 	if (store_content_open(f->fs->store, f->content->number, &left))
 		return;
-	length = length_of(left, f->node.size);
+	if (store_content_size(left, &length)) {
+		store_content_close(left, false);
+		return;
+	}
+	if (length > f->node.size)
+		length = f->node.size;
 	store_content_close(f->content, false);
 	f->content = left;
 	f->trimmed = false;
+	checksum_free(f->sums);
+	f->sums = NULL;
 	if (!file_is(&f->unlinked))
 		file_count(f, (int64_t)length - (int64_t)f->node.size);
 	f->node.size = length;
@@ -87,6 +158,7 @@ int file_drain(struct file *f)
 
 	if (r)
 		cut(f, r);
+	f->checks_error = sum_up(f);
 	return f->error;
 }
 
@@ -97,15 +169,21 @@ void file_settled(struct file *f)
 	/* What a version will add to the bucket is counted until it is published. */
 	if (!f->version)
 		file_count_none(f);
+	if (f->unsaved && f->node.place == PLACE_CONTENT) {
+		f->safe = f->node.content != f->stored.content ? 0 : f->safe < f->node.size ? f->safe : f->node.size;
+		f->safe_known = true;
+	}
 	f->stored = f->node;
-	f->dirty = f->unsaved = false;
+	f->dirty = false;
+	file_becomes(&f->unsaved, false);
 }
 
-static int commit_locked(struct file *f)
+/* `state`: what a crash finds, if the file is not published. */
+static int commit_locked(struct file *f, enum mark_state state)
 {
 	struct store_batch batch = {0};
 	struct head head = f->b->head;
-	struct settle settle;
+	struct settle settle = {0};
 	bool is_new, marked, taken = false;
 	int r = f->pending && !f->version ? tree_name_is_taken(f, &taken) : 0;
 
@@ -125,7 +203,7 @@ static int commit_locked(struct file *f)
 		r = tree_put_record(&f->node, &batch);
 	if (is_new)
 		tree_put_own_name(f->fs, f->b, &f->node, &batch);
-	marked = version_add_mark(f, &head, &batch);
+	marked = version_add_mark(f, state, &head, &batch);
 	if (!f->version) {
 		head.files += is_new;
 		head.file_bytes += f->node.size - f->stored.size;
@@ -135,12 +213,13 @@ static int commit_locked(struct file *f)
 	if (!r)
 		r = bucket_commit(f->fs, f->b, &head, &batch);
 	store_batch_release(&batch);
+	settle_release(&settle);
 	if (r)
 		return r;
 	f->marked = marked;
 	file_settled(f);
-	file_becomes(&f->candidate, true);
-	if (f->unlisted)
+	file_becomes(&f->candidate, state == MARK_CANDIDATE);
+	if (f->unlisted && state == MARK_CANDIDATE)
 		f->turn = ++f->b->turns;
 	return 0;
 }
@@ -154,7 +233,7 @@ int file_commit(struct file *f)
 	lost = file_drain(f);
 	bucket_lock(f->b);
 	if (!f->unlinked)
-		r = f->b->dead ? BUCKET_GONE : commit_locked(f);
+		r = f->b->dead ? BUCKET_GONE : commit_locked(f, MARK_CANDIDATE);
 	bucket_unlock(f->b);
 	return r ? r : lost;
 }
@@ -164,23 +243,29 @@ int file_save(struct file *f)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	/* A version that nothing was written to changes nothing yet, and what a dying writer leaves is kept at its end. */
-	if (!file_is(&f->unlisted) || !(f->killed || (file_is(&f->version) && !f->written)))
+	/* What a dying writer leaves is kept at its end. */
+	if (!file_is(&f->unlisted) || !f->killed)
 		r = file_commit(f);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
 
-/* A file that is being made, with both locks held. Whoever closes later comes later, whatever becomes known first of who has
- * closed for good. */
+/* The bytes are kept for the partial that a crash makes of them. With both locks held. */
+static int share_locked(struct file *f)
+{
+	return f->dirty && f->written && !f->killed ? commit_locked(f, MARK_WRITING) : 0;
+}
+
+/* A file that is being made, with both locks held. The order of closes decides which of several is the last one, though the kernel
+ * may tell of their releases in any order. */
 static int close_locked(struct file *f)
 {
 	int r;
 
-	/* The store has it as overtaken, or may not have it as the last. */
-	f->dirty |= (f->marked && f->overtaken > f->turn) || (!f->pending && version_has_rival(f));
-	if (f->dirty && !f->killed && !(f->version && !f->written)) {
-		r = commit_locked(f);
+	/* The store has it as overtaken, or as being written, or may not have it as the last. */
+	f->dirty |= (f->marked && (f->overtaken > f->turn || !f->candidate)) || (!f->pending && version_has_rival(f));
+	if (f->dirty && !f->killed) {
+		r = commit_locked(f, MARK_CANDIDATE);
 		if (r)
 			return r;
 	} else {
@@ -190,7 +275,7 @@ static int close_locked(struct file *f)
 	return 0;
 }
 
-int file_flush(struct file_open *h, bool killed)
+int file_flush(struct file_open *h, enum file_closer closer)
 {
 	struct file *f = h->file;
 	int r = 0, lost;
@@ -207,13 +292,13 @@ int file_flush(struct file_open *h, bool killed)
 	} else if (f->b->dead) {
 		r = f->dirty ? BUCKET_GONE : 0;
 	} else if (!f->unlisted) {
-		r = f->dirty ? commit_locked(f) : 0;
+		r = f->dirty ? commit_locked(f, MARK_CANDIDATE) : 0;
 	} else if (h->writes || f->writers == 0) {
 		/* A reader's close says nothing of a file that somebody is writing. */
 		/* Who has written nothing leaves nothing half-done. */
 		if (h->written || !f->written)
-			file_becomes(&f->killed, killed);
-		r = close_locked(f);
+			file_becomes(&f->killed, closer == FILE_CLOSER_DIES);
+		r = closer == FILE_CLOSER_SHARES ? share_locked(f) : close_locked(f);
 		h->closes += f->written;
 		h->closed_last = fs_moment(f->fs);
 		if (!h->closed)
@@ -224,14 +309,10 @@ int file_flush(struct file_open *h, bool killed)
 	return r || !h->writes ? r : lost;
 }
 
-int file_sync(struct file *f)
+int file_settle(struct file *f)
 {
-	uint64_t content;
-	int r = file_save(f);
+	/* Under no lock: the disk takes its time, and others open, read and write meanwhile. */
+	uint64_t content = file_content_now(f);
 
-	if (r)
-		return r;
-	/* Under no lock: the disk takes its time, and who opens, reads and writes meanwhile must not wait for it. */
-	content = file_content_now(f);
 	return content ? settle_content(f->fs, f->b, f->node.number, content) : 0;
 }

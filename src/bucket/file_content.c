@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bucket/version.h"
+#include "util/checksum.h"
 #include "util/log.h"
 
 void file_drop_content(struct file *f)
@@ -14,6 +14,8 @@ void file_drop_content(struct file *f)
 	store_content_close(f->content, f->content && f->content->number != f->stored.content);
 	f->content = NULL;
 	f->trimmed = false;
+	checksum_free(f->sums);
+	f->sums = NULL;
 }
 
 /* With b->lock held. */
@@ -37,6 +39,31 @@ static int load_locked(struct file *f)
 	return r;
 }
 
+/* A content that is shorter than its record says is damaged, and what is missing is not zero. */
+static int check_length(struct file *f)
+{
+	uint64_t length = f->bytes.len;
+	int r = f->content ? store_content_size(f->content, &length) : 0;
+
+	if (!r && length < f->node.size) {
+		log_error("bucket %.*s: file number %llu is damaged: it has %llu of its %llu bytes", (int)f->b->name.len,
+			  (const char *)f->b->name.at, (unsigned long long)f->node.number, (unsigned long long)length,
+			  (unsigned long long)f->node.size);
+		r = -EIO;
+	}
+	if (!f->content && length > f->node.size)
+		f->bytes.len = (size_t)f->node.size;
+	return r;
+}
+
+/* What was brought into memory is not what it should be. */
+static void file_forget(struct file *f)
+{
+	store_content_close(f->content, false);
+	f->content = NULL;
+	buf_release(&f->bytes);
+}
+
 static int load(struct file *f)
 {
 	struct key_buf key = key_body(f->node.number);
@@ -53,13 +80,16 @@ static int load(struct file *f)
 		r = load_locked(f);
 		bucket_unlock(f->b);
 	}
-	if (r) {
+	if (r)
 		log_error("bucket %.*s: the content of file number %llu is missing from the store", (int)f->b->name.len,
 			  (const char *)f->b->name.at, (unsigned long long)f->node.number);
-		return r < 0 ? r : -EIO;
-	}
-	f->loaded = true;
-	return 0;
+	else
+		r = check_length(f);
+	if (!r)
+		f->loaded = true;
+	else
+		file_forget(f);
+	return r < 0 ? r : r ? -EIO : 0;
 }
 
 /* Whether nothing has to be summed up to know that. The bucket may be in the middle of a commit, so it is looked at without
@@ -115,7 +145,9 @@ static void unaccount(struct file *f, uint64_t size)
 static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
-	f->dirty = f->unsaved = true;
+	f->dirty = true;
+	file_becomes(&f->unsaved, true);
+	f->reseal |= file_is_in_place(f);
 	file_becomes(&f->candidate, false);
 	file_becomes(&f->closed, false);
 }
@@ -134,6 +166,8 @@ static int spill(struct file *f)
 		return r;
 	}
 	f->content = content;
+	f->sums = checksum_new();
+	checksum_written(f->sums, 0, f->bytes.data, f->bytes.len);
 	f->trimmed = true;
 	f->node.place = PLACE_CONTENT;
 	f->node.content = content->number;
@@ -156,6 +190,8 @@ static int prepare(struct file *f, uint64_t end)
 		r = store_content_truncate(f->content, f->node.size);
 		f->trimmed = !r;
 	}
+	if (!r && f->node.place == PLACE_CONTENT && !f->sums)
+		f->sums = checksum_new();
 	return r;
 }
 
@@ -173,14 +209,19 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 		return r;
 	r = prepare(f, size);
 	if (!r)
+		r = file_settle_before(f, at, bytes.len);
+	if (!r)
 		r = f->node.place == PLACE_CONTENT ? store_content_write(f->content, at, bytes.at, bytes.len) :
 						     buf_write_at(&f->bytes, (size_t)at, bytes.at, bytes.len);
 	if (r) {
 		unaccount(f, size);
 		/* Part of it may be there already. */
 		f->trimmed = false;
+		checksum_changed(f->sums, at, bytes.len);
 		return r;
 	}
+	checksum_resized(f->sums, f->node.size, size);
+	checksum_written(f->sums, at, bytes.at, bytes.len);
 	f->node.size = size;
 	touched(f);
 	return 0;
@@ -231,6 +272,33 @@ int file_clear_locked(struct file *f, struct reason *why)
 	return 0;
 }
 
+/* A committed content becomes shorter where it is. The filesystem may write that down before the store's log is on the disk, and
+ * then a record would ask for bytes that are gone: so the record comes first. */
+static int shorten(struct file *f, uint64_t size)
+{
+	uint64_t was = f->node.size;
+	int r = file_settle_before(f, size, was - size);
+
+	if (!r) {
+		checksum_resized(f->sums, was, size);
+		f->node.size = size;
+		touched(f);
+		r = file_commit(f);
+	}
+	if (r && (f->dirty || f->node.size == was)) {
+		f->node.size = was;
+		unaccount(f, size);
+	}
+	if (r)
+		return r;
+	f->trimmed = false;
+	r = store_sync(f->fs->store);
+	if (!r)
+		r = store_content_truncate(f->content, size);
+	f->trimmed = !r;
+	return r;
+}
+
 static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 {
 	int r;
@@ -246,6 +314,8 @@ static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 	if (r)
 		return r;
 	r = prepare(f, size);
+	if (!r && file_is_in_place(f) && !file_is(&f->unlisted) && size < f->stored.size)
+		return shorten(f, size);
 	if (!r)
 		r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
 						     buf_resize(&f->bytes, (size_t)size);
@@ -253,6 +323,7 @@ static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 		unaccount(f, size);
 		return r;
 	}
+	checksum_resized(f->sums, f->node.size, size);
 	f->node.size = size;
 	if (size)
 		file_becomes(&f->written, true);
@@ -316,6 +387,7 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 		if (r) {
 			unaccount(f, size);
 		} else if (size > f->node.size) {
+			checksum_resized(f->sums, f->node.size, size);
 			f->node.size = size;
 			file_becomes(&f->written, true);
 			touched(f);
@@ -335,9 +407,11 @@ int file_punch(struct file *f, uint64_t at, uint64_t len)
 		r = prepare(f, f->node.size);
 	if (!r && at < f->node.size) {
 		len = len < f->node.size - at ? len : f->node.size - at;
-		if (f->node.place == PLACE_CONTENT)
+		checksum_changed(f->sums, at, len);
+		r = file_settle_before(f, at, len);
+		if (!r && f->node.place == PLACE_CONTENT)
 			r = store_content_punch(f->content, at, len);
-		else
+		else if (!r)
 			memset(f->bytes.data + at, 0, (size_t)len);
 		if (!r)
 			touched(f);
@@ -387,7 +461,7 @@ void file_read_end(struct file *f)
 	pthread_rwlock_unlock(&f->lock);
 }
 
-/* With f->lock held. A content that is shorter than the record says reads as zero. */
+/* With f->lock held. */
 static int read_locked(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
 {
 	size_t had = 0;
@@ -400,8 +474,7 @@ static int read_locked(struct file *f, uint64_t at, void *bytes, size_t len, siz
 		r = store_content_read(f->content, at, bytes, *got, &had);
 	else
 		memcpy(bytes, f->bytes.data + at, had = *got);
-	memset((char *)bytes + had, 0, *got - had);
-	return r;
+	return !r && had < *got ? -EIO : r;
 }
 
 int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
@@ -417,24 +490,16 @@ int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
 
 /* ---- lending ---- */
 
-/* Who reads it by themselves goes by its length alone: a crash may have left more or less than the record says. */
+/* A reader that is not served by file_read goes by the content's length alone, and a crash may have left more than the record says. */
 static int fit_content(struct file *f)
 {
-	struct stat st;
-	int fd = store_content_fd(f->content);
+	uint64_t length;
+	int r = store_content_fd(f->content) < 0 ? BUCKET_UNSUPPORTED : store_content_size(f->content, &length);
 
-	if (fd < 0)
-		return BUCKET_UNSUPPORTED;
-	if (fstat(fd, &st))
-		return -errno;
-	if ((uint64_t)st.st_size != f->node.size) {
-		int r = store_content_truncate(f->content, f->node.size);
-
-		if (r)
-			return r;
-	}
-	f->trimmed = true;
-	return 0;
+	if (!r && length != f->node.size)
+		r = length < f->node.size ? -EIO : store_content_truncate(f->content, f->node.size);
+	f->trimmed |= !r;
+	return r;
 }
 
 int file_lend_begin(struct file *f, struct file_loan *loan)
@@ -457,6 +522,21 @@ void file_lend_end(struct file *f, bool lent)
 {
 	f->lent |= lent;
 	pthread_rwlock_unlock(&f->lock);
+}
+
+int file_expose(struct file *f)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (!f->exposed && f->content)
+		r = file_settle_before(f, 0, f->stored.size);
+	if (!r && !f->exposed && f->content)
+		r = store_content_unseal(f->content);
+	f->exposed |= !r;
+	f->reseal |= !r;
+	pthread_rwlock_unlock(&f->lock);
+	return r;
 }
 
 uint64_t file_content_now(struct file *f)

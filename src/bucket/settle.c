@@ -1,38 +1,52 @@
 #include "bucket/settle.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
+#include "bucket/file.h"
 #include "bucket/tree.h"
+#include "bucket/version.h"
 #include "util/bytes.h"
+#include "util/checksum.h"
 #include "util/log.h"
 
 /* ---- records ---- */
 
-static int encode(const struct fs *fs, const struct settle *s, struct buf *out)
+/* Bits of a record's flags. Records of older versions end after the fallback. */
+enum { flag_falls_back = 1, flag_checks = 2 };
+
+static int encode(const struct settle *s, struct buf *out)
 {
 	const struct node *f = &s->fallback;
-	int r = buf_add(out, fs->options.boot, sizeof(fs->options.boot));
+	int r = buf_add(out, s->boot, sizeof(s->boot));
 
 	if (!r)
 		r = bytes_add_64(out, s->content);
 	if (!r)
-		r = buf_add_byte(out, s->falls_back);
+		r = buf_add_byte(out, (unsigned char)((s->falls_back ? flag_falls_back : 0) | (s->checks.len ? flag_checks : 0)));
 	if (!r && s->falls_back) {
 		r = buf_add_byte(out, f->place);
 		for (int i = 0; !r && i < 5; i++)
 			r = bytes_add_64(out, (const uint64_t[]){f->number, f->size, f->blocks, f->content, (uint64_t)f->modified}[i]);
 	}
+	if (!r && s->checks.len) {
+		r = bytes_add_64(out, s->safe);
+		if (!r)
+			r = buf_add_slice(out, buf_slice(&s->checks));
+	}
 	return r;
 }
 
-static bool decode(struct settle *s, struct slice record, struct slice *boot)
+static int decode(struct settle *s, struct slice record)
 {
 	struct bytes_reader r = bytes_reader_of(record);
+	struct slice boot = bytes_read(&r, boot_size);
 	struct node *f = &s->fallback;
+	uint8_t flags;
 
-	*boot = bytes_read(&r, boot_size);
 	s->content = bytes_read_64(&r);
-	s->falls_back = bytes_read_8(&r);
+	flags = bytes_read_8(&r);
+	s->falls_back = flags & flag_falls_back;
 	if (s->falls_back) {
 		f->place = bytes_read_8(&r);
 		f->number = bytes_read_64(&r);
@@ -41,36 +55,66 @@ static bool decode(struct settle *s, struct slice record, struct slice *boot)
 		f->content = bytes_read_64(&r);
 		f->modified = (int64_t)bytes_read_64(&r);
 	}
+	if (flags & flag_checks)
+		s->safe = bytes_read_64(&r);
+	if (r.bad || !s->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
+		return -EIO;
+	if (s->falls_back && (f->place > PLACE_CONTENT || (f->place == PLACE_NONE) != !f->size || (f->place == PLACE_CONTENT && !f->content)))
+		return -EIO;
+	memcpy(s->boot, boot.at, boot_size);
 	s->stored = true;
-	return !r.bad && r.left == 0;
+	return buf_add(&s->checks, r.at, r.left);
+}
+
+void settle_release(struct settle *s)
+{
+	buf_release(&s->checks);
 }
 
 int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle *s)
 {
 	struct key_buf key = key_unsettled(number);
 	struct buf record = {0};
-	struct slice boot;
 	int r;
 
 	*s = (struct settle){.number = number};
 	if (!b->head.unsettled)
 		return 0;
 	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &record);
-	if (!r && !decode(s, buf_slice(&record), &boot))
-		r = -EIO;
+	if (!r)
+		r = decode(s, buf_slice(&record));
+	if (r == -EIO)
+		log_error("bucket %.*s: the record of what is not on the disk yet of file number %llu is damaged", (int)b->name.len,
+			  (const char *)b->name.at, (unsigned long long)number);
 	buf_release(&record);
 	return r == STORE_ABSENT ? 0 : r;
 }
 
-void settle_begin(struct settle *s, uint64_t content)
+void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 {
+	memcpy(s->boot, fs->options.boot, sizeof(s->boot));
 	s->content = content;
+	s->safe = 0;
+	buf_clear(&s->checks);
+	s->changed = s->fresh = true;
+}
+
+void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch)
+{
+	if (!s->content) {
+		settle_begin(fs, s, content);
+		s->safe = safe;
+	}
+	if (s->safe > safe)
+		s->safe = safe;
+	buf_clear(&s->checks);
+	batch->error = batch->error ? batch->error : buf_add_slice(&s->checks, checks);
 	s->changed = true;
 }
 
 bool settle_fall_back(struct settle *s, const struct node *old)
 {
-	if (!s->content || s->falls_back)
+	if (!s->content || s->falls_back || s->safe)
 		return false;
 	s->falls_back = s->changed = true;
 	s->fallback = *old;
@@ -97,9 +141,9 @@ void settle_end(struct settle *s, struct store_batch *batch)
 
 /* If there is no memory for it, a loss of power in this moment may cost the file; it will be settled when the bucket is
  * loaded next. */
-static void expect(struct fs *fs, uint32_t bucket, const struct settle *s)
+void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
 {
-	struct unsettled u = {bucket, s->number, s->content, fs_moment(fs)};
+	struct unsettled u = {bucket, number, content, fs_moment(fs), false};
 
 	pthread_mutex_lock(&fs->lock);
 	buf_add(&fs->unsettled, &u, sizeof(u));
@@ -114,60 +158,222 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 	if (!s->changed)
 		return;
 	if (s->content) {
-		batch->error = batch->error ? batch->error : encode(fs, s, &record);
+		batch->error = batch->error ? batch->error : encode(s, &record);
 		store_batch_put(batch, STORE_NODE, key_slice(&key), buf_slice(&record));
 		head->unsettled += !s->stored;
-		expect(fs, b->number, s);
+		/* One that is there already is waited for already. */
+		if (s->fresh)
+			settle_later(fs, b->number, s->number, s->content);
 	} else if (s->stored) {
 		store_batch_delete(batch, STORE_NODE, key_slice(&key));
-		head->unsettled--;
+		head->unsettled -= head->unsettled > 0;
 	}
 	buf_release(&record);
 }
 
+/* ---- reading a content, for its checksums ---- */
+
+static int read_content(void *context, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	return store_content_read(context, at, bytes, len, got);
+}
+
+static int verify(struct store_content *content, struct slice checks, uint64_t from, uint64_t *size, uint64_t *good)
+{
+	struct checksum_source source = {.read = read_content, .context = content};
+	struct checksum_list list;
+	int r = checksum_list_decode(&list, checks);
+
+	if (r)
+		return r;
+	*size = list.size;
+	r = checksum_verify(&list, from, &source, good);
+	checksum_list_release(&list);
+	return r;
+}
+
+static uint64_t size_in(const struct settle *s)
+{
+	return s->checks.len >= 8 ? bytes_get_le64(s->checks.data) : 0;
+}
+
 /* ---- settling ---- */
 
-/* The content is on the disk. With b->lock held. */
-static int settle_now(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+static bool is_same(const struct settle *a, const struct settle *b)
+{
+	return a->content == b->content && a->safe == b->safe && a->falls_back == b->falls_back &&
+	       slice_equal(buf_slice(&a->checks), buf_slice(&b->checks));
+}
+
+/* Whether somebody may change the content without a commit that says so before. */
+static bool is_written(struct fs *fs, const struct bucket *b, uint64_t number)
+{
+	struct file *f = file_peek(fs, inode_of(b->number, number));
+
+	return f && (f->writers || file_is(&f->unsaved));
+}
+
+/* What was committed when `then` was loaded is on the disk. With b->lock held. *rest: more was committed since. */
+static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool *rest)
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
-	struct settle s;
-	int r = b->dead ? 0 : settle_load(fs, b, number, &s);
+	struct settle s = {0};
+	uint64_t content = then->content, size = size_in(then);
+	int r = b->dead ? 0 : settle_load(fs, b, then->number, &s);
 
+	*rest = false;
 	if (!r && !b->dead && s.content == content && content) {
-		settle_end(&s, &batch);
+		if (is_same(&s, then)) {
+			if (s.checks.len && !is_written(fs, b, s.number))
+				store_batch_seal(&batch, content, buf_slice(&s.checks));
+			settle_end(&s, &batch);
+		} else {
+			/* The first bytes are there, whatever became of the others: there is something to end at now. */
+			drop_fallback(&s, &batch);
+			s.safe = size_in(&s) < size ? size_in(&s) : size;
+			s.changed = *rest = true;
+		}
 		settle_write(fs, b, &s, &head, &batch);
+		r = bucket_commit(fs, b, &head, &batch);
+	}
+	store_batch_release(&batch);
+	settle_release(&s);
+	return r;
+}
+
+/* `again`: a sync has failed before. Then only the checksums tell whether the bytes are still what was written. */
+static int sync_content(struct fs *fs, const struct settle *s, uint64_t number, bool again)
+{
+	struct store_content *content;
+	uint64_t size, good;
+	int r = store_content_open(fs->store, number, &content);
+
+	if (r)
+		return r == STORE_ABSENT ? 0 : r;
+	r = store_content_sync(content);
+	if (!r && again && s->checks.len) {
+		r = verify(content, buf_slice(&s->checks), s->safe, &size, &good);
+		if (!r && good < size)
+			r = -EIO;
+	}
+	store_content_close(content, false);
+	return r;
+}
+
+static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, bool again, bool *rest)
+{
+	struct settle then;
+	int r;
+
+	*rest = false;
+	bucket_lock(b);
+	r = settle_load(fs, b, number, &then);
+	bucket_unlock(b);
+	/* Not under the lock: the disk takes its time. */
+	if (!r)
+		r = sync_content(fs, &then, content, again);
+	if (!r && then.content == content) {
+		bucket_lock(b);
+		r = settle_now(fs, b, &then, rest);
+		bucket_unlock(b);
+	}
+	settle_release(&then);
+	return r;
+}
+
+int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+{
+	bool rest;
+
+	return settle_one(fs, b, number, content, false, &rest);
+}
+
+/* ---- sealing what was changed in place, once nobody writes it ---- */
+
+/* Larger ones are not read just for that: a scrub does it. */
+enum { reseal_most = 64 << 20 };
+
+static int add_checks(struct store_content *content, uint64_t size, struct buf *checks)
+{
+	struct checksum_source source = {.read = read_content, .context = content};
+
+	return checksum_add_list(NULL, 0, size, &source, checks);
+}
+
+/* A content that is to be sealed. */
+struct unsealed {
+	uint64_t number, content, size;
+	int64_t changed; /* the node's time, which every commit of its content moves */
+};
+
+/* Whether nobody writes it, and all that was committed is on the disk. With b->lock held. */
+static int find_unsealed(struct fs *fs, struct bucket *b, struct unsealed *u, bool *is)
+{
+	struct found found = {0};
+	struct settle s = {0};
+	int r = b->dead ? BUCKET_GONE : settle_load(fs, b, u->number, &s);
+
+	if (!r)
+		r = tree_find_number(fs, b, u->number, &found);
+	*is = !r && !s.content && !is_written(fs, b, u->number) && found.node.place == PLACE_CONTENT &&
+	      found.node.content == u->content && found.node.size <= reseal_most;
+	u->size = found.node.size;
+	u->changed = found.node.changed;
+	tree_found_release(&found);
+	settle_release(&s);
+	return r == BUCKET_GONE ? 0 : r;
+}
+
+static int seal_now(struct fs *fs, struct bucket *b, const struct unsealed *u, const struct buf *checks)
+{
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	struct unsealed now = *u;
+	bool is;
+	int r = find_unsealed(fs, b, &now, &is);
+
+	/* A writer that came and went meanwhile has brought it here again. */
+	if (!r && is && now.size == u->size && now.changed == u->changed) {
+		store_batch_seal(&batch, u->content, buf_slice(checks));
 		r = bucket_commit(fs, b, &head, &batch);
 	}
 	store_batch_release(&batch);
 	return r;
 }
 
-static int sync_content(struct fs *fs, uint64_t number)
+static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
 {
-	struct store_content *content;
-	int r = store_content_open(fs->store, number, &content);
+	struct unsealed u = {.number = number, .content = content};
+	struct store_content *open;
+	struct buf checks = {0};
+	bool is, sealed = true;
+	int r;
 
+	bucket_lock(b);
+	r = find_unsealed(fs, b, &u, &is);
+	bucket_unlock(b);
+	if (r || !is)
+		return r;
+	r = store_content_open(fs->store, content, &open);
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
-	r = store_content_sync(content);
-	store_content_close(content, false);
+	r = store_content_is_sealed(open, u.size, &sealed);
+	if (!r && !sealed)
+		r = add_checks(open, u.size, &checks);
+	if (!r && !sealed)
+		r = store_content_sync(open);
+	store_content_close(open, false);
+	if (!r && !sealed) {
+		bucket_lock(b);
+		r = seal_now(fs, b, &u, &checks);
+		bucket_unlock(b);
+	}
+	buf_release(&checks);
 	return r;
 }
 
-int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
-{
-	/* Not under the lock: the disk takes its time. */
-	int r = sync_content(fs, content);
-
-	if (r)
-		return r;
-	bucket_lock(b);
-	r = settle_now(fs, b, number, content);
-	bucket_unlock(b);
-	return r;
-}
+/* ---- what is due ---- */
 
 /* Takes those that have waited long enough; the rest stays. */
 static void take_due(struct fs *fs, int64_t before, struct buf *due)
@@ -188,40 +394,72 @@ static void take_due(struct fs *fs, int64_t before, struct buf *due)
 	pthread_mutex_unlock(&fs->lock);
 }
 
+/* As what has come just now. */
+static void put_back(struct fs *fs, struct unsettled *u, bool failed)
+{
+	u->since = fs_moment(fs);
+	u->failed |= failed;
+	pthread_mutex_lock(&fs->lock);
+	if (buf_add(&fs->unsettled, u, sizeof(*u)))
+		log_error("a file will be settled at the next start only: there is no memory");
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static void settle_unsettled(struct fs *fs, struct unsettled *u)
+{
+	struct bucket *b;
+	bool rest = false;
+	int r = bucket_get(fs, u->bucket, &b);
+
+	if (r == BUCKET_GONE)
+		return;
+	if (!r) {
+		r = settle_one(fs, b, u->number, u->content, u->failed, &rest);
+		if (!r && !rest)
+			r = reseal(fs, b, u->number, u->content);
+		if (r < 0)
+			log_limited(u->bucket, LOG_LEVEL_ERROR,
+				    "bucket %.*s: file number %llu is not safe from a loss of power yet (error %d); this is tried again",
+				    (int)b->name.len, (const char *)b->name.at, (unsigned long long)u->number, r);
+		bucket_put(fs, b);
+	}
+	if (r < 0 || rest)
+		put_back(fs, u, r < 0);
+}
+
 void settle_due(struct fs *fs, int64_t before)
 {
 	struct buf due = {0};
 	struct unsettled u;
-	struct bucket *b;
 
 	take_due(fs, before, &due);
 	for (size_t at = 0; at < due.len; at += sizeof(u)) {
 		memcpy(&u, due.data + at, sizeof(u));
-		if (bucket_get(fs, u.bucket, &b))
-			continue;
-		if (settle_content(fs, b, u.number, u.content))
-			log_error("bucket %.*s: a file could not be made to survive a loss of power", (int)b->name.len,
-				  (const char *)b->name.at);
-		bucket_put(fs, b);
+		settle_unsettled(fs, &u);
 	}
 	buf_release(&due);
 }
 
 /* The first record whose node is greater than `after`. STORE_END. */
-static int next_record(struct fs *fs, struct bucket *b, uint64_t after, struct settle *s, bool *this_boot)
+static int next_record(struct fs *fs, struct bucket *b, uint64_t after, struct settle *s)
 {
 	struct key_buf from = key_unsettled(after + 1);
 	struct store_cursor *cursor;
-	struct slice key, value, boot;
+	struct slice key, value;
 	int r = store_cursor_open(fs->store, b->number, STORE_NODE, slice_str("U"), key_slice(&from), &cursor);
 
+	settle_release(s);
+	*s = (struct settle){.number = after};
 	if (r)
 		return r;
 	r = store_cursor_next(cursor, &key, &value);
 	if (!r) {
 		*s = (struct settle){.number = key_unsettled_node_of(key)};
-		r = decode(s, value, &boot) ? 0 : -EIO;
-		*this_boot = !r && memcmp(boot.at, fs->options.boot, sizeof(fs->options.boot)) == 0;
+		/* Another length of the key gives number 0, and the same record for ever. */
+		r = s->number > after ? decode(s, value) : -EIO;
+		if (r == -EIO)
+			log_error("bucket %.*s: a record of what is not on the disk yet is damaged (file number %llu)", (int)b->name.len,
+				  (const char *)b->name.at, (unsigned long long)s->number);
 	}
 	store_cursor_close(cursor);
 	return r;
@@ -230,81 +468,122 @@ static int next_record(struct fs *fs, struct bucket *b, uint64_t after, struct s
 int settle_bucket(struct fs *fs, struct bucket *b)
 {
 	struct settle s = {0};
-	bool this_boot;
 	int r;
 
-	while (!(r = next_record(fs, b, s.number, &s, &this_boot))) {
+	while (!(r = next_record(fs, b, s.number, &s))) {
 		r = settle_content(fs, b, s.number, s.content);
 		if (r)
-			return r;
+			break;
 	}
+	settle_release(&s);
 	return r == STORE_END ? 0 : r;
 }
 
 int settle_drop_all(struct fs *fs, struct bucket *b, struct store_batch *batch)
 {
 	struct settle s = {0};
-	bool this_boot;
 	int r = 0;
 
-	while (b->head.unsettled && !(r = next_record(fs, b, s.number, &s, &this_boot)))
+	while (b->head.unsettled && !(r = next_record(fs, b, s.number, &s)))
 		drop_fallback(&s, batch);
+	settle_release(&s);
 	return r == STORE_END ? 0 : r;
 }
 
-/* ---- after a crash ---- */
+/* ---- after a loss of power ---- */
 
-/* Whether the disk has all of it. */
-static int is_whole(struct fs *fs, const struct node *n, bool *whole)
+/* How far the content is what was committed, and how long it is. */
+static int judge(struct fs *fs, const struct settle *s, const struct node *n, uint64_t *good, uint64_t *length)
 {
 	struct store_content *content;
-	unsigned char last;
-	size_t got = 0;
+	uint64_t size = n->size;
 	int r = store_content_open(fs->store, n->content, &content);
 
-	*whole = false;
+	*good = *length = 0;
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
-	if (n->size)
-		r = store_content_read(content, n->size - 1, &last, 1, &got);
-	*whole = !r && (got == 1 || n->size == 0);
+	r = store_content_size(content, length);
+	if (!r && s->checks.len)
+		r = verify(content, buf_slice(&s->checks), s->safe, &size, good);
+	else if (!r)
+		*good = *length;
+	/* The list and the record are of one commit. */
+	if (!r && size != n->size)
+		r = -EIO;
+	if (*good > *length)
+		*good = *length;
+	if (*good > n->size)
+		*good = n->size;
 	store_content_close(content, false);
 	return r;
 }
 
 /* The node has again what it had before. */
-static int fall_back(struct fs *fs, struct bucket *b, struct settle *s, const struct node *n)
+static int fall_back(struct fs *fs, struct bucket *b, struct settle *s, struct node *n, struct head *head, struct store_batch *batch)
 {
 	struct key_buf from = key_body(s->fallback.number), to = key_body(n->number);
-	struct store_batch batch = {0};
-	struct head head = b->head;
-	struct node old = *n;
+	uint64_t size = n->size, content = n->content;
 	struct buf body = {0};
 	int r = 0;
 
-	old.place = s->fallback.place;
-	old.size = s->fallback.size;
-	old.blocks = s->fallback.blocks;
-	old.content = s->fallback.content;
-	old.modified = s->fallback.modified;
-	old.changed = fs_now(fs);
-	if (old.place == PLACE_INLINE && s->fallback.number != n->number) {
+	n->place = s->fallback.place;
+	n->size = s->fallback.size;
+	n->blocks = s->fallback.blocks;
+	n->content = s->fallback.content;
+	n->modified = s->fallback.modified;
+	n->changed = fs_now(fs);
+	if (n->place == PLACE_INLINE && s->fallback.number != n->number) {
 		r = store_get(fs->store, b->number, STORE_BODY, key_slice(&from), &body);
-		store_batch_put(&batch, STORE_BODY, key_slice(&to), buf_slice(&body));
-		store_batch_delete(&batch, STORE_BODY, key_slice(&from));
+		store_batch_put(batch, STORE_BODY, key_slice(&to), buf_slice(&body));
+		store_batch_delete(batch, STORE_BODY, key_slice(&from));
 	}
-	store_batch_drop(&batch, n->content);
+	store_batch_drop(batch, content);
 	if (!r)
-		r = tree_put_record(&old, &batch);
-	head.file_bytes += old.size - n->size;
+		r = tree_put_record(n, batch);
+	head->file_bytes += n->size - size;
 	s->falls_back = false;
-	settle_end(s, &batch);
-	settle_write(fs, b, s, &head, &batch);
-	if (!r)
-		r = bucket_commit(fs, b, &head, &batch);
 	buf_release(&body);
-	store_batch_release(&batch);
 	return r == STORE_ABSENT ? -EIO : r;
+}
+
+/* The file ends where what is left of it is good. What is in the head counts what is published only. */
+static int cut(struct fs *fs, struct node *n, uint64_t size, bool counted, struct head *head, struct store_batch *batch)
+{
+	if (counted)
+		head->file_bytes -= n->size - size;
+	n->size = size;
+	n->blocks = (size + 511) / 512;
+	n->changed = fs_now(fs);
+	return tree_put_record(n, batch);
+}
+
+static void tell_recovered(const struct bucket *b, const struct node *n, const char *what)
+{
+	log_warning("bucket %.*s: the power went before %.*s was on the disk: %s", (int)b->name.len, (const char *)b->name.at,
+		    (int)n->name.len, (const char *)n->name.at, what);
+}
+
+/* The content of a node is not what was committed. */
+static int mend(struct fs *fs, struct bucket *b, struct settle *s, struct node *n, uint64_t good, uint64_t length, struct head *head,
+		struct store_batch *batch)
+{
+	bool published;
+	int r;
+
+	if (s->falls_back) {
+		tell_recovered(b, n, "it is what it was before");
+		return fall_back(fs, b, s, n, head, batch);
+	}
+	if (s->safe) {
+		tell_recovered(b, n, "it ends where it was safe");
+		return cut(fs, n, s->safe < length ? s->safe : length, true, head, batch);
+	}
+	r = version_unfinish(fs, b, n->number, &published, batch);
+	if (r)
+		return r;
+	tell_recovered(b, n, "what is left of it is its .partial");
+	r = cut(fs, n, good, published, head, batch);
+	return r || !published ? r : tree_make_partial(fs, b, n, head, batch);
 }
 
 static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
@@ -312,22 +591,18 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 	struct found found = {0};
 	struct store_batch batch = {0};
 	struct head head = b->head;
-	bool whole = false;
+	uint64_t good = 0, length = 0;
 	int r = tree_find_number(fs, b, s->number, &found);
+	struct node *n = &found.node;
 
+	if (!r && (n->place != PLACE_CONTENT || n->content != s->content))
+		r = BUCKET_GONE;
 	if (!r)
-		r = is_whole(fs, &found.node, &whole);
-	if (!r && !whole)
-		log_warning("bucket %.*s: the power went before %.*s was on the disk: %s", (int)b->name.len,
-			    (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at,
-			    s->falls_back ? "it is what it was before" : "what is left of it is its .partial");
-	if (!r && !whole && s->falls_back) {
-		r = fall_back(fs, b, s, &found.node);
-		tree_found_release(&found);
-		return r;
-	}
-	if (!r && !whole)
-		r = tree_make_partial(fs, b, &found.node, &head, &batch);
+		r = judge(fs, s, n, &good, &length);
+	if (!r && good < n->size)
+		r = mend(fs, b, s, n, good, length, &head, &batch);
+	else if (!r && s->checks.len)
+		store_batch_seal(&batch, s->content, buf_slice(&s->checks));
 	/* A node that is not there any more needs no fallback. */
 	if (r == BUCKET_GONE)
 		r = 0;
@@ -343,21 +618,21 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 int settle_recover(struct fs *fs, struct bucket *b)
 {
 	struct settle s = {0};
-	bool this_boot;
 	int r;
 
-	while (!(r = next_record(fs, b, s.number, &s, &this_boot))) {
+	while (!(r = next_record(fs, b, s.number, &s)) || (r == -EIO && s.number)) {
 		/* The process ended and the system did not: everything is there, and on its way to the disk. */
-		if (this_boot)
-			expect(fs, b->number, &s);
-		else
+		if (!r && memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0)
+			settle_later(fs, b->number, s.number, s.content);
+		else if (!r)
 			r = recover_one(fs, b, &s);
 		if (r == -ENOMEM)
-			return r;
+			break;
 		/* Whatever is wrong with one file, the bucket must open: this is tried again at the next start. */
 		if (r)
 			log_error("bucket %.*s: file number %llu could not be settled after a crash: error %d", (int)b->name.len,
 				  (const char *)b->name.at, (unsigned long long)s.number, r);
 	}
+	settle_release(&s);
 	return r == STORE_END ? 0 : r;
 }

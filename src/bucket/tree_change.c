@@ -89,8 +89,10 @@ static int delete_content(struct fs *fs, struct bucket *b, const struct node *n,
 	bool kept = false;
 	int r = settle_load(fs, b, n->number, &own);
 
-	if (r)
+	if (r) {
+		settle_release(&own);
 		return r;
+	}
 	if (!own.content) {
 		kept = heir && settle_fall_back(heir, n);
 	} else {
@@ -104,6 +106,7 @@ static int delete_content(struct fs *fs, struct bucket *b, const struct node *n,
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	if (n->place == PLACE_CONTENT && !kept)
 		store_batch_drop(batch, n->content);
+	settle_release(&own);
 	return 0;
 }
 
@@ -421,6 +424,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
+	settle_release(&settle);
 	if (r)
 		return r;
 	if (*replaced)

@@ -15,7 +15,7 @@
  * not published has a record under key_making:
  *  - CANDIDATE: closed or fsynced, nothing written since; after a crash it is published;
  *  - OVERTAKEN: a candidate, and what was closed later has its name by now; after a crash it is dropped;
- *  - WRITING: after a crash it becomes the partial.
+ *  - WRITING: after a crash it becomes the partial. Also what was closed by others than its opener alone (enum file_closer).
  * A new file that was closed or fsynced and not written since needs no such record: that is how all of them usually look. */
 #pragma once
 
@@ -89,10 +89,9 @@ int version_mark(struct file *f);
 int version_swap(struct file *f, struct reason *why);
 /* Whether others that are being made will take the same name. With b->lock held. */
 bool version_has_rival(struct file *f);
-/* The record under key_making, as a close or an fsync needs it, whose turn is the next, or its end; with both locks held.
- * Whether there is one then. */
-bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch);
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch);
 
+/* A loss of power has taken bytes of a node: if it is not published, it will not be, and *published is false. For settle_recover. */
+int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch);
 /* Settles what a crash has left. The bucket is not known to anybody else yet. */
 int version_recover(struct fs *fs, struct bucket *b);

@@ -8,5 +8,8 @@ enum mark_state { MARK_CANDIDATE = 1, MARK_WRITING = 2, MARK_OVERTAKEN = 3 };
 
 /* The record under key_making. */
 void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn);
+/* The record under key_making, as a close or an fsync needs it, whose turn is the next, or its end; with both locks held.
+ * Whether there is one then. */
+bool version_add_mark(struct file *f, enum mark_state state, struct head *head, struct store_batch *batch);
 /* Publishes it, keeps it as the partial or drops it; with f->lock held as well. */
 int version_settle_locked(struct file *f, bool abandon);

@@ -10,14 +10,19 @@
 /* State, folder, turn. */
 enum { mark_len = 11 };
 
-void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn)
+static void put_mark(uint64_t number, uint64_t parent, enum mark_state state, uint64_t turn, struct store_batch *batch)
 {
-	struct key_buf key = key_making(f->node.number);
+	struct key_buf key = key_making(number);
 	unsigned char value[mark_len] = {(unsigned char)state};
 
-	bytes_put_be40(value + 1, f->node.parent);
+	bytes_put_be40(value + 1, parent);
 	bytes_put_be40(value + 6, turn);
 	store_batch_put(batch, STORE_NODE, key_slice(&key), slice_of(value, sizeof(value)));
+}
+
+void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn)
+{
+	put_mark(f->node.number, f->node.parent, state, turn, batch);
 }
 
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch)
@@ -40,13 +45,13 @@ bool version_has_rival(struct file *f)
 	return false;
 }
 
-bool version_add_mark(struct file *f, struct head *head, struct store_batch *batch)
+bool version_add_mark(struct file *f, enum mark_state state, struct head *head, struct store_batch *batch)
 {
 	/* A new one is published by a crash as it is. Where others will take its name, it must be known who comes last. */
-	bool needed = f->version || (f->unlisted && version_has_rival(f));
+	bool needed = f->version || (f->unlisted && (state == MARK_WRITING || version_has_rival(f)));
 
 	if (needed) {
-		version_put_mark(f, batch, MARK_CANDIDATE, f->b->turns + 1);
+		version_put_mark(f, batch, state, state == MARK_CANDIDATE ? f->b->turns + 1 : 0);
 		head->making += !f->marked;
 	} else if (f->marked) {
 		version_unmark(f, head, batch);
@@ -165,6 +170,22 @@ static bool decode_mark(struct mark *m, struct slice key, struct slice value)
 	if (value.len == mark_len)
 		m->turn = bytes_get_be40(at + 6);
 	return true;
+}
+
+int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)
+{
+	struct key_buf key = key_making(number);
+	struct buf value = {0};
+	struct mark m;
+	int r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &value);
+
+	*published = r == STORE_ABSENT;
+	if (!r && !decode_mark(&m, key_slice(&key), buf_slice(&value)))
+		r = -EIO;
+	else if (!r)
+		put_mark(number, m.parent, MARK_WRITING, 0, batch);
+	buf_release(&value);
+	return r == STORE_ABSENT ? 0 : r;
 }
 
 static int load_marks(struct fs *fs, struct bucket *b, struct buf *marks)

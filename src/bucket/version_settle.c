@@ -51,9 +51,12 @@ static int move_settle(struct file *f, uint64_t to, struct head *head, struct st
 	struct settle from, moved;
 	int r = settle_load(f->fs, f->b, f->node.number, &from);
 
-	if (r || !from.content)
+	if (r || !from.content) {
+		settle_release(&from);
 		return r;
+	}
 	moved = from;
+	moved.fresh = true;
 	moved.number = to;
 	moved.stored = false;
 	moved.changed = true;
@@ -65,6 +68,8 @@ static int move_settle(struct file *f, uint64_t to, struct head *head, struct st
 	from.falls_back = false;
 	settle_end(&from, batch);
 	settle_write(f->fs, f->b, &from, head, batch);
+	/* Both have the same checksums. */
+	settle_release(&moved);
 	return r;
 }
 
@@ -98,7 +103,8 @@ static int swap_locked(struct file *f)
 	store_batch_release(&batch);
 	if (r)
 		return r;
-	f->pending = f->dirty = f->unsaved = true;
+	f->pending = f->dirty = true;
+	file_becomes(&f->unsaved, true);
 	f->marked = f->respelled = false;
 	f->turn = f->overtaken = 0;
 	f->settling = 0;
@@ -210,7 +216,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	struct overtaking over = {parent, name, f, NULL, f->turn};
 	char old_name[name_max];
 	struct slice old = slice_of(old_name, f->node.name.len);
-	struct settle settle;
+	struct settle settle = {0};
 	int r = settle_load(f->fs, f->b, f->node.number, &settle);
 
 	memcpy(old_name, f->name, old.len);
@@ -243,6 +249,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	if (!r)
 		r = bucket_commit(f->fs, f->b, &head, &batch);
 	store_batch_release(&batch);
+	settle_release(&settle);
 	if (r)
 		return r;
 	if (replaced)

@@ -2,11 +2,14 @@
 
 #include "bucket/verdict.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,6 +151,40 @@ bool caller_same_process(pid_t thread, pid_t other)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d", atoi(at), other);
 	return access(path, F_OK) == 0;
+}
+
+bool caller_is_there(pid_t thread)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d", thread);
+	return access(path, F_OK) == 0;
+}
+
+/* AT_STATX_DONT_SYNC: the kernel must not ask us, nor any other server that hangs. A process that ends has no descriptors any more
+ * when they are closed. */
+bool caller_has_open(pid_t thread, uint64_t inode)
+{
+	enum { most = 4096 };
+	char path[64];
+	struct dirent *entry;
+	struct statx st;
+	bool has = false;
+	int count = 0;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", thread);
+	folder = opendir(path);
+	if (!folder)
+		return errno != ENOENT && errno != ESRCH;
+	while (!has && (entry = readdir(folder))) {
+		if (*entry->d_name == '.')
+			continue;
+		has = ++count > most || (statx(dirfd(folder), entry->d_name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &st) == 0 &&
+					 st.stx_ino == inode);
+	}
+	closedir(folder);
+	return has;
 }
 
 bool caller_program(pid_t thread, char name[16])

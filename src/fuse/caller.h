@@ -10,6 +10,11 @@ extern const char *caller_job_variables;
 struct caller caller_of(fuse_req_t req);
 /* Whether two threads are of one process. Reads /proc/PID/status and task/ only, which is safe during a flush. */
 bool caller_same_process(pid_t thread, pid_t other);
+/* Whether the thread has not ended. */
+bool caller_is_there(pid_t thread);
+/* Whether the thread's process has a descriptor of an inode with this number, other than one that is being closed; or it cannot be
+ * told. Asks the kernel for what it knows by itself, which is safe during a flush. */
+bool caller_has_open(pid_t thread, uint64_t inode);
 /* The value of the first of the comma-separated variables (NULL: BUCKETFS_JOB) that is in the environment a process was
  * started with and not empty; malloc'd. BUCKET_ABSENT. Not in a flush. */
 int caller_environment(pid_t thread, const char *variables, char **value);

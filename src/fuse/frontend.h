@@ -50,6 +50,8 @@ struct handle {
 	struct scratch *scratch;
 	bool scratch_closed; /* for scratch_closes */
 	enum io_mode io_mode; /* of a file */
+	pid_t opener;         /* of a file: the thread that opened it */
+	bool flushed;         /* of a file: a descriptor of it was closed; atomic */
 	/* None of them: a folder. The kernel asks once more after the last entry; by then a file may have been replaced, and
 	 * its new number would make it appear twice. So this is the cookie that the last listing ended with; 0: it has not. */
 	off_t folder_end;

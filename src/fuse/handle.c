@@ -51,6 +51,7 @@ int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_inf
 		return -ENOMEM;
 	}
 	h->file = file;
+	h->opener = c->who.pid;
 	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
 	fi->noflush = !file->writes && !file_is(&file->file->unlisted);

@@ -81,6 +81,9 @@ void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi)
 
 	pthread_mutex_lock(&m->lock);
 	h->io_mode = choose(c, h->file);
+	/* A writer that can read can map, and what is passed through is mapped from the store's own file. */
+	if (h->io_mode == IO_PASSED_DIRECT && h->file->reads && h->file->writes && file_expose(f))
+		log_error("a file is mapped whose checksums cannot be taken back: it will look damaged once it has changed");
 	m->cached += h->io_mode == IO_CACHED;
 	m->direct += h->io_mode == IO_DIRECT;
 	m->mappable += h->io_mode == IO_DIRECT_MAPPABLE;

@@ -24,13 +24,31 @@ static void note(struct call *c, int r)
 	c->told = r > 0 && !c->why.text[0];
 }
 
+/* The first close of a handle with something in the file is its last one, but for programs that copy descriptors: a shell closes one
+ * before the first byte, and a child closes what it has from its parent. Nothing of that costs a file much that is opened, written
+ * and closed by one thread. */
+static enum file_closer closer_of(pid_t thread, struct handle *h)
+{
+	bool first = !__atomic_exchange_n(&h->flushed, true, __ATOMIC_RELAXED);
+	bool written = file_is(&h->file->file->written), same;
+
+	if (caller_is_killed(thread))
+		return FILE_CLOSER_DIES;
+	if (!thread || !h->opener)
+		return first && written ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES;
+	same = thread == h->opener || caller_same_process(thread, h->opener) || !caller_is_there(h->opener);
+	if (same && first && written)
+		return FILE_CLOSER_DONE;
+	return same && !caller_has_open(thread, h->file->file->inode) ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES;
+}
+
 int sync_flush(struct call *c, struct handle *h)
 {
 	bool opener_only;
 	int r;
 
 	if (h->file)
-		return file_flush(h->file, file_is(&h->file->file->unlisted) && caller_is_killed(c->who.pid));
+		return file_flush(h->file, file_is(&h->file->file->unlisted) ? closer_of(c->who.pid, h) : FILE_CLOSER_DONE);
 	if (h->control)
 		return control_file_flush(c, h->control);
 	data_closed_by(h->data, c->who.pid);
@@ -59,9 +77,9 @@ static void run(struct later_job *base)
 	struct handle *h = job->h;
 
 	if (h && h->file) {
-		job->result = job->is_flush ? sync_flush(&job->c, h) : 0;
+		job->result = job->is_flush ? sync_flush(&job->c, h) : file_save(h->file->file);
 		if (!job->result)
-			job->result = file_sync(h->file->file);
+			job->result = file_settle(h->file->file);
 		/* A database that is made and synced is there from then on, whatever becomes of who made it. */
 		if (!job->result && !job->is_flush && h->file->reads && h->file->writes && !file_is(&h->file->file->version))
 			job->result = version_publish(h->file->file);

@@ -2,7 +2,7 @@
 
 #include "util/bytes.h"
 
-/* An operation: kind, space, key length, value length, key, value; adopt and drop carry the number as the key. */
+/* An operation: kind, space, key length, value length, key, value; adopt, drop and seal carry the number as the key. */
 enum { op_header = 10 };
 
 static void add(struct store_batch *batch, enum store_op_kind kind, enum store_space space, struct slice key,
@@ -32,22 +32,27 @@ void store_batch_delete(struct store_batch *batch, enum store_space space, struc
 	add(batch, STORE_OP_DELETE, space, key, slice_of(NULL, 0));
 }
 
-static void add_content(struct store_batch *batch, enum store_op_kind kind, uint64_t content)
+static void add_content(struct store_batch *batch, enum store_op_kind kind, uint64_t content, struct slice value)
 {
 	unsigned char raw[8];
 
 	bytes_put_le64(raw, content);
-	add(batch, kind, STORE_META, slice_of(raw, sizeof(raw)), slice_of(NULL, 0));
+	add(batch, kind, STORE_META, slice_of(raw, sizeof(raw)), value);
 }
 
 void store_batch_adopt(struct store_batch *batch, uint64_t content)
 {
-	add_content(batch, STORE_OP_ADOPT, content);
+	add_content(batch, STORE_OP_ADOPT, content, slice_of(NULL, 0));
 }
 
 void store_batch_drop(struct store_batch *batch, uint64_t content)
 {
-	add_content(batch, STORE_OP_DROP, content);
+	add_content(batch, STORE_OP_DROP, content, slice_of(NULL, 0));
+}
+
+void store_batch_seal(struct store_batch *batch, uint64_t content, struct slice checksums)
+{
+	add_content(batch, STORE_OP_SEAL, content, checksums);
 }
 
 void store_batch_clear(struct store_batch *batch)

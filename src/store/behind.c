@@ -316,6 +316,23 @@ static int behind_content_blocks(struct store_content *base, uint64_t *blocks)
 	return r ? r : store_content_blocks(content(base)->inner, blocks);
 }
 
+static int behind_content_size(struct store_content *base, uint64_t *size)
+{
+	int r = drain(content(base));
+
+	return r ? r : store_content_size(content(base)->inner, size);
+}
+
+static int behind_content_unseal(struct store_content *base)
+{
+	return store_content_unseal(content(base)->inner);
+}
+
+static int behind_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed)
+{
+	return store_content_is_sealed(content(base)->inner, size, sealed);
+}
+
 static int behind_content_sync(struct store_content *base)
 {
 	int r = drain(content(base));
@@ -461,6 +478,9 @@ static const struct store_ops behind_ops = {
 	.content_allocate = behind_content_allocate,
 	.content_punch = behind_content_punch,
 	.content_blocks = behind_content_blocks,
+	.content_size = behind_content_size,
+	.content_unseal = behind_content_unseal,
+	.content_is_sealed = behind_content_is_sealed,
 	.content_sync = behind_content_sync,
 	.content_fd = behind_content_fd,
 	.content_close = behind_content_close,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,6 +110,41 @@ int blob_blocks(struct store_content *base, uint64_t *blocks)
 		return -errno;
 	*blocks = (uint64_t)st.st_blocks;
 	return 0;
+}
+
+int blob_size(struct store_content *base, uint64_t *size)
+{
+	struct stat st;
+
+	if (fstat(container_of(base, struct blob, base)->fd, &st))
+		return -errno;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int blob_rewrite(struct store_content *base)
+{
+	enum { piece = 65536 };
+	int fd = container_of(base, struct blob, base)->fd;
+	char *bytes = malloc(piece);
+	off_t at = 0, data;
+	int r = bytes ? 0 : -ENOMEM;
+
+	/* Holes stay holes. */
+	while (!r && (data = lseek(fd, at, SEEK_DATA)) >= 0) {
+		size_t got;
+
+		r = blob_read(base, (uint64_t)data, bytes, piece, &got);
+		if (!r)
+			r = blob_write(base, (uint64_t)data, bytes, got);
+		at = data + (off_t)got;
+		if (!got)
+			break;
+	}
+	if (!r && bytes && errno != ENXIO && data < 0)
+		r = -errno;
+	free(bytes);
+	return r;
 }
 
 static int sync_folder(int folder_fd, const char *name)

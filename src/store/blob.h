@@ -22,5 +22,8 @@ int blob_truncate(struct store_content *base, uint64_t len);
 int blob_allocate(struct store_content *base, uint64_t at, uint64_t len);
 int blob_punch(struct store_content *base, uint64_t at, uint64_t len);
 int blob_blocks(struct store_content *base, uint64_t *blocks);
+int blob_size(struct store_content *base, uint64_t *size);
+/* Writes all its bytes again, so that the next sync brings every one of them to the disk. */
+int blob_rewrite(struct store_content *base);
 int blob_sync(struct store_content *base);
 int blob_fd(struct store_content *base);

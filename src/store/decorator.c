@@ -189,6 +189,21 @@ static int decorator_content_blocks(struct store_content *base, uint64_t *blocks
 	return FORWARD(content(base)->of, 0, "content_blocks", store_content_blocks(content(base)->inner, blocks));
 }
 
+static int decorator_content_size(struct store_content *base, uint64_t *size)
+{
+	return FORWARD(content(base)->of, 0, "content_size", store_content_size(content(base)->inner, size));
+}
+
+static int decorator_content_unseal(struct store_content *base)
+{
+	return FORWARD(content(base)->of, 0, "content_unseal", store_content_unseal(content(base)->inner));
+}
+
+static int decorator_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed)
+{
+	return FORWARD(content(base)->of, 0, "content_is_sealed", store_content_is_sealed(content(base)->inner, size, sealed));
+}
+
 static int decorator_content_sync(struct store_content *base)
 {
 	return FORWARD(content(base)->of, 0, "content_sync", store_content_sync(content(base)->inner));
@@ -228,6 +243,9 @@ static const struct store_ops decorator_ops = {
 	.content_allocate = decorator_content_allocate,
 	.content_punch = decorator_content_punch,
 	.content_blocks = decorator_content_blocks,
+	.content_size = decorator_content_size,
+	.content_unseal = decorator_content_unseal,
+	.content_is_sealed = decorator_content_is_sealed,
 	.content_sync = decorator_content_sync,
 	.content_fd = decorator_content_fd,
 	.content_close = decorator_content_close,

@@ -557,6 +557,30 @@ static int memory_content_blocks(struct store_content *base, uint64_t *blocks)
 	return 0;
 }
 
+static int memory_content_size(struct store_content *base, uint64_t *size)
+{
+	struct body *body = container_of(base, struct memory_handle, base)->body;
+
+	pthread_rwlock_rdlock(&body->lock);
+	*size = body->bytes.len;
+	pthread_rwlock_unlock(&body->lock);
+	return 0;
+}
+
+/* Memory is as good as its checksum would be. */
+static int memory_content_unseal(struct store_content *base)
+{
+	(void)base;
+	return 0;
+}
+
+static int memory_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed)
+{
+	(void)base, (void)size;
+	*sealed = true;
+	return 0;
+}
+
 static int memory_content_sync(struct store_content *base)
 {
 	(void)base;
@@ -603,6 +627,9 @@ static const struct store_ops memory_ops = {
 	.content_allocate = memory_content_allocate,
 	.content_punch = memory_content_punch,
 	.content_blocks = memory_content_blocks,
+	.content_size = memory_content_size,
+	.content_unseal = memory_content_unseal,
+	.content_is_sealed = memory_content_is_sealed,
 	.content_sync = memory_content_sync,
 	.content_fd = memory_content_fd,
 	.content_close = memory_content_close,

@@ -177,6 +177,7 @@ static void rocksdb_store_close(struct store *base)
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->wake);
 	buf_release(&s->condemned);
+	buf_release(&s->unsynced);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->folder_fd >= 0)
@@ -200,14 +201,17 @@ static const struct store_ops rocksdb_ops = {
 	.cursor_close = rocks_cursor_close,
 	.content_create = rocks_content_create,
 	.content_open = rocks_content_open,
-	.content_read = blob_read,
-	.content_write = blob_write,
-	.content_truncate = blob_truncate,
-	.content_allocate = blob_allocate,
-	.content_punch = blob_punch,
+	.content_read = rocks_content_read,
+	.content_write = rocks_content_write,
+	.content_truncate = rocks_content_truncate,
+	.content_allocate = rocks_content_allocate,
+	.content_punch = rocks_content_punch,
 	.content_blocks = blob_blocks,
+	.content_size = blob_size,
+	.content_unseal = rocks_content_unseal,
+	.content_is_sealed = rocks_content_is_sealed,
 	.content_sync = rocks_content_sync,
-	.content_fd = blob_fd,
+	.content_fd = rocks_content_fd,
 	.content_close = rocks_content_close,
 };
 

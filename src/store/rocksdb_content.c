@@ -1,6 +1,9 @@
 #include "store/rocksdb_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,22 +16,37 @@
 struct content {
 	struct blob blob;
 	struct rocksdb_store *store;
+	struct rocks_seal seal;
 };
 
-/* Numbers are taken in steps, so that the counter is written once in a thousand. */
+static struct content *content_of(struct store_content *base)
+{
+	return container_of(base, struct content, blob.base);
+}
+
+/* Numbers are taken in steps, so that the counter is written once in a thousand. It is on the disk before any of them is used: a
+ * content with a greater number cannot be there after a loss of power. With s->lock held, or before anybody else knows the store. */
+static int reserve(struct rocksdb_store *s)
+{
+	unsigned char raw[8];
+	int r;
+
+	bytes_put_le64(raw, s->reserved_content + content_step);
+	r = rocks_own_write(s, 'C', 0, raw, sizeof(raw));
+	if (!r)
+		r = store_sync(&s->base);
+	if (!r)
+		s->reserved_content += content_step;
+	return r;
+}
+
 static int next_content(struct rocksdb_store *s, uint64_t *number)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->next_content == s->reserved_content) {
-		unsigned char raw[8];
-
-		bytes_put_le64(raw, s->reserved_content + content_step);
-		r = rocks_own_write(s, 'C', 0, raw, sizeof(raw));
-		if (!r)
-			s->reserved_content += content_step;
-	}
+	if (s->next_content == s->reserved_content)
+		r = reserve(s);
 	if (!r)
 		*number = s->next_content++;
 	pthread_mutex_unlock(&s->lock);
@@ -41,17 +59,118 @@ static bool is_named(struct rocksdb_store *s, uint64_t number)
 	return __atomic_load_n(&s->named[number % named_count], __ATOMIC_RELAXED) == number;
 }
 
-int rocks_content_sync(struct store_content *base)
+/* Contents whose last sync failed. With s->lock held. */
+static size_t find_unsynced(const struct rocksdb_store *s, uint64_t number)
 {
-	struct content *c = container_of(base, struct content, blob.base);
-	int r = blob_sync(base);
+	size_t at = 0;
 
-	if (!r)
-		__atomic_store_n(&c->store->named[base->number % named_count], base->number, __ATOMIC_RELAXED);
+	while (at < s->unsynced.len && bytes_get_le64(s->unsynced.data + at) != number)
+		at += 8;
+	return at;
+}
+
+static bool is_unsynced(struct rocksdb_store *s, uint64_t number)
+{
+	bool is;
+
+	pthread_mutex_lock(&s->lock);
+	is = s->unsynced.len && find_unsynced(s, number) < s->unsynced.len;
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+static int note_synced(struct rocksdb_store *s, uint64_t number, bool synced)
+{
+	size_t at;
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	at = find_unsynced(s, number);
+	if (synced && at < s->unsynced.len) {
+		s->unsynced.len -= 8;
+		memmove(s->unsynced.data + at, s->unsynced.data + at + 8, s->unsynced.len - at);
+	} else if (!synced && at == s->unsynced.len) {
+		r = bytes_add_64(&s->unsynced, number);
+	}
+	pthread_mutex_unlock(&s->lock);
 	return r;
 }
 
-static int content_new(struct rocksdb_store *s, uint64_t number, int fd, struct store_content **out)
+/* After a failed sync the kernel takes the pages for clean, and another sync would say 0: so they are made dirty again. */
+int rocks_content_sync(struct store_content *base)
+{
+	struct rocksdb_store *s = content_of(base)->store;
+	bool again = is_unsynced(s, base->number);
+	int r = again ? blob_rewrite(base) : 0;
+
+	if (!r)
+		r = blob_sync(base);
+	if (!r)
+		__atomic_store_n(&s->named[base->number % named_count], base->number, __ATOMIC_RELAXED);
+	if (r || again)
+		note_synced(s, base->number, !r);
+	return r;
+}
+
+/* ---- what is changed ends its seal, what is read is compared with it ---- */
+
+int rocks_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	struct content *c = content_of(base);
+	int r = rocks_seal_is_checking(&c->seal) ? rocks_seal_check(c->store, &c->seal, base, at, len) : 0;
+
+	*got = 0;
+	return r ? r : blob_read(base, at, bytes, len, got);
+}
+
+int rocks_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len)
+{
+	struct content *c = content_of(base);
+	int r = rocks_seal_break(c->store, &c->seal, base->number, at);
+
+	return r ? r : blob_write(base, at, bytes, len);
+}
+
+int rocks_content_truncate(struct store_content *base, uint64_t len)
+{
+	struct content *c = content_of(base);
+	int r = rocks_seal_break(c->store, &c->seal, base->number, len);
+
+	return r ? r : blob_truncate(base, len);
+}
+
+int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
+{
+	return blob_allocate(base, at, len);
+}
+
+int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len)
+{
+	struct content *c = content_of(base);
+	int r = rocks_seal_break(c->store, &c->seal, base->number, at);
+
+	return r ? r : blob_punch(base, at, len);
+}
+
+int rocks_content_unseal(struct store_content *base)
+{
+	return rocks_seal_break(content_of(base)->store, &content_of(base)->seal, base->number, 0);
+}
+
+int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed)
+{
+	return rocks_seal_is(content_of(base)->store, base->number, size, sealed);
+}
+
+/* A reader of the descriptor compares nothing. */
+int rocks_content_fd(struct store_content *base)
+{
+	return rocks_seal_is_checking(&content_of(base)->seal) ? -1 : blob_fd(base);
+}
+
+/* ---- making and opening ---- */
+
+static int content_new(struct rocksdb_store *s, uint64_t number, int fd, const struct rocks_seal *seal, struct store_content **out)
 {
 	struct content *c = calloc(1, sizeof(*c));
 
@@ -59,7 +178,7 @@ static int content_new(struct rocksdb_store *s, uint64_t number, int fd, struct 
 		close(fd);
 		return -ENOMEM;
 	}
-	*c = (struct content){{{s->base.ops, number}, s->folder_fd, fd, is_named(s, number)}, s};
+	*c = (struct content){{{s->base.ops, number}, s->folder_fd, fd, is_named(s, number)}, s, *seal};
 	*out = &c->blob.base;
 	return 0;
 }
@@ -69,6 +188,7 @@ int rocks_content_create(struct store *base, struct store_content **out)
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 
 	for (;;) {
+		struct rocks_seal seal;
 		uint64_t number;
 		int fd, r = next_content(s, &number);
 
@@ -84,24 +204,36 @@ int rocks_content_create(struct store *base, struct store_content **out)
 			rocks_own_delete(s, 'X', number);
 			return fd;
 		}
-		return content_new(s, number, fd, out);
+		seal = rocks_seal_none(s);
+		rocks_seal_trust(s, number);
+		return content_new(s, number, fd, &seal, out);
 	}
 }
 
 int rocks_content_open(struct store *base, uint64_t number, struct store_content **out)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
-	int fd = blob_open(s->folder_fd, number);
+	int fd = blob_open(s->folder_fd, number), r;
+	struct rocks_seal seal;
 
 	if (fd < 0)
 		return fd == -ENOENT ? STORE_ABSENT : fd;
-	return content_new(s, number, fd, out);
+	r = rocks_seal_load(s, number, &seal);
+	if (r) {
+		close(fd);
+		return r;
+	}
+	r = content_new(s, number, fd, &seal, out);
+	if (r)
+		rocks_seal_release(&seal);
+	return r;
 }
 
 static void content_remove(struct rocksdb_store *s, uint64_t number)
 {
 	int r = blob_remove(s->folder_fd, number);
 
+	note_synced(s, number, true);
 	if (r == 0 || r == -ENOENT)
 		rocks_own_delete(s, 'X', number);
 	else
@@ -115,19 +247,72 @@ void rocks_content_close(struct store_content *base, bool discard)
 	if (discard)
 		content_remove(c->store, base->number);
 	close(c->blob.fd);
+	rocks_seal_release(&c->seal);
 	free(c);
 }
 
-/* Takes what is condemned; false: nothing more will be. */
+/* Takes what is condemned, maybe nothing as long as something is to be swept; false: nothing more will be. */
 static bool wait_for_condemned(struct rocksdb_store *s, struct buf *list)
 {
+	bool more;
+
 	pthread_mutex_lock(&s->lock);
-	while (!s->condemned.len && !s->leaving)
+	while (!s->condemned.len && !s->leaving && s->sweep == sweep_end)
 		pthread_cond_wait(&s->wake, &s->lock);
 	*list = s->condemned;
 	s->condemned = (struct buf){0};
+	more = list->len || !s->leaving;
 	pthread_mutex_unlock(&s->lock);
-	return list->len;
+	return more;
+}
+
+static bool has_record(struct rocksdb_store *s, char kind, uint64_t number)
+{
+	struct buf value = {0};
+	unsigned char key[9];
+	int r;
+
+	rocks_own_key(key, kind, number);
+	r = rocks_get(s, family_own, key, sizeof(key), &value);
+	buf_release(&value);
+	/* What cannot be read may be there. */
+	return r != STORE_ABSENT;
+}
+
+static void sweep_one(struct rocksdb_store *s, const char *name, unsigned *swept)
+{
+	char *end;
+	uint64_t number = strtoull(name, &end, 16);
+
+	if (*end || end - name != 16 || number < s->tracked || number >= s->swept || has_record(s, 'S', number) ||
+	    has_record(s, 'X', number))
+		return;
+	if (!blob_remove(s->folder_fd, number))
+		++*swept;
+}
+
+/* A loss of power takes the last commits along, and with them the notes of contents that were being made. So their files are there
+ * and nobody knows them. One folder of contents. */
+static void sweep(struct rocksdb_store *s)
+{
+	char path[32];
+	unsigned swept = 0;
+	struct dirent *entry;
+	DIR *folder;
+	int fd;
+
+	snprintf(path, sizeof(path), "blobs/%02x", s->sweep);
+	fd = openat(s->folder_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	folder = fd < 0 ? NULL : fdopendir(fd);
+	while (folder && (entry = readdir(folder)))
+		sweep_one(s, entry->d_name, &swept);
+	if (folder)
+		closedir(folder);
+	else if (fd >= 0)
+		close(fd);
+	if (swept)
+		log_info("store: removed %u contents that nobody owned", swept);
+	s->sweep++;
 }
 
 static void *reap(void *argument)
@@ -138,42 +323,80 @@ static void *reap(void *argument)
 	while (wait_for_condemned(s, &list)) {
 		/* After a loss of power no record may ask for a file that is gone: the commit that let it go comes first. If
 		 * the disk refuses, they go at the next open. */
-		if (store_sync(&s->base) == 0)
+		if (list.len && store_sync(&s->base) == 0)
 			for (size_t at = 0; at < list.len; at += 8)
 				content_remove(s, bytes_get_le64(list.data + at));
 		buf_release(&list);
+		if (s->sweep < sweep_end)
+			sweep(s);
 	}
 	return NULL;
 }
 
-void rocks_content_condemn(struct rocksdb_store *s, const struct store_batch *batch)
+void rocks_content_committed(struct rocksdb_store *s, const struct store_batch *batch)
 {
 	struct store_op op;
+	bool drops = false;
 
 	pthread_mutex_lock(&s->lock);
-	for (size_t at = 0; store_batch_next(batch, &at, &op);)
+	for (size_t at = 0; store_batch_next(batch, &at, &op);) {
+		if (op.kind == STORE_OP_SEAL)
+			__atomic_add_fetch(&s->seals, 1, __ATOMIC_RELEASE);
 		if (op.kind == STORE_OP_DROP)
-			bytes_add_64(&s->condemned, op.content);
-	pthread_cond_signal(&s->wake);
+			drops |= !bytes_add_64(&s->condemned, op.content);
+	}
+	if (drops)
+		pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Reads the counter, and condemns the contents that nobody owns. */
-static int recover(struct rocksdb_store *s)
+static int read_number(struct rocksdb_store *s, char kind, uint64_t absent, uint64_t *number)
 {
 	struct buf value = {0};
 	unsigned char key[9];
 	int r;
 
-	rocks_own_key(key, 'C', 0);
+	rocks_own_key(key, kind, 0);
 	r = rocks_get(s, family_own, key, sizeof(key), &value);
-	if (!r)
-		s->next_content = s->reserved_content = bytes_get_le64(value.data);
-	else if (r == STORE_ABSENT) {
-		s->next_content = s->reserved_content = 1;
-		r = 0;
-	}
+	*number = absent;
+	if (!r && value.len == 8)
+		*number = bytes_get_le64(value.data);
+	else if (!r)
+		r = -EIO;
 	buf_release(&value);
+	return r == STORE_ABSENT ? 0 : r;
+}
+
+/* Contents that are older than seals have none. If the store was closed as it should be, there is nothing to sweep. */
+static int begin_tracking(struct rocksdb_store *s)
+{
+	unsigned char raw[8];
+	uint64_t closed = 0;
+	int r = read_number(s, 'T', 0, &s->tracked);
+
+	if (!r && !s->tracked) {
+		s->tracked = s->next_content;
+		bytes_put_le64(raw, s->tracked);
+		r = rocks_own_write(s, 'T', 0, raw, sizeof(raw));
+	}
+	if (!r)
+		r = read_number(s, 'Q', 0, &closed);
+	s->swept = s->next_content;
+	s->sweep = closed == s->next_content ? sweep_end : 0;
+	if (!r && closed)
+		r = rocks_own_delete(s, 'Q', 0);
+	/* On the disk before anything else is written. */
+	return r ? r : reserve(s);
+}
+
+/* Reads the counter, and condemns the contents that nobody owns. */
+static int recover(struct rocksdb_store *s)
+{
+	unsigned char key[9];
+	int r;
+
+	r = read_number(s, 'C', 1, &s->next_content);
+	s->reserved_content = s->next_content;
 	if (r)
 		return r;
 	rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->read, s->family[family_own]);
@@ -199,6 +422,8 @@ int rocks_content_begin(struct rocksdb_store *s)
 	int r = recover(s);
 
 	if (!r)
+		r = begin_tracking(s);
+	if (!r)
 		r = -pthread_create(&s->reaper, NULL, reap, s);
 	s->reaper_runs = !r;
 	return r;
@@ -206,6 +431,8 @@ int rocks_content_begin(struct rocksdb_store *s)
 
 bool rocks_content_end(struct rocksdb_store *s)
 {
+	unsigned char raw[8];
+
 	if (!s->reaper_runs)
 		return false;
 	pthread_mutex_lock(&s->lock);
@@ -213,5 +440,10 @@ bool rocks_content_end(struct rocksdb_store *s)
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 	pthread_join(s->reaper, NULL);
+	/* Nobody is left who makes contents: the next open begins with the number that was reserved. */
+	if (s->sweep == sweep_end) {
+		bytes_put_le64(raw, s->reserved_content);
+		rocks_own_write(s, 'Q', 0, raw, sizeof(raw));
+	}
 	return true;
 }

@@ -8,12 +8,15 @@
 
 #include "store/rocksdb.h"
 #include "util/buf.h"
+#include "util/checksum.h"
 
 /* Column families: "default" holds heads ('H' bucket), the content counter ('C') and the contents that no record owns
- * ('X' number): being written, or let go. The others are one a space; their keys begin with the bucket's number. */
+ * ('X' number): being written, or let go. Every content that a record owns has a seal ('S' number): its checksums, or nothing while
+ * it may change. 'T': the first number for which that is so. 'Q': the store was closed as it should be. The other families are one
+ * a space; their keys begin with the bucket's number. */
 enum { family_own = STORE_SPACES, family_count };
 
-enum { key_prefix = 4, content_step = 1024, stripe_count = 64, named_count = 4096 };
+enum { key_prefix = 4, content_step = 1024, stripe_count = 64, named_count = 4096, sweep_end = 256 };
 
 /* A commit reads the revision and writes the next one: one at a time for each bucket. */
 struct stripe {
@@ -45,6 +48,12 @@ struct rocksdb_store {
 	uint64_t next_content;
 	uint64_t reserved_content;
 	uint64_t named[named_count]; /* contents whose names are known to be on the disk, by number; atomic */
+	uint64_t trusted[named_count]; /* contents that were written or compared with their seal since the start; likewise */
+	uint64_t seals;                /* how many were put so far; atomic */
+	uint64_t tracked; /* contents from this number on have a seal record as long as a record of the domain owns them */
+	uint64_t swept;   /* the first number that this process gives out: what is below and nobody's goes */
+	unsigned sweep;   /* the next folder of contents to be looked at for such; sweep_end: all were */
+	struct buf unsynced; /* contents, as numbers: their last sync failed */
 
 	/* Contents let go: removed by a thread of their own, for a large file takes its time. */
 	pthread_t reaper;
@@ -79,14 +88,52 @@ void rocks_cursor_close(struct store_cursor *base);
 
 int rocks_content_create(struct store *base, struct store_content **out);
 int rocks_content_open(struct store *base, uint64_t number, struct store_content **out);
+int rocks_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
+int rocks_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
+int rocks_content_truncate(struct store_content *base, uint64_t len);
+int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len);
+int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len);
+int rocks_content_unseal(struct store_content *base);
+int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed);
 int rocks_content_sync(struct store_content *base);
+int rocks_content_fd(struct store_content *base);
 void rocks_content_close(struct store_content *base, bool discard);
-/* After this the reaper removes what the batch lets go. If there is no memory for the list, the next open does. */
-void rocks_content_condemn(struct rocksdb_store *s, const struct store_batch *batch);
+/* The batch was committed: the reaper removes what it lets go. If there is no memory for the list, the next open does. */
+void rocks_content_committed(struct rocksdb_store *s, const struct store_batch *batch);
 /* Reads the counter, condemns what nobody owns, and starts the reaper. */
 int rocks_content_begin(struct rocksdb_store *s);
 /* Ends it; false: it was never started. */
 bool rocks_content_end(struct rocksdb_store *s);
+
+/* ---- seals: rocksdb_seal.c ----
+ *
+ * A seal is the list of a content's checksums. What is read from a sealed content is compared with it, each piece once for an open
+ * content; a content that was compared in whole, or written by this process, is trusted from then on. A seal ends, on the disk too,
+ * before the first byte that it is about is changed: so a content that differs from its seal is damaged. */
+
+struct rocks_seal {
+	struct checksum_list list;
+	unsigned char *checked; /* of each piece; atomic. NULL: nothing is compared */
+	size_t left;            /* pieces that are not checked yet; atomic */
+	uint64_t end, seals;    /* bytes that a seal is about, as of when so many seals had been put (store->seals) */
+};
+
+/* What is to be compared of a content that is opened. -EIO: its seal cannot be read. */
+int rocks_seal_load(struct rocksdb_store *s, uint64_t content, struct rocks_seal *seal);
+/* Of a content that was made just now. */
+struct rocks_seal rocks_seal_none(struct rocksdb_store *s);
+void rocks_seal_release(struct rocks_seal *seal);
+bool rocks_seal_is_checking(const struct rocks_seal *seal);
+/* Compares the pieces of this range. -EIO, which is logged. */
+int rocks_seal_check(struct rocksdb_store *s, struct rocks_seal *seal, struct store_content *content, uint64_t at, size_t len);
+/* Bytes from here on are about to be changed. */
+int rocks_seal_break(struct rocksdb_store *s, struct rocks_seal *seal, uint64_t content, uint64_t from);
+/* The seal that a commit brings, as it is to be stored. STORE_ABSENT: it goes on from one that is not there. */
+int rocks_seal_join(struct rocksdb_store *s, uint64_t content, struct slice checksums, struct buf *joined);
+/* The content is what it was when it was written, or compared. */
+void rocks_seal_trust(struct rocksdb_store *s, uint64_t content);
+/* Whether there is one for so many bytes. */
+int rocks_seal_is(struct rocksdb_store *s, uint64_t content, uint64_t size, bool *sealed);
 
 /* ---- the folder: rocksdb_folder.c ---- */
 

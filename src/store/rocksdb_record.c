@@ -106,23 +106,44 @@ static int revision_now(struct rocksdb_store *s, const struct stripe *stripe, ui
 	return 0;
 }
 
+static int translate_content(struct rocksdb_store *s, const struct store_op *op, rocksdb_writebatch_t *out)
+{
+	rocksdb_column_family_handle_t *own = s->family[family_own];
+	unsigned char unowned[9], sealed[9];
+	struct buf seal = {0};
+	int r = 0;
+
+	rocks_own_key(unowned, 'X', op->content);
+	rocks_own_key(sealed, 'S', op->content);
+	if (op->kind == STORE_OP_ADOPT) {
+		rocksdb_writebatch_delete_cf(out, own, (char *)unowned, sizeof(unowned));
+		rocksdb_writebatch_put_cf(out, own, (char *)sealed, sizeof(sealed), "", 0);
+	} else if (op->kind == STORE_OP_DROP) {
+		rocksdb_writebatch_put_cf(out, own, (char *)unowned, sizeof(unowned), "", 0);
+		rocksdb_writebatch_delete_cf(out, own, (char *)sealed, sizeof(sealed));
+	} else {
+		r = rocks_seal_join(s, op->content, op->value, &seal);
+		if (!r)
+			rocksdb_writebatch_put_cf(out, own, (char *)sealed, sizeof(sealed), (char *)seal.data, seal.len);
+		buf_release(&seal);
+	}
+	return r == STORE_ABSENT ? 0 : r;
+}
+
 static int translate(struct rocksdb_store *s, uint32_t bucket, const struct store_batch *batch,
-		     rocksdb_writebatch_t *out, bool *drops)
+		     rocksdb_writebatch_t *out, bool *contents)
 {
 	struct store_op op;
 
 	for (size_t at = 0; store_batch_next(batch, &at, &op);) {
-		unsigned char own[9];
 		struct key key;
 		int r;
 
 		if (op.kind >= STORE_OP_ADOPT) {
-			rocks_own_key(own, 'X', op.content);
-			if (op.kind == STORE_OP_ADOPT)
-				rocksdb_writebatch_delete_cf(out, s->family[family_own], (char *)own, sizeof(own));
-			else
-				rocksdb_writebatch_put_cf(out, s->family[family_own], (char *)own, sizeof(own), "", 0);
-			*drops |= op.kind == STORE_OP_DROP;
+			r = translate_content(s, &op, out);
+			if (r)
+				return r;
+			*contents = true;
 			continue;
 		}
 		r = key_init(&key, bucket, op.key);
@@ -156,7 +177,7 @@ static rocksdb_writebatch_t *empty_batch(struct stripe *stripe)
 }
 
 static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_t bucket, uint64_t expect,
-			 struct slice head, const struct store_batch *batch, uint64_t *revision, bool *drops)
+			 struct slice head, const struct store_batch *batch, uint64_t *revision, bool *contents)
 {
 	rocksdb_writebatch_t *out = empty_batch(stripe);
 	unsigned char key[9], number[8];
@@ -166,7 +187,7 @@ static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_
 	int64_t began;
 	uint64_t now;
 	char *error = NULL;
-	int r = translate(s, bucket, batch, out, drops);
+	int r = translate(s, bucket, batch, out, contents);
 
 	rocks_own_key(key, 'H', bucket);
 	if (!r)
@@ -194,19 +215,19 @@ int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, st
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 	struct stripe *stripe = &s->stripe[bucket % stripe_count];
-	bool drops = false;
+	bool contents = false;
 	uint64_t new;
 	int r = batch->error;
 
 	if (r)
 		return r;
 	pthread_mutex_lock(&stripe->lock);
-	r = commit_locked(s, stripe, bucket, expect, head, batch, &new, &drops);
+	r = commit_locked(s, stripe, bucket, expect, head, batch, &new, &contents);
 	pthread_mutex_unlock(&stripe->lock);
 	if (!r && revision)
 		*revision = new;
-	if (!r && drops)
-		rocks_content_condemn(s, batch);
+	if (!r && contents)
+		rocks_content_committed(s, batch);
 	return r;
 }
 

@@ -66,7 +66,7 @@ static inline void put_file(struct fixture *f, uint64_t parent, const char *name
 	struct file_open *h = create(f, parent, name);
 
 	assert_int_equal(file_write(h, 0, false, S(text), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 }
 

@@ -78,7 +78,7 @@ static int create_sized(struct world *w, const char *name, size_t size)
 	if (!r) {
 		r = file_write(h, 0, false, buf_slice(&bytes), NULL);
 		if (!r)
-			r = file_flush(h, false);
+			r = file_flush(h, FILE_CLOSER_DONE);
 		file_close(h, false);
 	}
 	buf_release(&bytes);

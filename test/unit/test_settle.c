@@ -15,7 +15,7 @@ static void put(struct fixture *f, const char *name, size_t size, char fill)
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S(name), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
 				     &canonical, NULL), 0);
 	assert_int_equal(file_write(h, 0, false, slice_of(bytes, size), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	free(bytes);
 }
@@ -229,7 +229,7 @@ static void test_in_place(void **state)
 					   TREE_CLOSED_NONE, &h, NULL), 0);
 		memset(bytes, 'n', sizeof(bytes));
 		assert_int_equal(file_write(h, 0, false, slice_of(bytes, sizeof(bytes)), NULL), 0);
-		assert_int_equal(file_flush(h, false), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 		file_close(h, false);
 		expect(f, "a", large, 'n');
 		tear(f, "a");
@@ -248,7 +248,7 @@ static void test_fsync_settles(void **state)
 	put(f, "a", large, 'x');
 	assert_int_equal(find(f, "a", &node), 0);
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ | TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
-	assert_int_equal(file_sync(h->file), 0);
+	assert_int_equal(file_save(h->file), 0);
 	file_close(h, false);
 	expect_settled(f);
 }

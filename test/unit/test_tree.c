@@ -37,7 +37,7 @@ static void test_new_file_is_listed_when_closed(void **state)
 				   &again, NULL), 0);
 	assert_ptr_equal(again->file, h->file);
 	file_close(again, false);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	assert_list(f, NODE_FILES, "");
 	file_close(h, false);
 	assert_list(f, NODE_FILES, "a ");
@@ -69,7 +69,7 @@ static void test_sizes(void **state)
 		assert_int_equal(f->b->pending_bytes, at + sizeof(block));
 	}
 	assert_int_equal(h->file->node.place, PLACE_CONTENT);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	assert_int_equal(f->b->head.file_bytes, 100000);
 	assert_int_equal(f->b->pending_bytes, 0);
 	assert_int_equal(file_truncate(h->file, 5, NULL), 0);
@@ -80,7 +80,7 @@ static void test_sizes(void **state)
 	assert_int_equal(file_truncate(h->file, 0, NULL), 0);
 	assert_int_equal(file_write(h, 3, false, S("abc"), NULL), 0);
 	assert_int_equal(h->file->node.place, PLACE_INLINE);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	assert_int_equal(f->b->head.file_bytes, 6);
 	file_close(h, false);
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
@@ -99,7 +99,7 @@ static void test_unlinked_while_open(void **state)
 		assert_int_equal(file_write(h[large], 0, false, S("head"), NULL), 0);
 		if (large)
 			assert_int_equal(file_truncate(h[large]->file, 100000, NULL), 0);
-		assert_int_equal(file_flush(h[large], false), 0);
+		assert_int_equal(file_flush(h[large], FILE_CLOSER_DONE), 0);
 		file_close(h[large], false);
 		/* Opened anew, so that nothing of it is loaded. */
 		assert_int_equal(tree_open(f->fs, f->b, &test_root, number_of(f, NODE_FILES, large ? "large" : "small"),
@@ -113,7 +113,7 @@ static void test_unlinked_while_open(void **state)
 		assert_int_equal(file_write(h[large], 0, false, S("HEAD"), NULL), 0);
 		assert_int_equal(file_read(h[large]->file, 0, got, 4, &len), 0);
 		assert_slice(slice_of(got, len), "HEAD");
-		assert_int_equal(file_flush(h[large], false), 0);
+		assert_int_equal(file_flush(h[large], FILE_CLOSER_DONE), 0);
 		file_close(h[large], false);
 	}
 	assert_list(f, NODE_FILES, "");
@@ -128,7 +128,7 @@ static void test_unlink_before_flush(void **state)
 	assert_int_equal(file_write(h, 0, false, S("x"), NULL), 0);
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
 	put_file(f, NODE_FILES, "a", "second");
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "second");
 	assert_int_equal(f->b->head.files, 1);
@@ -274,11 +274,11 @@ static void test_rmdir_with_unlisted(void **state)
 	struct file_open *h = create(f, a, "new"), *other = create(f, NODE_FILES, "new");
 
 	assert_int_equal(unlink_name(f, NODE_FILES, "a", true), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_int_equal(f->b->making.count, 1);
 	assert_int_equal(bucket_remove(f->fs, &test_root, S("nightly")), 0);
-	assert_int_equal(file_flush(other, false), 0);
+	assert_int_equal(file_flush(other, FILE_CLOSER_DONE), 0);
 	file_close(other, false);
 }
 
@@ -315,7 +315,7 @@ static void test_rename(void **state)
 	assert_int_equal(file_write(h, 0, false, S("half"), NULL), 0);
 	assert_int_equal(rename_name(f, NODE_FILES, "tmp", sub, "c_c"), 0);
 	assert_int_equal(file_write(h, 4, false, S("whole"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_file(f, sub, "c_c", "halfwhole");
 	assert_list(f, NODE_FILES, "folder ");
@@ -382,7 +382,7 @@ static void test_limit_of_versions(void **state)
 		assert_int_equal(file_write(h[i], 0, false, S("ABCDEFGHIJ"), NULL), 0);
 	}
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(file_flush(h[i], false), 0);
+		assert_int_equal(file_flush(h[i], FILE_CLOSER_DONE), 0);
 		file_close(h[i], false);
 	}
 	assert_file(f, NODE_FILES, "a", "ABCDEFGHIJ");
@@ -399,7 +399,7 @@ static void test_limit_of_versions(void **state)
 	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), BUCKET_OVER_QUOTA);
 	assert_int_equal(file_truncate(other->file, 4, NULL), 0);
 	assert_int_equal(transaction_commit(f->fs, f->b, &test_root, S("t"), NULL), 0);
-	assert_int_equal(file_flush(other, false), 0);
+	assert_int_equal(file_flush(other, FILE_CLOSER_DONE), 0);
 	file_close(other, false);
 	assert_int_equal(f->b->head.file_bytes, 10);
 }

@@ -24,7 +24,7 @@ static struct file_open *closed(struct fixture *f, const char *name, const char 
 {
 	struct file_open *h = begin(f, name, text);
 
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	return h;
 }
 
@@ -90,7 +90,7 @@ static void test_nothing_written(void **state)
 
 	put_file(f, NODE_FILES, "a", "old");
 	nothing = create(f, NODE_FILES, "a");
-	assert_int_equal(file_flush(nothing, false), 0);
+	assert_int_equal(file_flush(nothing, FILE_CLOSER_DONE), 0);
 	second = closed(f, "a", "second");
 	file_close(second, false);
 	file_close(nothing, false);
@@ -111,7 +111,7 @@ static void test_not_closed_yet(void **state)
 		assert_file(f, NODE_FILES, "a", "second");
 		if (written)
 			assert_int_equal(file_write(first, 0, false, S("FIRST"), NULL), 0);
-		assert_int_equal(file_flush(first, false), 0);
+		assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 		file_close(first, false);
 		assert_file(f, NODE_FILES, "a", written ? "FIRST" : "first");
 	}
@@ -134,7 +134,7 @@ static void test_moved_there(void **state)
 	put_file(f, NODE_FILES, "b", "moved");
 	first = begin(f, "a", "first");
 	assert_int_equal(rename_name(f, NODE_FILES, "b", NODE_FILES, "a"), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	file_close(first, false);
 	assert_file(f, NODE_FILES, "a", "first");
 	assert_int_equal(f->b->head.making, 0);
@@ -183,7 +183,7 @@ static void test_crash(void **state)
 		second = closed(f, name, "second");
 		file_close(second, false);
 	}
-	assert_int_equal(file_flush(h[3], false), 0);
+	assert_int_equal(file_flush(h[3], FILE_CLOSER_DONE), 0);
 	crash(f, &after);
 	assert_file(&after, NODE_FILES, "a", "second");
 	assert_file(&after, NODE_FILES, "b", "second");
@@ -207,8 +207,8 @@ static void test_crash_between_close_and_release(void **state)
 
 		h[2 * i] = begin(f, name, "first!!");
 		h[2 * i + 1] = begin(f, name, "second");
-		assert_int_equal(file_flush(h[2 * i + 1], false), 0);
-		assert_int_equal(file_flush(h[2 * i], false), 0);
+		assert_int_equal(file_flush(h[2 * i + 1], FILE_CLOSER_DONE), 0);
+		assert_int_equal(file_flush(h[2 * i], FILE_CLOSER_DONE), 0);
 	}
 	file_close(h[4], false);
 	h[4] = NULL;
@@ -231,8 +231,8 @@ static void test_crash_of_synced_and_closed_again(void **state)
 	put_file(f, NODE_FILES, "a", "old");
 	h[0] = begin(f, "a", "half");
 	h[1] = begin(f, "new", "half");
-	assert_int_equal(file_sync(h[0]->file), 0);
-	assert_int_equal(file_sync(h[1]->file), 0);
+	assert_int_equal(file_save(h[0]->file), 0);
+	assert_int_equal(file_save(h[1]->file), 0);
 	put_file(f, NODE_FILES, "a", "closed");
 	for (int i = 0; i < 2; i++) {
 		const char *name = i ? "c" : "b";
@@ -241,9 +241,9 @@ static void test_crash_of_synced_and_closed_again(void **state)
 			put_file(f, NODE_FILES, name, "old");
 		h[2 + 2 * i] = closed(f, name, "first");
 		h[3 + 2 * i] = closed(f, name, "second");
-		assert_int_equal(file_flush(h[2 + 2 * i], false), 0);
+		assert_int_equal(file_flush(h[2 + 2 * i], FILE_CLOSER_DONE), 0);
 		if (i == 0)
-			assert_int_equal(file_flush(h[3], false), 0);
+			assert_int_equal(file_flush(h[3], FILE_CLOSER_DONE), 0);
 	}
 	crash(f, &after);
 	assert_file(&after, NODE_FILES, "a", "closed");
@@ -261,8 +261,8 @@ static void test_crash_of_synced_and_closed(void **state)
 	struct fixture *f = *state, after;
 	struct file_open *h = begin(f, "new", "whole");
 
-	assert_int_equal(file_sync(h->file), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_save(h->file), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	crash(f, &after);
 	assert_file(&after, NODE_FILES, "new", "whole");
 	end(&after);
@@ -283,7 +283,7 @@ static void test_append_beside_a_redirect(void **state)
 				   NULL), BUCKET_REDIRECTED);
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL), 0);
 	assert_int_equal(file_write(log, 0, true, S("more"), NULL), 0);
-	assert_int_equal(file_flush(log, false), 0);
+	assert_int_equal(file_flush(log, FILE_CLOSER_DONE), 0);
 	file_close(log, false);
 	assert_file(f, NODE_FILES, "a", "oldmore");
 	version_found_nothing(f->fs, &truncates);
@@ -294,8 +294,8 @@ static void test_new_one_closed_last(void **state)
 	struct fixture *f = *state;
 	struct file_open *first = begin(f, "a", "first!!"), *second = begin(f, "a", "second");
 
-	assert_int_equal(file_flush(second, false), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(second, FILE_CLOSER_DONE), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	file_close(first, false);
 	file_close(second, false);
 	assert_file(f, NODE_FILES, "a", "first!!");
@@ -343,10 +343,10 @@ static void test_closed_by_a_reader(void **state)
 
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_READ, TREE_CLOSED_NONE,
 				   &reader, NULL), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	second = closed(f, "a", "second");
 	file_close(second, false);
-	assert_int_equal(file_flush(reader, true), 0);
+	assert_int_equal(file_flush(reader, FILE_CLOSER_DIES), 0);
 	file_close(reader, false);
 	file_close(first, false);
 	assert_file(f, NODE_FILES, "a", "second");
@@ -363,7 +363,7 @@ static void test_overtaken_is_not_found(void **state)
 
 	first = create(f, folder, "a");
 	assert_int_equal(file_write(first, 0, false, S("first"), NULL), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	put_file(f, folder, "a", "second");
 	assert_int_equal(rename_name(f, folder, "a", NODE_FILES, "c"), 0);
 	assert_int_equal(lookup(f, folder, "a", &attr), BUCKET_ABSENT);
@@ -378,7 +378,7 @@ static void test_overtaken_is_not_found(void **state)
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("a"), 0644, TREE_WRITE | TREE_APPEND, &h,
 				     &canonical, NULL), 0);
 	assert_int_equal(file_write(h, 0, true, S("log"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(first, false);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, "a", "log");
@@ -396,7 +396,7 @@ static void test_waits(void **state)
 		bool canonical;
 		int64_t before = f->fs->options.clock.now(NULL);
 
-		assert_int_equal(file_flush(h[i], false), 0);
+		assert_int_equal(file_flush(h[i], FILE_CLOSER_DONE), 0);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
 				 BUCKET_WAIT);
 		/* It was not closed yet when this was asked. */
@@ -407,7 +407,7 @@ static void test_waits(void **state)
 		test_time += version_wait;
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
 		/* Closed again: several have it. */
-		assert_int_equal(file_flush(h[i], false), 0);
+		assert_int_equal(file_flush(h[i], FILE_CLOSER_DONE), 0);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
 				 BUCKET_WAIT);
 		test_time += version_wait_shared;
@@ -447,12 +447,12 @@ static void test_open_waits(void **state)
 	int64_t before;
 
 	/* A lock, which two open: nothing is in it. */
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
 	assert_int_equal(file_write(h, 0, false, S("whole"), NULL), 0);
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), 0);
 	before = f->fs->options.clock.now(NULL);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	assert_int_equal(opens(f, h, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
 	assert_int_equal(opens(f, h, TREE_WRITE | TREE_APPEND, TREE_CLOSED_ANY), BUCKET_WAIT);
 	assert_int_equal(opens(f, h, TREE_READ | TREE_WRITE | TREE_TRUNCATE, TREE_CLOSED_ANY), BUCKET_WAIT);
@@ -482,10 +482,10 @@ static void test_nobody_waits_for_who_writes(void **state)
 
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, first->file->node.number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE,
 				   &log, NULL), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), 0);
 	assert_int_equal(file_write(log, 0, true, S(" more"), NULL), 0);
-	assert_int_equal(file_flush(log, false), 0);
+	assert_int_equal(file_flush(log, FILE_CLOSER_DONE), 0);
 	/* Its last write was through another one, but whoever has this has closed it. */
 	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), BUCKET_WAIT);
 	file_close(log, false);
@@ -494,7 +494,7 @@ static void test_nobody_waits_for_who_writes(void **state)
 	assert_int_equal(opens(f, first, TREE_WRITE, TREE_CLOSED_ANY), 0);
 	/* The same for the version that takes the name from it. */
 	assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical), 0);
-	assert_int_equal(file_flush(second, false), 0);
+	assert_int_equal(file_flush(second, FILE_CLOSER_DONE), 0);
 	assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
 			 BUCKET_WAIT);
 	file_close(first, false);
@@ -502,7 +502,7 @@ static void test_nobody_waits_for_who_writes(void **state)
 	assert_file(f, NODE_FILES, "a", "second");
 	/* Where nobody writes, as flock(1) makes its file, whoever has it counts. */
 	assert_int_equal(tree_create(f->fs, f->b, &test_root, NODE_FILES, S("lock"), 0644, TREE_READ, &log, &canonical, NULL), 0);
-	assert_int_equal(file_flush(log, false), 0);
+	assert_int_equal(file_flush(log, FILE_CLOSER_DONE), 0);
 	assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_ANY, NULL, NULL), BUCKET_WAIT);
 	file_close(log, false);
 	assert_list(f, NODE_FILES, "a lock ");
@@ -532,7 +532,7 @@ static void test_settling_beside_a_reader(void **state)
 			assert_int_equal(tree_open(f->fs, f->b, &test_root, file->node.number, TREE_READ, TREE_CLOSED_NONE, &reader,
 						   NULL), 0);
 		file_share(file);
-		assert_int_equal(file_flush(h, false), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 		/* It needs the file's lock. */
 		assert_int_equal(file_read_begin(file, 0, 4, &span), 0);
 		assert_int_equal(pthread_create(&thread, NULL, close_one, h), 0);
@@ -572,7 +572,7 @@ static void test_settling_in_a_dead_bucket(void **state)
 	/* Somebody was told to look again, and does not. */
 	assert_int_equal(tree_open(f->fs, f->b, &appends, number, TREE_WRITE | TREE_APPEND, TREE_CLOSED_NONE, &log, NULL),
 			 BUCKET_REDIRECTED);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_closes(h);
 	assert_true(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
 	f->b->dead = true;
@@ -597,7 +597,7 @@ static void test_info_waits(void **state)
 	assert_int_equal(file_write(h, 0, false, S("text"), NULL), 0);
 	assert_false(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
 	before = f->fs->options.clock.now(NULL) - 1;
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	after = f->fs->options.clock.now(NULL);
 	assert_true(control_is_early(f->fs, f->b, NODE_INFO, TREE_CLOSED_ANY));
 	assert_true(control_is_early(f->fs, f->b, NODE_INFO, after));
@@ -622,7 +622,7 @@ static void test_open_after_kill(void **state)
 		struct attr attr;
 		int64_t moment;
 
-		assert_int_equal(file_flush(h, true), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 		moment = f->fs->options.clock.now(NULL);
 		assert_int_equal(opens(f, h, flags[i], TREE_CLOSED_ANY), BUCKET_WAIT);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S("a"), TREE_CLOSED_ANY, &attr, &canonical),
@@ -685,7 +685,7 @@ static void test_open_beside_settling(void **state)
 		int64_t moment;
 		int r;
 
-		assert_int_equal(file_flush(h, true), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 		moment = f->fs->options.clock.now(NULL);
 		__atomic_store_n(&c.next, h, __ATOMIC_RELEASE);
 		do
@@ -714,13 +714,13 @@ static void test_killed_beside_others(void **state)
 	bool canonical;
 
 	/* A child of the writer's: whoever has it open still is alive, and may rename it, after a moment; and go on. */
-	assert_int_equal(file_flush(h, true), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("b"), false, TREE_CLOSED_NONE,
 				     &canonical, NULL), 0);
 	assert_file(f, NODE_FILES, "b", "made");
 	file_close(h, false);
 	h = begin(f, "a", "made");
-	assert_int_equal(file_flush(h, true), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 	assert_int_equal(file_write(h, 4, false, S(" up"), NULL), 0);
 	assert_int_equal(tree_rename(f->fs, f->b, &test_root, NODE_FILES, S("a"), NODE_FILES, S("c"), false, TREE_CLOSED_ANY,
 				     &canonical, NULL), 0);
@@ -731,18 +731,18 @@ static void test_killed_beside_others(void **state)
 	other = create(f, NODE_FILES, "d");
 	assert_ptr_equal(h->file, other->file);
 	assert_int_equal(file_write(h, 0, false, S("whole"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
-	assert_int_equal(file_flush(other, true), 0);
+	assert_int_equal(file_flush(other, FILE_CLOSER_DIES), 0);
 	file_close(other, false);
 	assert_file(f, NODE_FILES, "d", "whole");
 	/* And the other way round. */
 	h = create(f, NODE_FILES, "e");
 	other = create(f, NODE_FILES, "e");
 	assert_int_equal(file_write(h, 0, false, S("half"), NULL), 0);
-	assert_int_equal(file_flush(h, true), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 	file_close(h, false);
-	assert_int_equal(file_flush(other, false), 0);
+	assert_int_equal(file_flush(other, FILE_CLOSER_DONE), 0);
 	file_close(other, false);
 	assert_list(f, NODE_FILES, "b c d .e.partial ");
 	/* What a failed write leaves is not renamed, unless it is begun anew. */
@@ -772,7 +772,7 @@ static void test_look_for_partial_waits(void **state)
 
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".a.partial"), TREE_CLOSED_ANY, &attr,
 					     &canonical), i ? 0 : BUCKET_ABSENT);
-		assert_int_equal(file_flush(h, true), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DIES), 0);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".a.partial"), TREE_CLOSED_ANY, &attr,
 					     &canonical), BUCKET_WAIT);
 		assert_int_equal(tree_lookup(f->fs, f->b, &test_root, NODE_FILES, S(".b.partial"), TREE_CLOSED_ANY, &attr,
@@ -806,7 +806,7 @@ static void test_dropped(void **state)
 	assert_int_equal(buf_resize(&large, 100000), 0);
 	first = create(&t, NODE_FILES, "a");
 	assert_int_equal(file_write(first, 0, false, buf_slice(&large), NULL), 0);
-	assert_int_equal(file_flush(first, false), 0);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
 	buf_release(&large);
 	second = closed(&t, "a", "second");
 	file_close(second, false);
@@ -985,7 +985,7 @@ static void assert_untouched(struct fixture *f, const char *name)
 	assert_int_equal(number, number_of(f, NODE_FILES, name));
 	assert_int_equal(open_by(f, number, TREE_WRITE | TREE_APPEND, &h), 0);
 	assert_int_equal(file_write(h, 0, true, S("more"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_file(f, NODE_FILES, name, "logmore");
 	assert_int_equal(unlink_name(f, NODE_FILES, name, false), 0);
@@ -1013,7 +1013,7 @@ static void test_missed_and_gave_up(void **state)
 	assert_int_equal(tree_create(f->fs, f->b, &thread, NODE_FILES, S("log"), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
 				     &canonical, NULL), 0);
 	assert_int_equal(file_write(h, 0, false, S("log"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_untouched(f, "log");
 }
@@ -1092,13 +1092,13 @@ static void test_write_fails_behind(void **state)
 			usleep(1000);
 		/* Somebody else's close first, or it is made public by what is not a close. */
 		if (i < 2)
-			assert_int_equal(file_flush(h, false), -EDQUOT);
+			assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
 		else if (i < 4)
-			assert_int_equal(file_sync(h->file), -EDQUOT);
+			assert_int_equal(file_save(h->file), -EDQUOT);
 		else
 			assert_int_equal(version_publish(h->file), -EDQUOT);
-		assert_int_equal(file_flush(h, false), -EDQUOT);
-		assert_int_equal(file_sync(h->file), -EDQUOT);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
+		assert_int_equal(file_save(h->file), -EDQUOT);
 		file_close(h, false);
 		assert_file(&f, NODE_FILES, "old", "old");
 		assert_int_equal(lookup(&f, NODE_FILES, "new", &attr), BUCKET_ABSENT);
@@ -1114,16 +1114,16 @@ static void test_write_fails_behind(void **state)
 	assert_int_equal(unlink_name(&f, NODE_FILES, "gone", false), 0);
 	faulty.fail_at = faulty.calls + 1;
 	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
-	assert_int_equal(file_flush(h, false), -EDQUOT);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
 	file_close(h, false);
 	h = create(&f, NODE_FILES, "new");
 	assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
 	faulty.fail_at = faulty.calls + 1;
 	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
-	assert_int_equal(file_flush(h, false), -EDQUOT);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
 	assert_int_equal(file_truncate_open(h, 0, NULL), 0);
 	assert_int_equal(file_write(h, 0, false, S("anew"), NULL), 0);
-	assert_int_equal(file_flush(h, false), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_file(&f, NODE_FILES, "new", "anew");
 	assert_int_equal(unlink_name(&f, NODE_FILES, ".old.partial", false), 0);
