@@ -81,9 +81,7 @@ int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle 
 	if (!b->head.unsettled)
 		return 0;
 	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &record);
-	if (!r)
-		r = decode(s, buf_slice(&record));
-	if (r == -EIO)
+	if (!r && (r = decode(s, buf_slice(&record))) == -EIO)
 		log_error("bucket %.*s: the record of what is not on the disk yet of file number %llu is damaged", (int)b->name.len,
 			  (const char *)b->name.at, (unsigned long long)number);
 	buf_release(&record);

@@ -189,7 +189,7 @@ static void apply_content(struct memory_store *s, const struct store_op *op)
 		return;
 	if (op->kind == STORE_OP_ADOPT)
 		body->adopted = true;
-	else
+	else if (op->kind == STORE_OP_DROP)
 		body->dropped = true;
 	if (body->dropped && body->handles == 0)
 		body_forget(s, body);

@@ -249,6 +249,7 @@ static void test_fsync_settles(void **state)
 	assert_int_equal(find(f, "a", &node), 0);
 	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, TREE_READ | TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
 	assert_int_equal(file_save(h->file), 0);
+	assert_int_equal(file_settle(h->file), 0);
 	file_close(h, false);
 	expect_settled(f);
 }

@@ -1070,6 +1070,7 @@ static void test_write_fails_behind(void **state)
 	struct file_open *h;
 	struct store *inner;
 	struct attr attr;
+	uint64_t blocks;
 
 	(void)state;
 	assert_int_equal(memory_store_open(&inner), 0);
@@ -1080,7 +1081,6 @@ static void test_write_fails_behind(void **state)
 	put_file(&f, NODE_FILES, "old", "old");
 	for (int i = 0; i < 6; i++) {
 		const char *name = i % 2 ? "old" : "new";
-		uint64_t blocks;
 
 		h = create(&f, NODE_FILES, name);
 		assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
@@ -1112,12 +1112,14 @@ static void test_write_fails_behind(void **state)
 	h = create(&f, NODE_FILES, "gone");
 	assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
 	assert_int_equal(unlink_name(&f, NODE_FILES, "gone", false), 0);
+	assert_int_equal(store_content_blocks(h->file->content, &blocks), 0);
 	faulty.fail_at = faulty.calls + 1;
 	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
 	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
 	file_close(h, false);
 	h = create(&f, NODE_FILES, "new");
 	assert_int_equal(file_write(h, 0, false, buf_slice(&bytes), NULL), 0);
+	assert_int_equal(store_content_blocks(h->file->content, &blocks), 0);
 	faulty.fail_at = faulty.calls + 1;
 	assert_int_equal(file_write(h, bytes.len, false, buf_slice(&bytes), NULL), 0);
 	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), -EDQUOT);
