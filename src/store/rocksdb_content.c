@@ -24,33 +24,54 @@ static struct content *content_of(struct store_content *base)
 	return container_of(base, struct content, blob.base);
 }
 
-/* Numbers are taken in steps, so that the counter is written once in a thousand. It is on the disk before any of them is used: a
- * content with a greater number cannot be there after a loss of power. With s->lock held, or before anybody else knows the store. */
-static int reserve(struct rocksdb_store *s)
+/* Numbers are taken in steps, so that the counter is written once in some thousand. It is on the disk before any of them is used: a
+ * content with a greater number cannot be there after a loss of power. */
+static int reserve(struct rocksdb_store *s, uint64_t reserved)
 {
 	unsigned char raw[8];
 	int r;
 
-	bytes_put_le64(raw, s->reserved_content + content_step);
+	bytes_put_le64(raw, reserved + content_step);
 	r = rocks_own_write(s, 'C', 0, raw, sizeof(raw));
-	if (!r)
-		r = store_sync(&s->base);
-	if (!r)
-		s->reserved_content += content_step;
-	return r;
+	return r ? r : store_sync(&s->base);
 }
 
+/* The next step is made by the reaper when half of one is used up, for the disk takes its time. */
 static int next_content(struct rocksdb_store *s, uint64_t *number)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->next_content == s->reserved_content)
-		r = reserve(s);
+	if (s->next_content == s->reserved_content) {
+		r = reserve(s, s->reserved_content);
+		s->reserved_content += r ? 0 : content_step;
+	} else if (s->reserved_content - s->next_content == content_step / 2) {
+		s->reserving = true;
+		pthread_cond_signal(&s->wake);
+	}
 	if (!r)
 		*number = s->next_content++;
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+static void reserve_more(struct rocksdb_store *s)
+{
+	uint64_t reserved;
+	bool wanted;
+
+	pthread_mutex_lock(&s->lock);
+	wanted = s->reserving;
+	s->reserving = false;
+	reserved = s->reserved_content;
+	pthread_mutex_unlock(&s->lock);
+	if (!wanted || reserve(s, reserved))
+		return;
+	pthread_mutex_lock(&s->lock);
+	/* A writer that found none left has made the same step by itself. */
+	if (s->reserved_content == reserved)
+		s->reserved_content += content_step;
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* Syncing a folder waits for the disk too: not twice for one content, if that is remembered. */
@@ -257,7 +278,7 @@ static bool wait_for_condemned(struct rocksdb_store *s, struct buf *list)
 	bool more;
 
 	pthread_mutex_lock(&s->lock);
-	while (!s->condemned.len && !s->leaving && s->sweep == sweep_end)
+	while (!s->condemned.len && !s->leaving && !s->reserving && s->sweep == sweep_end)
 		pthread_cond_wait(&s->wake, &s->lock);
 	*list = s->condemned;
 	s->condemned = (struct buf){0};
@@ -321,6 +342,7 @@ static void *reap(void *argument)
 	struct buf list;
 
 	while (wait_for_condemned(s, &list)) {
+		reserve_more(s);
 		/* After a loss of power no record may ask for a file that is gone: the commit that let it go comes first. If
 		 * the disk refuses, they go at the next open. */
 		if (list.len && store_sync(&s->base) == 0)
@@ -382,11 +404,14 @@ static int begin_tracking(struct rocksdb_store *s)
 	if (!r)
 		r = read_number(s, 'Q', 0, &closed);
 	s->swept = s->next_content;
-	s->sweep = closed == s->next_content ? sweep_end : 0;
+	s->sweep = closed == s->next_content || s->next_content == 1 ? sweep_end : 0;
 	if (!r && closed)
 		r = rocks_own_delete(s, 'Q', 0);
 	/* On the disk before anything else is written. */
-	return r ? r : reserve(s);
+	if (!r)
+		r = reserve(s, s->reserved_content);
+	s->reserved_content += r ? 0 : content_step;
+	return r;
 }
 
 /* Reads the counter, and condemns the contents that nobody owns. */

@@ -16,7 +16,7 @@
  * a space; their keys begin with the bucket's number. */
 enum { family_own = STORE_SPACES, family_count };
 
-enum { key_prefix = 4, content_step = 1024, stripe_count = 64, named_count = 4096, sweep_end = 256 };
+enum { key_prefix = 4, content_step = 8192, stripe_count = 64, named_count = 4096, sweep_end = 256 };
 
 /* A commit reads the revision and writes the next one: one at a time for each bucket. */
 struct stripe {
@@ -47,6 +47,7 @@ struct rocksdb_store {
 	pthread_mutex_t lock;
 	uint64_t next_content;
 	uint64_t reserved_content;
+	bool reserving; /* the reaper makes a new step of them, before there are none left */
 	uint64_t named[named_count]; /* contents whose names are known to be on the disk, by number; atomic */
 	uint64_t trusted[named_count]; /* contents that were written or compared with their seal since the start; likewise */
 	uint64_t seals;                /* how many were put so far; atomic */

@@ -1,6 +1,8 @@
 /* One suite for every backend: what store.h promises. */
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "store/behind.h"
@@ -10,6 +12,7 @@
 #include "store/rocksdb.h"
 #include "store/trace.h"
 #include "test.h"
+#include "util/checksum.h"
 
 /* ---- the stores ---- */
 
@@ -394,6 +397,29 @@ static void reopen(struct fixture *f)
 		fail_msg("%s", why.text);
 }
 
+/* Another process opens the store, and is killed; then it is opened here. */
+static void kill_store(struct fixture *f)
+{
+	struct reason why;
+	int status;
+	pid_t pid;
+
+	store_close(f->store);
+	f->store = NULL;
+	pid = fork();
+	if (!pid)
+		_exit(rocksdb_store_open(&f->store, f->folder, &rocksdb_options, &why) ? 1 : 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	if (rocksdb_store_open(&f->store, f->folder, &rocksdb_options, &why))
+		fail_msg("%s", why.text);
+}
+
+static int read_bytes(void *context, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	return store_content_read(context, at, bytes, len, got);
+}
+
 static void test_reopen(void **state)
 {
 	struct fixture *f = *state;
@@ -423,6 +449,187 @@ static void test_reopen(void **state)
 	assert_true(orphan->number > orphan_number);
 	store_content_close(orphan, true);
 	buf_release(&head);
+}
+
+/* ---- seals of the local backend ---- */
+
+static void seal(struct store *s, struct store_content *c, uint64_t from, uint64_t size)
+{
+	struct checksum_source source = {.read = read_bytes, .context = c};
+	struct store_batch batch = {0};
+	struct buf checks = {0};
+
+	assert_int_equal(checksum_add_list(NULL, from, size, &source, &checks), 0);
+	store_batch_seal(&batch, c->number, buf_slice(&checks));
+	assert_int_equal(store_commit(s, 1, STORE_ANY_REVISION, S(""), &batch, NULL), 0);
+	store_batch_release(&batch);
+	buf_release(&checks);
+}
+
+static int open_blob(const struct fixture *f, uint64_t number)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/blobs/%02x/%016llx", f->folder, (unsigned)(number & 0xff), (unsigned long long)number);
+	return open(path, O_RDWR);
+}
+
+/* As a disk would do it that loses a bit. */
+static void flip(const struct fixture *f, uint64_t number, off_t at)
+{
+	int fd = open_blob(f, number);
+	unsigned char byte;
+
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 4;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+}
+
+enum { sealed_size = 2 * checksum_piece + 1000 };
+
+static uint64_t make_sealed(struct fixture *f)
+{
+	struct store_content *c;
+	char *bytes = malloc(sealed_size);
+	uint64_t number;
+
+	memset(bytes, 'x', sealed_size);
+	assert_int_equal(store_content_create(f->store, &c), 0);
+	assert_int_equal(store_content_write(c, 0, bytes, sealed_size), 0);
+	number = c->number;
+	commit_content(f->store, number, true);
+	seal(f->store, c, 0, sealed_size);
+	store_content_close(c, false);
+	free(bytes);
+	return number;
+}
+
+static int read_at(struct store_content *c, uint64_t at)
+{
+	char byte;
+	size_t got;
+	int r = store_content_read(c, at, &byte, 1, &got);
+
+	return r ? r : got == 1 && byte == 'x' ? 0 : 1;
+}
+
+static void test_damaged_content_is_not_served(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t number = make_sealed(f);
+	struct store_content *c;
+
+	flip(f, number, checksum_piece + 10);
+	reopen(f);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	assert_int_equal(read_at(c, 5), 0);
+	assert_int_equal(read_at(c, checksum_piece), -EIO);
+	assert_int_equal(read_at(c, checksum_piece + 10), -EIO);
+	assert_int_equal(read_at(c, 2 * checksum_piece), 0);
+	/* Nobody who reads the descriptor would notice. */
+	assert_int_equal(store_content_fd(c), -1);
+	store_content_close(c, false);
+	flip(f, number, checksum_piece + 10);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	for (uint64_t at = 0; at < sealed_size; at += checksum_piece)
+		assert_int_equal(read_at(c, at), 0);
+	assert_true(store_content_fd(c) >= 0);
+	store_content_close(c, false);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	assert_true(store_content_fd(c) >= 0);
+	store_content_close(c, false);
+}
+
+static void test_short_content_is_not_served(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t number = make_sealed(f);
+	struct store_content *c;
+	int fd = open_blob(f, number);
+
+	assert_int_equal(ftruncate(fd, sealed_size - 1), 0);
+	close(fd);
+	reopen(f);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	assert_int_equal(read_at(c, 2 * checksum_piece), -EIO);
+	store_content_close(c, false);
+}
+
+/* What is changed is not compared with what it was; what is appended leaves the rest under its seal. */
+static void test_a_change_ends_the_seal(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *c;
+	bool sealed;
+
+	for (int i = 0; i < 5; i++) {
+		uint64_t number = make_sealed(f);
+
+		reopen(f);
+		assert_int_equal(store_content_open(f->store, number, &c), 0);
+		assert_int_equal(store_content_is_sealed(c, sealed_size, &sealed), 0);
+		assert_true(sealed);
+		if (i == 0)
+			assert_int_equal(store_content_write(c, 10, "y", 1), 0);
+		else if (i == 1)
+			assert_int_equal(store_content_truncate(c, 100), 0);
+		else if (i == 2)
+			assert_int_equal(store_content_punch(c, 8192, 4096), 0);
+		else if (i == 3)
+			assert_int_equal(store_content_unseal(c), 0);
+		else
+			assert_int_equal(store_content_write(c, sealed_size, "x", 1), 0);
+		assert_int_equal(store_content_is_sealed(c, sealed_size, &sealed), 0);
+		assert_true(sealed == (i == 4));
+		store_content_close(c, false);
+		reopen(f);
+		assert_int_equal(store_content_open(f->store, number, &c), 0);
+		assert_int_equal(read_at(c, 0), 0);
+		if (i == 4) {
+			/* And a list that goes on from there extends it. */
+			assert_int_equal(read_at(c, sealed_size), 0);
+			seal(f->store, c, sealed_size, sealed_size + 1);
+			assert_int_equal(store_content_is_sealed(c, sealed_size + 1, &sealed), 0);
+			assert_true(sealed);
+			store_content_close(c, false);
+			flip(f, number, 10);
+			reopen(f);
+			assert_int_equal(store_content_open(f->store, number, &c), 0);
+			assert_int_equal(read_at(c, 0), -EIO);
+			assert_int_equal(read_at(c, sealed_size), 0);
+		}
+		store_content_close(c, false);
+	}
+}
+
+/* A loss of power has taken the records of a content, and its file is there. */
+static void test_unknown_contents_go(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t number = make_sealed(f);
+	struct store_content *c;
+	char path[200], marker[200];
+	int fd;
+
+	/* Between two numbers that were given out, and none was. */
+	snprintf(path, sizeof(path), "%s/blobs/%02x/%016llx", f->folder, (unsigned)((number + 1) & 0xff), (unsigned long long)number + 1);
+	snprintf(marker, sizeof(marker), "%s/blobs/%02x", f->folder, (unsigned)((number + 1) & 0xff));
+	mkdir(marker, 0700);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	/* Closed as it should be, nobody looks. */
+	reopen(f);
+	usleep(200000);
+	assert_int_equal(access(path, F_OK), 0);
+	kill_store(f);
+	for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
+		usleep(10000);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	assert_int_equal(read_at(c, 0), 0);
+	store_content_close(c, false);
 }
 
 static int try_open(const char *folder, struct reason *why)
@@ -684,6 +891,9 @@ int main(void)
 	const struct CMUnitTest behind[] = {SUITE(open_behind), ON(test_behind_is_in_order, open_behind),
 					    cmocka_unit_test(test_behind_tells), cmocka_unit_test(test_behind_goes_the_faster_way)};
 	const struct CMUnitTest own[] = {ON(test_reopen, open_rocksdb), ON(test_open_refuses, open_rocksdb),
+					 ON(test_damaged_content_is_not_served, open_rocksdb),
+					 ON(test_short_content_is_not_served, open_rocksdb),
+					 ON(test_a_change_ends_the_seal, open_rocksdb), ON(test_unknown_contents_go, open_rocksdb),
 					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
 	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +
