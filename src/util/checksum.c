@@ -294,18 +294,20 @@ int checksum_add_list(struct checksum *c, uint64_t from, uint64_t size, const st
 	return r;
 }
 
-/* How much of a piece that is not as it was may be: up to its first block of zeros, or to its end. */
-static size_t good_blocks(const unsigned char *bytes, size_t got)
+/* How much of a piece that is not as it was may be: up to its first block of zeros and the zeros before that, or to its end. */
+static size_t good_bytes(const unsigned char *bytes, size_t got)
 {
 	static const unsigned char zeros[block];
+	size_t at = 0, n;
 
-	for (size_t at = 0; at < got; at += block) {
-		size_t n = got - at < block ? got - at : block;
-
+	for (; at < got; at += n) {
+		n = got - at < block ? got - at : block;
 		if (memcmp(bytes + at, zeros, n) == 0)
-			return at;
+			break;
 	}
-	return got;
+	while (at < got && at && !bytes[at - 1])
+		at--;
+	return at;
 }
 
 int checksum_verify(const struct checksum_list *list, uint64_t from, const struct checksum_source *source, uint64_t *good)
@@ -323,7 +325,7 @@ int checksum_verify(const struct checksum_list *list, uint64_t from, const struc
 		if (r == -EIO)
 			got = 0, r = 0;
 		if (!r && (got != len || checksum_of(buffer, len) != list->sums[i])) {
-			*good += good_blocks(buffer, got);
+			*good += good_bytes(buffer, got);
 			free(buffer);
 			return 0;
 		}

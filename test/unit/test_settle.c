@@ -1,7 +1,10 @@
 /* What a loss of power leaves: the process ends, some contents are shorter than their records say, and it is another boot. */
 #include "bucket/settle.h"
 
+#include <errno.h>
+
 #include "fixture.h"
+#include "store/faulty.h"
 
 enum { large = 50000 };
 
@@ -279,6 +282,327 @@ static void test_fallback_is_missing(void **state)
 	expect(f, "other", 10, 'x');
 }
 
+/* ---- lengths without their bytes ---- */
+
+/* The disk has the length of a file, and from here on none of its bytes. */
+static void lose_bytes(struct fixture *f, const char *name, uint64_t from)
+{
+	struct store_content *content;
+	struct node node;
+
+	assert_int_equal(find(f, name, &node), 0);
+	assert_int_equal(store_content_open(f->store, node.content, &content), 0);
+	assert_int_equal(store_content_punch(content, from, node.size - from), 0);
+	store_content_close(content, false);
+}
+
+static struct file_open *reopen(struct fixture *f, const char *name, unsigned flags)
+{
+	struct file_open *h;
+	struct node node;
+
+	assert_int_equal(find(f, name, &node), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, node.number, flags, TREE_CLOSED_NONE, &h, NULL), 0);
+	return h;
+}
+
+static void write_fill(struct file_open *h, uint64_t at, size_t size, char fill)
+{
+	char *bytes = malloc(size);
+
+	memset(bytes, fill, size);
+	assert_int_equal(file_write(h, at, false, slice_of(bytes, size), NULL), 0);
+	free(bytes);
+}
+
+static void append(struct fixture *f, const char *name, size_t size, char fill)
+{
+	struct file_open *h = reopen(f, name, TREE_WRITE | TREE_APPEND);
+
+	write_fill(h, h->file->node.size, size, fill);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+	file_close(h, false);
+}
+
+static void test_new_and_nothing_but_its_length(void **state)
+{
+	struct fixture *f = *state;
+	struct node node;
+
+	put(f, "a", large, 'x');
+	lose_bytes(f, "a", 20000);
+	restart(f, true);
+	assert_int_equal(find(f, "a", &node), BUCKET_ABSENT);
+	/* What is left of it. */
+	expect(f, ".a.partial", 20000, 'x');
+	assert_int_equal(f->b->head.file_bytes, 20000);
+	expect_settled(f);
+}
+
+static void test_replaced_and_nothing_but_its_length(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int small = 0; small < 2; small++) {
+		size_t size = small ? 100 : large;
+
+		put(f, "a", size, 'o');
+		settle_due(f->fs, INT64_MAX);
+		put(f, "a", large, 'n');
+		lose_bytes(f, "a", 0);
+		restart(f, true);
+		expect(f, "a", size, 'o');
+		expect_settled(f);
+	}
+}
+
+/* The file is closed, and its release is still on its way: the record of that says nothing of the disk. */
+static void test_closed_and_not_released(void **state)
+{
+	struct fixture *f = *state, after = {.store = f->store};
+	struct file_open *h;
+	struct node node;
+
+	for (int whole = 0; whole < 2; whole++) {
+		/* The partial of the first round stays. */
+		put(f, "a", large, 'o');
+		settle_due(f->fs, INT64_MAX);
+		h = create(f, NODE_FILES, "a");
+		write_fill(h, 0, large, 'n');
+		assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+		if (!whole)
+			assert_int_equal(store_content_punch(h->file->content, 4096, large - 4096), 0);
+		test_boot++;
+		assert_int_equal(test_fs_open(f->store, &after.fs), 0);
+		assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+		f->b->dead = true;
+		expect(&after, "a", large, whole ? 'n' : 'o');
+		assert_int_equal(find(&after, ".a.partial", &node), 0);
+		assert_int_equal(after.b->head.making, 0);
+		expect_settled(&after);
+		bucket_put(after.fs, after.b);
+		fs_close(after.fs);
+		file_close(h, true);
+		f->b->dead = false;
+		restart(f, false);
+	}
+}
+
+static void test_appended_and_nothing_but_its_length(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "log", large, 'x');
+	settle_due(f->fs, INT64_MAX);
+	append(f, "log", 3000, 'x');
+	append(f, "log", 3000, 'x');
+	lose_bytes(f, "log", large + 2000);
+	restart(f, true);
+	expect(f, "log", large, 'x');
+	assert_int_equal(f->b->head.file_bytes, large);
+	expect_settled(f);
+	/* With all its bytes it is as long as it was said to be. */
+	append(f, "log", 3000, 'x');
+	restart(f, true);
+	expect(f, "log", large + 3000, 'x');
+	expect_settled(f);
+}
+
+/* More is appended while the disk takes what was there: what it has got is safe from then on. */
+static void test_what_the_disk_has_got_is_safe(void **state)
+{
+	struct fixture *f = *state;
+	struct settle s;
+	struct node node;
+
+	put(f, "log", large, 'x');
+	settle_due(f->fs, INT64_MAX);
+	append(f, "log", 1000, 'x');
+	assert_int_equal(find(f, "log", &node), 0);
+	assert_int_equal(settle_load(f->fs, f->b, node.number, &s), 0);
+	assert_int_equal(s.safe, large);
+	settle_release(&s);
+	settle_due(f->fs, INT64_MAX);
+	append(f, "log", 1000, 'x');
+	assert_int_equal(settle_load(f->fs, f->b, node.number, &s), 0);
+	assert_int_equal(s.safe, large + 1000);
+	settle_release(&s);
+}
+
+/* Every step of a small file that grows: what the store's log had is not lost for what the disk lacks. */
+static void test_grown_and_nothing_but_its_length(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	struct node node;
+
+	for (int step = 0; step < 4; step++) {
+		put(f, "a", 100, 'o');
+		append(f, "a", large, 'n');
+		h = reopen(f, "a", TREE_READ | TREE_WRITE);
+		if (step == 1)
+			assert_int_equal(file_truncate(h->file, large - 1000, NULL), 0);
+		if (step == 2)
+			assert_int_equal(file_punch(h->file, 40000, 5000), 0);
+		if (step == 3)
+			assert_int_equal(file_truncate(h->file, large + 9000, NULL), 0);
+		assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+		file_close(h, false);
+		/* A change of what was committed has waited for the disk; else it is what it was before. */
+		if (step == 0 || step == 3)
+			lose_bytes(f, "a", 100);
+		restart(f, true);
+		if (step == 0 || step == 3)
+			expect(f, "a", 100, 'o');
+		assert_int_equal(find(f, "a", &node), 0);
+		if (step == 1 || step == 2)
+			assert_int_equal(node.size, step == 1 ? large - 900 - 100 : large + 100);
+		assert_int_equal(unlink_name(f, NODE_FILES, "a", false), 0);
+	}
+}
+
+/* Written over in place before it was on the disk: the change must not look like a loss. */
+static void test_changed_before_it_is_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+
+	put(f, "a", large, 'x');
+	assert_int_equal(f->b->head.unsettled, 1);
+	h = reopen(f, "a", TREE_WRITE);
+	write_fill(h, 1000, 20, 'x');
+	expect_settled(f);
+	/* Now the content changes without a record of it. */
+	assert_int_equal(store_content_write(h->file->content, 100, "x", 1), 0);
+	file_close(h, false);
+	restart(f, true);
+	expect(f, "a", large, 'x');
+}
+
+static void test_shortened_in_place(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *content;
+	struct file_open *h;
+	uint64_t size;
+
+	put(f, "a", large, 'x');
+	settle_due(f->fs, INT64_MAX);
+	h = reopen(f, "a", TREE_READ | TREE_WRITE);
+	assert_int_equal(file_truncate(h->file, 40000, NULL), 0);
+	assert_int_equal(f->b->head.file_bytes, 40000);
+	assert_int_equal(store_content_open(f->store, h->file->node.content, &content), 0);
+	assert_int_equal(store_content_size(content, &size), 0);
+	assert_int_equal(size, 40000);
+	store_content_close(content, false);
+	file_close(h, false);
+	restart(f, true);
+	expect(f, "a", 40000, 'x');
+}
+
+/* What is shorter than its record says is not filled up with zeros. */
+static void test_short_content_is_an_error(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	char byte;
+	size_t got;
+
+	put(f, "a", large, 'x');
+	settle_due(f->fs, INT64_MAX);
+	tear(f, "a");
+	restart(f, true);
+	h = reopen(f, "a", TREE_READ);
+	assert_int_equal(file_read(h->file, 0, &byte, 1, &got), -EIO);
+	file_close(h, false);
+}
+
+/* ---- what a close says ---- */
+
+/* The process is killed as things stand: how many bytes of which has the name then? */
+static void expect_after_kill(struct fixture *f, struct file_open *h, const char *name, int size, char fill, bool partial)
+{
+	struct fixture after = {.store = f->store};
+	char kept[64];
+	struct node node;
+
+	assert_int_equal(test_fs_open(f->store, &after.fs), 0);
+	assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+	f->b->dead = true;
+	if (size < 0)
+		assert_int_equal(find(&after, name, &node), BUCKET_ABSENT);
+	else
+		expect(&after, name, (size_t)size, fill);
+	snprintf(kept, sizeof(kept), ".%s.partial", name);
+	assert_int_equal(find(&after, kept, &node), partial ? 0 : BUCKET_ABSENT);
+	bucket_put(after.fs, after.b);
+	fs_close(after.fs);
+	file_close(h, true);
+	f->b->dead = false;
+	restart(f, false);
+}
+
+static void test_closed_with_nothing_in_it(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+
+	for (int closed = 0; closed < 3; closed++) {
+		put(f, "a", 100, 'o');
+		h = create(f, NODE_FILES, "a");
+		if (closed == 1)
+			assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+		else if (closed == 2)
+			assert_int_equal(file_save(h->file), 0);
+		else
+			assert_int_equal(file_flush(h, FILE_CLOSER_SHARES), 0);
+		expect_after_kill(f, h, "a", closed ? 0 : 100, 'o', false);
+	}
+}
+
+static void test_closed_by_a_child(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+
+	for (int i = 0; i < 4; i++) {
+		bool new = i % 2, done = i / 2;
+		const char *name = new ? done ? "d" : "c" : "a";
+
+		if (!new)
+			put(f, name, 100, 'o');
+		h = create(f, NODE_FILES, name);
+		write_fill(h, 0, 50, 'n');
+		assert_int_equal(file_flush(h, FILE_CLOSER_SHARES), 0);
+		if (done)
+			assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+		expect_after_kill(f, h, name, done ? 50 : new ? -1 : 100, done ? 'n' : 'o', !done);
+		unlink_name(f, NODE_FILES, ".a.partial", false);
+	}
+}
+
+/* A sync that fails is made again by and by, not at the next start. */
+static void test_failed_sync_is_made_again(void **state)
+{
+	struct fixture *f = *state;
+	struct faulty faulty = {.error = -EIO};
+	struct store *faulty_store;
+
+	put(f, "a", large, 'x');
+	assert_int_equal(faulty_store_open(&faulty_store, f->store, &faulty), 0);
+	f->fs->store = faulty_store;
+	for (unsigned call = 1; f->b->head.unsettled && call < 10; call++) {
+		faulty.fail_at = faulty.calls + call;
+		settle_due(f->fs, INT64_MAX);
+	}
+	faulty.fail_at = 0;
+	settle_due(f->fs, INT64_MAX);
+	expect_settled(f);
+	assert_int_equal(f->fs->unsettled.len, 0);
+	f->store = faulty_store;
+	expect(f, "a", large, 'x');
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -287,6 +611,11 @@ int main(void)
 		T(test_renamed_over_large), T(test_renamed_over_small), T(test_settling_drops_the_fallback),
 		T(test_deleted_meanwhile), T(test_in_place), T(test_fsync_settles),
 		T(test_fallback_is_missing),
+		T(test_new_and_nothing_but_its_length), T(test_replaced_and_nothing_but_its_length),
+		T(test_closed_and_not_released), T(test_appended_and_nothing_but_its_length),
+		T(test_what_the_disk_has_got_is_safe), T(test_grown_and_nothing_but_its_length),
+		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
+		T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_failed_sync_is_made_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
