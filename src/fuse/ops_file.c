@@ -252,17 +252,26 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 /* ---- reading and writing ---- */
 
-static void reply_bytes(fuse_req_t req, int r, struct buf *bytes)
+/* With a line in `errors`: a reader that is told EIO wants to know why. */
+static void refuse_read(fuse_req_t req, fuse_ino_t inode, int r)
+{
+	struct call c;
+
+	if (call_begin(&c, req, inode, "read"))
+		call_end(&c, r);
+}
+
+static void reply_bytes(fuse_req_t req, fuse_ino_t inode, int r, struct buf *bytes)
 {
 	metrics_bytes(false, bytes->len);
 	if (r)
-		fuse_reply_err(req, reply_errno(r));
+		refuse_read(req, inode, r);
 	else
 		fuse_reply_buf(req, (char *)bytes->data, bytes->len);
 	buf_release(bytes);
 }
 
-static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
+static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t at, size_t size)
 {
 	struct fuse_bufvec from = FUSE_BUFVEC_INIT(0);
 	struct file_span span;
@@ -271,7 +280,7 @@ static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
 	int r = file_read_begin(f, at, size, &span);
 
 	if (r) {
-		fuse_reply_err(req, reply_errno(r));
+		refuse_read(req, inode, r);
 		return;
 	}
 	/* Whoever has the answer may close the file before its lock is given back. */
@@ -293,7 +302,7 @@ static void read_file(fuse_req_t req, struct file *f, uint64_t at, size_t size)
 		if (!r)
 			r = file_read(f, at, copy.data, span.len, &got);
 		copy.len = got;
-		reply_bytes(req, r, &copy);
+		reply_bytes(req, inode, r, &copy);
 	}
 	file_put(f);
 }
@@ -304,17 +313,16 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 	struct buf bytes = {0};
 	int64_t began = call_clock(fuse_req_userdata(req));
 
-	(void)inode;
 	if (h->scratch)
 		scratch_uses(h->scratch, &h->scratch_closed);
 	if (h->control)
 		control_file_read(req, h->control, (uint64_t)at, size);
 	else if (h->scratch)
-		reply_bytes(req, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
+		reply_bytes(req, inode, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
 	else if (h->file)
-		read_file(req, h->file->file, (uint64_t)at, size);
+		read_file(req, inode, h->file->file, (uint64_t)at, size);
 	else
-		reply_bytes(req, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
+		reply_bytes(req, inode, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
 	metrics_count("read", 0, began);
 }
 

@@ -62,7 +62,7 @@ const char *reply_reason(int result)
 	if (result == -ENOSPC || result == -EDQUOT)
 		return "the disk of the store is full";
 	if (result == -EIO)
-		return "the store could not be read or written; the log says more";
+		return "the store could not be read or written, or what it has is damaged; the log says more, and bucketctl check does";
 	if (result == -ENOMEM)
 		return "out of memory";
 	return result > 0 && (size_t)result < sizeof(reason_of) / sizeof(*reason_of) ? reason_of[result] : NULL;
