@@ -221,6 +221,8 @@ enum file_closer {
 	FILE_CLOSER_DIES,   /* of a signal: if that was the last one, the file is not published */
 };
 int file_flush(struct file_open *h, enum file_closer closer);
+/* It was not FILE_CLOSER_DONE after all: its opener has another descriptor. */
+void file_is_shared(struct file *f);
 /* What is not stored yet is, as if it had been closed. */
 int file_save(struct file *f);
 /* What is stored of its content is on the disk; whoever wants the record there too calls store_sync. */

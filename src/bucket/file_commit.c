@@ -309,6 +309,15 @@ int file_flush(struct file_open *h, enum file_closer closer)
 	return r || !h->writes ? r : lost;
 }
 
+void file_is_shared(struct file *f)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	/* If that fails, a crash finds what was closed, as if nobody had asked. */
+	if (file_is(&f->unlisted) && f->candidate && !version_mark(f))
+		file_becomes(&f->closed, false);
+	pthread_rwlock_unlock(&f->lock);
+}
+
 int file_settle(struct file *f)
 {
 	/* Under no lock: the disk takes its time, and others open, read and write meanwhile. */

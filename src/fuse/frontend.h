@@ -52,6 +52,7 @@ struct handle {
 	enum io_mode io_mode; /* of a file */
 	pid_t opener;         /* of a file: the thread that opened it */
 	bool flushed;         /* of a file: a descriptor of it was closed; atomic */
+	bool reviewed;        /* … and somebody has looked since whether there is another one; atomic */
 	/* None of them: a folder. The kernel asks once more after the last entry; by then a file may have been replaced, and
 	 * its new number would make it appear twice. So this is the cookie that the last listing ended with; 0: it has not. */
 	off_t folder_end;
@@ -72,6 +73,9 @@ int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse
 int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. `req` as for io_mode_close. */
 void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon);
+/* Looks at files that were closed with something in them and are open all the same: if their opener has them open, a crash must not
+ * find them whole. For a thread of its own, about once a second. */
+void handle_review(struct frontend *fe);
 /* At the end: commits what was acknowledged and names what is still open. */
 void handle_drain(struct frontend *fe);
 

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fuse/caller.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
 #include "fuse/io_mode.h"
@@ -134,6 +135,40 @@ int handle_new_control(struct frontend *fe, struct control_handle *control, stru
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
 	return 0;
+}
+
+enum { review_most = 64 };
+
+struct reviewed {
+	struct file *file;
+	pid_t opener;
+};
+
+static size_t take_reviews(struct frontend *fe, struct reviewed *list)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&fe->lock);
+	for (struct handle *h = fe->handles; h && count < review_most; h = h->next) {
+		if (!h->file || !h->file->writes || !__atomic_load_n(&h->flushed, __ATOMIC_RELAXED) ||
+		    __atomic_exchange_n(&h->reviewed, true, __ATOMIC_RELAXED) || !file_is(&h->file->file->unlisted))
+			continue;
+		list[count++] = (struct reviewed){file_share(h->file->file), h->opener};
+	}
+	pthread_mutex_unlock(&fe->lock);
+	return count;
+}
+
+void handle_review(struct frontend *fe)
+{
+	struct reviewed list[review_most];
+	size_t count = take_reviews(fe, list);
+
+	for (size_t i = 0; i < count; i++) {
+		if (list[i].opener && caller_has_open(list[i].opener, list[i].file->inode))
+			file_is_shared(list[i].file);
+		file_put(list[i].file);
+	}
 }
 
 static void name_open(const struct handle *h)

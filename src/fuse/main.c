@@ -363,6 +363,11 @@ static void ring_ends(void *context)
 	later_drain(m->fe.disk);
 }
 
+static void review(void *context)
+{
+	handle_review(context);
+}
+
 static int start_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
@@ -377,7 +382,7 @@ static int start_session(struct mount *m, struct reason *why)
 	if (!r)
 		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
-		r = settler_new(&m->settler, fe->fs);
+		r = settler_new(&m->settler, fe->fs, review, fe);
 	if (!r)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);
 	if (r)

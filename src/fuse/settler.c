@@ -16,6 +16,8 @@ struct settler {
 	pthread_cond_t wake;
 	bool leaving;
 	struct fs *fs;
+	void (*each_second)(void *context);
+	void *context;
 };
 
 static bool wait_second(struct settler *s)
@@ -35,13 +37,15 @@ static void *serve(void *argument)
 {
 	struct settler *s = argument;
 
-	while (wait_second(s))
+	while (wait_second(s)) {
+		s->each_second(s->context);
 		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
+	}
 	settle_due(s->fs, INT64_MAX);
 	return NULL;
 }
 
-int settler_new(struct settler **out, struct fs *fs)
+int settler_new(struct settler **out, struct fs *fs, void (*each_second)(void *context), void *context)
 {
 	struct settler *s = calloc(1, sizeof(*s));
 	int r;
@@ -49,6 +53,8 @@ int settler_new(struct settler **out, struct fs *fs)
 	if (!s)
 		return -ENOMEM;
 	s->fs = fs;
+	s->each_second = each_second;
+	s->context = context;
 	pthread_mutex_init(&s->lock, NULL);
 	clock_condition_init(&s->wake);
 	r = pthread_create(&s->thread, NULL, serve, s);

@@ -5,6 +5,7 @@
 
 struct settler;
 
-int settler_new(struct settler **out, struct fs *fs);
+/* `each_second` is called before that. */
+int settler_new(struct settler **out, struct fs *fs, void (*each_second)(void *context), void *context);
 /* Settles everything that is left. NULL is fine. */
 void settler_free(struct settler *s);

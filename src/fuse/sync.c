@@ -26,12 +26,13 @@ static void note(struct call *c, int r)
 
 /* The first close of a handle with something in the file is its last one, but for programs that copy descriptors: a shell closes one
  * before the first byte, and a child closes what it has from its parent. Nothing of that costs a file much that is opened, written
- * and closed by one thread. */
+ * and closed by one thread; the exception is found by handle_review. */
 static enum file_closer closer_of(pid_t thread, struct handle *h)
 {
 	bool first = !__atomic_exchange_n(&h->flushed, true, __ATOMIC_RELAXED);
 	bool written = file_is(&h->file->file->written), same;
 
+	__atomic_store_n(&h->reviewed, false, __ATOMIC_RELAXED);
 	if (caller_is_killed(thread))
 		return FILE_CLOSER_DIES;
 	if (!thread || !h->opener)
