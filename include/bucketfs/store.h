@@ -22,6 +22,7 @@ enum store_verdict {
 	STORE_NEWER = 5,    /* open: a newer version of this program wrote it */
 	STORE_FOREIGN = 6,  /* open: there is something here, but it is no store */
 	STORE_DAMAGED = 7,  /* open: it is a store, and it cannot be read */
+	STORE_REPEATED = 8, /* sync: it failed once for this content; what is on the disk now may not be what was written */
 };
 
 /* Spaces keep apart what is read apart: listing a folder never reads a content, a merge never passes a file. */
@@ -269,8 +270,9 @@ static inline int store_content_is_sealed(struct store_content *c, uint64_t size
 	return c->ops->content_is_sealed(c, size, sealed);
 }
 
-/* Its bytes survive the loss of power. After a failure the bytes are written once more at the next call, for the kernel has
- * forgotten by then which of them the disk lacks. */
+/* Its bytes survive the loss of power. After a failure the kernel has forgotten which of them the disk lacks, and may have forgotten
+ * their values: from then on each call writes all of them once more and says STORE_REPEATED, and only their checksums tell whether they
+ * are what was written. */
 static inline int store_content_sync(struct store_content *c)
 {
 	return c->ops->content_sync(c);

@@ -64,7 +64,6 @@ struct unsettled {
 	uint32_t bucket;
 	uint64_t number, content;
 	int64_t since;
-	bool failed; /* it could not be brought there */
 };
 
 /* Takes no ownership of the store. -EIO: what is in it cannot be read. */

@@ -141,7 +141,7 @@ void settle_end(struct settle *s, struct store_batch *batch)
  * loaded next. */
 void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
 {
-	struct unsettled u = {bucket, number, content, fs_moment(fs), false};
+	struct unsettled u = {bucket, number, content, fs_moment(fs)};
 
 	pthread_mutex_lock(&fs->lock);
 	buf_add(&fs->unsettled, &u, sizeof(u));
@@ -240,8 +240,7 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 	return r;
 }
 
-/* `again`: a sync has failed before. Then only the checksums tell whether the bytes are still what was written. */
-static int sync_content(struct fs *fs, const struct settle *s, uint64_t number, bool again)
+static int sync_content(struct fs *fs, const struct settle *s, uint64_t number)
 {
 	struct store_content *content;
 	uint64_t size, good;
@@ -250,16 +249,16 @@ static int sync_content(struct fs *fs, const struct settle *s, uint64_t number, 
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_sync(content);
-	if (!r && again && s->checks.len) {
-		r = verify(content, buf_slice(&s->checks), s->safe, &size, &good);
-		if (!r && good < size)
+	if (r == STORE_REPEATED) {
+		r = s->checks.len ? verify(content, buf_slice(&s->checks), s->safe, &size, &good) : 0;
+		if (!r && s->checks.len && good < size)
 			r = -EIO;
 	}
 	store_content_close(content, false);
 	return r;
 }
 
-static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, bool again, bool *rest)
+static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, bool *rest)
 {
 	struct settle then;
 	int r;
@@ -270,7 +269,7 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 	bucket_unlock(b);
 	/* Not under the lock: the disk takes its time. */
 	if (!r)
-		r = sync_content(fs, &then, content, again);
+		r = sync_content(fs, &then, content);
 	if (!r && then.content == content) {
 		bucket_lock(b);
 		r = settle_now(fs, b, &then, rest);
@@ -284,7 +283,7 @@ int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t co
 {
 	bool rest;
 
-	return settle_one(fs, b, number, content, false, &rest);
+	return settle_one(fs, b, number, content, &rest);
 }
 
 /* ---- sealing what was changed in place, once nobody writes it ---- */
@@ -362,7 +361,10 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 	if (!r && !sealed)
 		r = store_content_sync(open);
 	store_content_close(open, false);
-	if (!r && !sealed) {
+	/* What nobody can vouch for is not sealed. */
+	if (r == STORE_REPEATED)
+		r = 0;
+	else if (!r && !sealed) {
 		bucket_lock(b);
 		r = seal_now(fs, b, &u, &checks);
 		bucket_unlock(b);
@@ -393,10 +395,9 @@ static void take_due(struct fs *fs, int64_t before, struct buf *due)
 }
 
 /* As what has come just now. */
-static void put_back(struct fs *fs, struct unsettled *u, bool failed)
+static void put_back(struct fs *fs, struct unsettled *u)
 {
 	u->since = fs_moment(fs);
-	u->failed |= failed;
 	pthread_mutex_lock(&fs->lock);
 	if (buf_add(&fs->unsettled, u, sizeof(*u)))
 		log_error("a file will be settled at the next start only: there is no memory");
@@ -412,7 +413,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 	if (r == BUCKET_GONE)
 		return;
 	if (!r) {
-		r = settle_one(fs, b, u->number, u->content, u->failed, &rest);
+		r = settle_one(fs, b, u->number, u->content, &rest);
 		if (!r && !rest)
 			r = reseal(fs, b, u->number, u->content);
 		if (r < 0)
@@ -422,7 +423,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 		bucket_put(fs, b);
 	}
 	if (r < 0 || rest)
-		put_back(fs, u, r < 0);
+		put_back(fs, u);
 }
 
 void settle_due(struct fs *fs, int64_t before)

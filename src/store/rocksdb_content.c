@@ -80,7 +80,7 @@ static bool is_named(struct rocksdb_store *s, uint64_t number)
 	return __atomic_load_n(&s->named[number % named_count], __ATOMIC_RELAXED) == number;
 }
 
-/* Contents whose last sync failed. With s->lock held. */
+/* Where a content is in the list of those whose sync failed; its end: nowhere. With s->lock held. */
 static size_t find_unsynced(const struct rocksdb_store *s, uint64_t number)
 {
 	size_t at = 0;
@@ -100,21 +100,28 @@ static bool is_unsynced(struct rocksdb_store *s, uint64_t number)
 	return is;
 }
 
-static int note_synced(struct rocksdb_store *s, uint64_t number, bool synced)
+static int add_unsynced(struct rocksdb_store *s, uint64_t number)
 {
-	size_t at;
 	int r = 0;
 
 	pthread_mutex_lock(&s->lock);
-	at = find_unsynced(s, number);
-	if (synced && at < s->unsynced.len) {
-		s->unsynced.len -= 8;
-		memmove(s->unsynced.data + at, s->unsynced.data + at + 8, s->unsynced.len - at);
-	} else if (!synced && at == s->unsynced.len) {
+	if (find_unsynced(s, number) == s->unsynced.len)
 		r = bytes_add_64(&s->unsynced, number);
-	}
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+static void remove_unsynced(struct rocksdb_store *s, uint64_t number)
+{
+	size_t at;
+
+	pthread_mutex_lock(&s->lock);
+	at = find_unsynced(s, number);
+	if (at < s->unsynced.len) {
+		s->unsynced.len -= 8;
+		memmove(s->unsynced.data + at, s->unsynced.data + at + 8, s->unsynced.len - at);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* After a failed sync the kernel takes the pages for clean, and another sync would say 0: so they are made dirty again. */
@@ -128,9 +135,9 @@ int rocks_content_sync(struct store_content *base)
 		r = blob_sync(base);
 	if (!r)
 		__atomic_store_n(&s->named[base->number % named_count], base->number, __ATOMIC_RELAXED);
-	if (r || again)
-		note_synced(s, base->number, !r);
-	return r;
+	if (r && !again)
+		add_unsynced(s, base->number);
+	return r ? r : again ? STORE_REPEATED : 0;
 }
 
 /* ---- what is changed ends its seal, what is read is compared with it ---- */
@@ -254,7 +261,7 @@ static void content_remove(struct rocksdb_store *s, uint64_t number)
 {
 	int r = blob_remove(s->folder_fd, number);
 
-	note_synced(s, number, true);
+	remove_unsynced(s, number);
 	if (r == 0 || r == -ENOENT)
 		rocks_own_delete(s, 'X', number);
 	else

@@ -54,7 +54,7 @@ struct rocksdb_store {
 	uint64_t tracked; /* contents from this number on have a seal record as long as a record of the domain owns them */
 	uint64_t swept;   /* the first number that this process gives out: what is below and nobody's goes */
 	unsigned sweep;   /* the next folder of contents to be looked at for such; sweep_end: all were */
-	struct buf unsynced; /* contents, as numbers: their last sync failed */
+	struct buf unsynced; /* contents, as numbers: a sync of theirs failed */
 
 	/* Contents let go: removed by a thread of their own, for a large file takes its time. */
 	pthread_t reaper;

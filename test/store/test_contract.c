@@ -603,6 +603,46 @@ static void test_a_change_ends_the_seal(void **state)
 	}
 }
 
+static int fail_fdatasync;
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	if (!fail_fdatasync)
+		return __real_fdatasync(fd);
+	fail_fdatasync--;
+	errno = EIO;
+	return -1;
+}
+
+/* The kernel reports a failed sync once, and takes the pages for clean after that. */
+static void test_failed_sync_is_remembered(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *c;
+	uint64_t number;
+
+	assert_int_equal(store_content_create(f->store, &c), 0);
+	assert_int_equal(store_content_write(c, 0, "hello", 5), 0);
+	assert_int_equal(store_content_write(c, 100000, "world", 5), 0);
+	number = c->number;
+	commit_content(f->store, number, true);
+	fail_fdatasync = 2;
+	assert_int_equal(store_content_sync(c), -EIO);
+	store_content_close(c, false);
+	/* By whichever handle. */
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	assert_int_equal(store_content_sync(c), -EIO);
+	assert_int_equal(store_content_sync(c), STORE_REPEATED);
+	assert_int_equal(store_content_sync(c), STORE_REPEATED);
+	assert_content(c, 100000, "world");
+	store_content_close(c, false);
+	assert_int_equal(store_content_create(f->store, &c), 0);
+	assert_int_equal(store_content_sync(c), 0);
+	store_content_close(c, true);
+}
+
 /* A loss of power has taken the records of a content, and its file is there. */
 static void test_unknown_contents_go(void **state)
 {
@@ -894,6 +934,7 @@ int main(void)
 					 ON(test_damaged_content_is_not_served, open_rocksdb),
 					 ON(test_short_content_is_not_served, open_rocksdb),
 					 ON(test_a_change_ends_the_seal, open_rocksdb), ON(test_unknown_contents_go, open_rocksdb),
+					 ON(test_failed_sync_is_remembered, open_rocksdb),
 					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
 	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +
