@@ -100,6 +100,11 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 	if (!file_is_in_place(f) || file_is(&f->unlisted) || at >= end)
 		return 0;
 	r = ask_safe(f);
+	if (!r && end > f->safe) {
+		/* It may have been settled since. */
+		f->safe_known = false;
+		r = ask_safe(f);
+	}
 	if (r || end <= f->safe)
 		return r;
 	r = settle_content(f->fs, f->b, f->node.number, f->stored.content);

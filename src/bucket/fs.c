@@ -92,6 +92,7 @@ void fs_close(struct fs *fs)
 	table_release(&fs->buckets);
 	table_release(&fs->files);
 	buf_release(&fs->unsettled);
+	buf_release(&fs->overdue);
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
 	fresh_free(fs->fresh);

@@ -55,6 +55,7 @@ struct fs {
 	struct readings *readings; /* with a lock of its own */
 	struct fresh *fresh; /* likewise */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
+	struct buf overdue;   /* likewise: those that do not wait any longer */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
 };

@@ -12,6 +12,9 @@
 
 /* ---- records ---- */
 
+/* ns after which a fallback is too old to be replaced by nothing better. */
+enum { settle_overdue = 2000000000 };
+
 /* Bits of a record's flags. Records of older versions end after the fallback. */
 enum { flag_falls_back = 1, flag_checks = 2 };
 
@@ -31,6 +34,8 @@ static int encode(const struct settle *s, struct buf *out)
 	}
 	if (!r && s->checks.len) {
 		r = bytes_add_64(out, s->safe);
+		if (!r)
+			r = bytes_add_64(out, (uint64_t)s->since);
 		if (!r)
 			r = buf_add_slice(out, buf_slice(&s->checks));
 	}
@@ -55,8 +60,10 @@ static int decode(struct settle *s, struct slice record)
 		f->content = bytes_read_64(&r);
 		f->modified = (int64_t)bytes_read_64(&r);
 	}
-	if (flags & flag_checks)
+	if (flags & flag_checks) {
 		s->safe = bytes_read_64(&r);
+		s->since = (int64_t)bytes_read_64(&r);
+	}
 	if (r.bad || !s->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
 		return -EIO;
 	if (s->falls_back && (f->place > PLACE_CONTENT || (f->place == PLACE_NONE) != !f->size || (f->place == PLACE_CONTENT && !f->content)))
@@ -93,6 +100,7 @@ void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 	memcpy(s->boot, fs->options.boot, sizeof(s->boot));
 	s->content = content;
 	s->safe = 0;
+	s->since = fs_moment(fs);
 	buf_clear(&s->checks);
 	s->changed = s->fresh = true;
 }
@@ -119,6 +127,20 @@ bool settle_fall_back(struct settle *s, const struct node *old)
 	return true;
 }
 
+bool settle_inherit(struct settle *s, struct settle *own, const struct node *old)
+{
+	struct node safe = *old;
+
+	/* What the disk may not have is no fallback; what it falls back to is, or its first bytes. */
+	if (own->falls_back && settle_fall_back(s, &own->fallback)) {
+		own->falls_back = false;
+		s->since = own->since < s->since ? own->since : s->since;
+		return false;
+	}
+	safe.size = own->safe < old->size ? own->safe : old->size;
+	return own->safe && settle_fall_back(s, &safe);
+}
+
 static void drop_fallback(struct settle *s, struct store_batch *batch)
 {
 	struct key_buf body = key_body(s->fallback.number);
@@ -139,13 +161,18 @@ void settle_end(struct settle *s, struct store_batch *batch)
 
 /* If there is no memory for it, a loss of power in this moment may cost the file; it will be settled when the bucket is
  * loaded next. */
-void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
+static void add_to(struct fs *fs, struct buf *list, uint32_t bucket, uint64_t number, uint64_t content)
 {
 	struct unsettled u = {bucket, number, content, fs_moment(fs)};
 
 	pthread_mutex_lock(&fs->lock);
-	buf_add(&fs->unsettled, &u, sizeof(u));
+	buf_add(list, &u, sizeof(u));
 	pthread_mutex_unlock(&fs->lock);
+}
+
+void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
+{
+	add_to(fs, &fs->unsettled, bucket, number, content);
 }
 
 void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head *head, struct store_batch *batch)
@@ -159,9 +186,12 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 		batch->error = batch->error ? batch->error : encode(s, &record);
 		store_batch_put(batch, STORE_NODE, key_slice(&key), buf_slice(&record));
 		head->unsettled += !s->stored;
-		/* One that is there already is waited for already. */
+		/* One that is there already is waited for already. But a file that is replaced again and again before it is settled
+		 * would keep a very old fallback: its turn is next. */
 		if (s->fresh)
 			settle_later(fs, b->number, s->number, s->content);
+		else if (s->falls_back && fs_moment(fs) - s->since > settle_overdue)
+			add_to(fs, &fs->overdue, b->number, s->number, s->content);
 	} else if (s->stored) {
 		store_batch_delete(batch, STORE_NODE, key_slice(&key));
 		head->unsettled -= head->unsettled > 0;
@@ -382,6 +412,8 @@ static void take_due(struct fs *fs, int64_t before, struct buf *due)
 	size_t len = 0;
 
 	pthread_mutex_lock(&fs->lock);
+	*due = fs->overdue;
+	fs->overdue = (struct buf){0};
 	for (; len < fs->unsettled.len; len += sizeof(u)) {
 		memcpy(&u, fs->unsettled.data + len, sizeof(u));
 		if (u.since > before)

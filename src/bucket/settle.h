@@ -22,6 +22,7 @@ struct settle {
 	uint64_t number;  /* the node */
 	uint64_t content; /* unsettled; 0: none */
 	uint64_t safe;    /* bytes */
+	int64_t since;    /* fs_moment: the fallback has been what a loss of power brings back for so long */
 	struct buf checks; /* an encoded list of checksums; empty: of an older version, which goes by the length */
 	unsigned char boot[boot_size]; /* when it began */
 	bool stored;      /* the store has a record */
@@ -41,6 +42,8 @@ void settle_begin(struct fs *fs, struct settle *s, uint64_t content);
 void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch);
 /* `old` is what the node's content replaces. True: it is kept as the fallback, and must not be dropped. */
 bool settle_fall_back(struct settle *s, const struct node *old);
+/* The same for a node that is unsettled itself: `own` is its record, which ends with the commit. */
+bool settle_inherit(struct settle *s, struct settle *own, const struct node *old);
 /* Nothing of the node is unsettled any more: its fallback goes with the commit. */
 void settle_end(struct settle *s, struct store_batch *batch);
 /* Puts what has changed into the commit. */

@@ -96,9 +96,7 @@ static int delete_content(struct fs *fs, struct bucket *b, const struct node *n,
 	if (!own.content) {
 		kept = heir && settle_fall_back(heir, n);
 	} else {
-		/* What the disk may not have is no fallback; what it fell back to is. */
-		if (heir && own.falls_back && settle_fall_back(heir, &own.fallback))
-			own.falls_back = false;
+		kept = heir && settle_inherit(heir, &own, n);
 		settle_end(&own, batch);
 		settle_write(fs, b, &own, head, batch);
 	}

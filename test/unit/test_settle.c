@@ -429,6 +429,47 @@ static void test_what_the_disk_has_got_is_safe(void **state)
 	settle_release(&s);
 }
 
+/* Appended to and then replaced before either is on the disk: what was there before both is kept. */
+static void test_appended_and_replaced(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	append(f, "a", 1000, 'p');
+	put(f, "a", large, 'n');
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	expect(f, "a", large, 'o');
+	expect_settled(f);
+}
+
+/* A file that is replaced every second is settled all the same. */
+static void test_replaced_all_the_time(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	for (int second = 0; second < 10; second++) {
+		put(f, "a", large, (char)('a' + second));
+		test_time += 1000000000;
+		settle_due(f->fs, fs_moment(f->fs) - 2000000000);
+	}
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	/* One of the last few. */
+	{
+		struct file_open *h = reopen(f, "a", TREE_READ);
+		char byte;
+		size_t got;
+
+		assert_int_equal(file_read(h->file, 0, &byte, 1, &got), 0);
+		assert_in_range(byte, 'f', 'j');
+		file_close(h, false);
+	}
+}
+
 /* Every step of a small file that grows: what the store's log had is not lost for what the disk lacks. */
 static void test_grown_and_nothing_but_its_length(void **state)
 {
@@ -613,7 +654,7 @@ int main(void)
 		T(test_fallback_is_missing),
 		T(test_new_and_nothing_but_its_length), T(test_replaced_and_nothing_but_its_length),
 		T(test_closed_and_not_released), T(test_appended_and_nothing_but_its_length),
-		T(test_what_the_disk_has_got_is_safe), T(test_grown_and_nothing_but_its_length),
+		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
 		T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_failed_sync_is_made_again),
 	};
