@@ -80,6 +80,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->begun = fs_moment(fs);
 	if (!f->pending)
 		f->stored = *node;
+	f->stored_whole = !f->pending;
 	f->loaded = node->place == PLACE_NONE;
 	if (f->unlisted)
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));

@@ -36,7 +36,7 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 		kept = settle->content;
 		settle_begin(f->fs, settle, f->node.content);
 		settle_change(f->fs, settle, f->node.content, 0, buf_slice(&f->checks), batch);
-		if (!kept && f->stored.number)
+		if (!kept && f->stored.number && f->stored_whole)
 			kept = settle_fall_back(settle, &old);
 	} else if (has_moved(f)) {
 		settle_end(settle, batch);
@@ -107,7 +107,7 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 	}
 	if (r || end <= f->safe)
 		return r;
-	r = settle_content(f->fs, f->b, f->node.number, f->stored.content);
+	r = settle_content_locked(f->fs, f->b, f->node.number, f->stored.content);
 	if (!r)
 		f->safe = f->stored.size;
 	return r;
@@ -179,6 +179,7 @@ void file_settled(struct file *f)
 		f->safe_known = true;
 	}
 	f->stored = f->node;
+	f->stored_whole = true;
 	f->dirty = false;
 	file_becomes(&f->unsaved, false);
 }
@@ -223,6 +224,7 @@ static int commit_locked(struct file *f, enum mark_state state)
 		return r;
 	f->marked = marked;
 	file_settled(f);
+	f->stored_whole = state == MARK_CANDIDATE || !f->unlisted;
 	file_becomes(&f->candidate, state == MARK_CANDIDATE);
 	if (f->unlisted && state == MARK_CANDIDATE)
 		f->turn = ++f->b->turns;

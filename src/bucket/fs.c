@@ -43,6 +43,7 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 		return -ENOMEM;
 	fs->store = store;
 	fs->options = *options;
+	fs->opened = fs_moment(fs);
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_rwlock_init(&fs->acl_lock, NULL);
 	pthread_mutexattr_init(&recursive);

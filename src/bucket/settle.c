@@ -206,7 +206,7 @@ static int read_content(void *context, uint64_t at, void *bytes, size_t len, siz
 	return store_content_read(context, at, bytes, len, got);
 }
 
-static int verify(struct store_content *content, struct slice checks, uint64_t from, uint64_t *size, uint64_t *good)
+static int verify(struct store_content *content, struct slice checks, uint64_t from, uint64_t *size, bool *whole, uint64_t *good)
 {
 	struct checksum_source source = {.read = read_content, .context = content};
 	struct checksum_list list;
@@ -215,7 +215,7 @@ static int verify(struct store_content *content, struct slice checks, uint64_t f
 	if (r)
 		return r;
 	*size = list.size;
-	r = checksum_verify(&list, from, &source, good);
+	r = checksum_verify(&list, from, &source, whole, good);
 	checksum_list_release(&list);
 	return r;
 }
@@ -233,7 +233,7 @@ static bool is_same(const struct settle *a, const struct settle *b)
 	       slice_equal(buf_slice(&a->checks), buf_slice(&b->checks));
 }
 
-/* Whether somebody may change the content without a commit that says so before. */
+/* Whether somebody may change the content without a commit that says so before. With b->lock held. */
 static bool is_written(struct fs *fs, const struct bucket *b, uint64_t number)
 {
 	struct file *f = file_peek(fs, inode_of(b->number, number));
@@ -241,8 +241,17 @@ static bool is_written(struct fs *fs, const struct bucket *b, uint64_t number)
 	return f && (f->writers || file_is(&f->unsaved));
 }
 
+/* Whether the checksums of a record are those of what is in the content. `f` is the open file, with f->lock held, or NULL; with b->lock
+ * held. A process that was killed may have changed the content after its last commit. A file that is written over in place would only
+ * have its seal removed again. */
+static bool can_be_sealed(struct fs *fs, const struct bucket *b, const struct settle *s, const struct file *f)
+{
+	return s->checks.len && s->since >= fs->opened && file_peek(fs, inode_of(b->number, s->number)) == f &&
+	       !(f && (file_is(&f->unsaved) || f->reseal || f->exposed));
+}
+
 /* What was committed when `then` was loaded is on the disk. With b->lock held. *rest: more was committed since. */
-static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool *rest)
+static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool seals, const struct file *f, bool *rest)
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
@@ -253,7 +262,7 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 	*rest = false;
 	if (!r && !b->dead && s.content == content && content) {
 		if (is_same(&s, then)) {
-			if (s.checks.len && !is_written(fs, b, s.number))
+			if (seals && can_be_sealed(fs, b, &s, f))
 				store_batch_seal(&batch, content, buf_slice(&s.checks));
 			settle_end(&s, &batch);
 		} else {
@@ -274,36 +283,59 @@ static int sync_content(struct fs *fs, const struct settle *s, uint64_t number)
 {
 	struct store_content *content;
 	uint64_t size, good;
+	bool whole = true;
 	int r = store_content_open(fs->store, number, &content);
 
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_sync(content);
 	if (r == STORE_REPEATED) {
-		r = s->checks.len ? verify(content, buf_slice(&s->checks), s->safe, &size, &good) : 0;
-		if (!r && s->checks.len && good < size)
+		r = s->checks.len ? verify(content, buf_slice(&s->checks), s->safe, &size, &whole, &good) : 0;
+		if (!r && !whole)
 			r = -EIO;
 	}
 	store_content_close(content, false);
 	return r;
 }
 
-static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, bool *rest)
+/* The open file, so that nobody writes it until it is put; NULL: nobody has it open. */
+static struct file *hold_still(struct fs *fs, const struct bucket *b, uint64_t number)
+{
+	struct file *f = file_find(fs, inode_of(b->number, number));
+
+	if (f)
+		pthread_rwlock_rdlock(&f->lock);
+	return f;
+}
+
+static void let_go(struct file *f)
+{
+	if (!f)
+		return;
+	pthread_rwlock_unlock(&f->lock);
+	file_put(f);
+}
+
+/* `locked`: the caller has the file's lock. */
+static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, bool locked, bool *rest)
 {
 	struct settle then;
+	struct file *f;
 	int r;
 
 	*rest = false;
 	bucket_lock(b);
 	r = settle_load(fs, b, number, &then);
 	bucket_unlock(b);
-	/* Not under the lock: the disk takes its time. */
+	/* Not under a lock: the disk takes its time. */
 	if (!r)
 		r = sync_content(fs, &then, content);
 	if (!r && then.content == content) {
+		f = locked ? NULL : hold_still(fs, b, number);
 		bucket_lock(b);
-		r = settle_now(fs, b, &then, rest);
+		r = settle_now(fs, b, &then, !locked, f, rest);
 		bucket_unlock(b);
+		let_go(f);
 	}
 	settle_release(&then);
 	return r;
@@ -313,7 +345,14 @@ int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t co
 {
 	bool rest;
 
-	return settle_one(fs, b, number, content, &rest);
+	return settle_one(fs, b, number, content, false, &rest);
+}
+
+int settle_content_locked(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+{
+	bool rest;
+
+	return settle_one(fs, b, number, content, true, &rest);
 }
 
 /* ---- sealing what was changed in place, once nobody writes it ---- */
@@ -445,7 +484,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 	if (r == BUCKET_GONE)
 		return;
 	if (!r) {
-		r = settle_one(fs, b, u->number, u->content, &rest);
+		r = settle_one(fs, b, u->number, u->content, false, &rest);
 		if (!r && !rest)
 			r = reseal(fs, b, u->number, u->content);
 		if (r < 0)
@@ -524,20 +563,23 @@ int settle_drop_all(struct fs *fs, struct bucket *b, struct store_batch *batch)
 /* ---- after a loss of power ---- */
 
 /* How far the content is what was committed, and how long it is. */
-static int judge(struct fs *fs, const struct settle *s, const struct node *n, uint64_t *good, uint64_t *length)
+static int judge(struct fs *fs, const struct settle *s, const struct node *n, bool *whole, uint64_t *good, uint64_t *length)
 {
 	struct store_content *content;
 	uint64_t size = n->size;
 	int r = store_content_open(fs->store, n->content, &content);
 
+	*whole = false;
 	*good = *length = 0;
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_size(content, length);
 	if (!r && s->checks.len)
-		r = verify(content, buf_slice(&s->checks), s->safe, &size, good);
+		r = verify(content, buf_slice(&s->checks), s->safe, &size, whole, good);
 	else if (!r)
 		*good = *length;
+	if (!s->checks.len)
+		*whole = *length >= size;
 	/* The list and the record are of one commit. */
 	if (!r && size != n->size)
 		r = -EIO;
@@ -549,8 +591,20 @@ static int judge(struct fs *fs, const struct settle *s, const struct node *n, ui
 	return r;
 }
 
+/* Whether the bucket's head counts the node: it has its name. */
+static int is_counted(struct fs *fs, struct bucket *b, const struct node *n, bool *counted)
+{
+	struct found found = {0};
+	int r = tree_find_name(fs, b, n->parent, n->name, &found);
+
+	*counted = !r && found.node.number == n->number;
+	tree_found_release(&found);
+	return r == BUCKET_ABSENT ? 0 : r;
+}
+
 /* The node has again what it had before. */
-static int fall_back(struct fs *fs, struct bucket *b, struct settle *s, struct node *n, struct head *head, struct store_batch *batch)
+static int fall_back(struct fs *fs, struct bucket *b, struct settle *s, struct node *n, bool counted, struct head *head,
+		     struct store_batch *batch)
 {
 	struct key_buf from = key_body(s->fallback.number), to = key_body(n->number);
 	uint64_t size = n->size, content = n->content;
@@ -571,13 +625,14 @@ static int fall_back(struct fs *fs, struct bucket *b, struct settle *s, struct n
 	store_batch_drop(batch, content);
 	if (!r)
 		r = tree_put_record(n, batch);
-	head->file_bytes += n->size - size;
+	if (counted)
+		head->file_bytes += n->size - size;
 	s->falls_back = false;
 	buf_release(&body);
 	return r == STORE_ABSENT ? -EIO : r;
 }
 
-/* The file ends where what is left of it is good. What is in the head counts what is published only. */
+/* The file ends where what is left of it is good. */
 static int cut(struct fs *fs, struct node *n, uint64_t size, bool counted, struct head *head, struct store_batch *batch)
 {
 	if (counted)
@@ -585,6 +640,12 @@ static int cut(struct fs *fs, struct node *n, uint64_t size, bool counted, struc
 	n->size = size;
 	n->blocks = (size + 511) / 512;
 	n->changed = fs_now(fs);
+	/* There may be no file of that content at all. */
+	if (!size) {
+		store_batch_drop(batch, n->content);
+		n->place = PLACE_NONE;
+		n->content = 0;
+	}
 	return tree_put_record(n, batch);
 }
 
@@ -598,22 +659,24 @@ static void tell_recovered(const struct bucket *b, const struct node *n, const c
 static int mend(struct fs *fs, struct bucket *b, struct settle *s, struct node *n, uint64_t good, uint64_t length, struct head *head,
 		struct store_batch *batch)
 {
-	bool published;
-	int r;
+	bool counted, published;
+	int r = is_counted(fs, b, n, &counted);
 
+	if (r)
+		return r;
 	if (s->falls_back) {
 		tell_recovered(b, n, "it is what it was before");
-		return fall_back(fs, b, s, n, head, batch);
+		return fall_back(fs, b, s, n, counted, head, batch);
 	}
 	if (s->safe) {
 		tell_recovered(b, n, "it ends where it was safe");
-		return cut(fs, n, s->safe < length ? s->safe : length, true, head, batch);
+		return cut(fs, n, s->safe < length ? s->safe : length, counted, head, batch);
 	}
 	r = version_unfinish(fs, b, n->number, &published, batch);
 	if (r)
 		return r;
 	tell_recovered(b, n, "what is left of it is its .partial");
-	r = cut(fs, n, good, published, head, batch);
+	r = cut(fs, n, good, counted, head, batch);
 	return r || !published ? r : tree_make_partial(fs, b, n, head, batch);
 }
 
@@ -623,17 +686,18 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 	struct store_batch batch = {0};
 	struct head head = b->head;
 	uint64_t good = 0, length = 0;
+	bool whole = false;
 	int r = tree_find_number(fs, b, s->number, &found);
 	struct node *n = &found.node;
 
 	if (!r && (n->place != PLACE_CONTENT || n->content != s->content))
 		r = BUCKET_GONE;
 	if (!r)
-		r = judge(fs, s, n, &good, &length);
-	if (!r && good < n->size)
+		r = judge(fs, s, n, &whole, &good, &length);
+	if (!r && !whole)
 		r = mend(fs, b, s, n, good, length, &head, &batch);
-	else if (!r && s->checks.len)
-		store_batch_seal(&batch, s->content, buf_slice(&s->checks));
+	else if (!r)
+		settle_later(fs, b->number, s->number, s->content);
 	/* A node that is not there any more needs no fallback. */
 	if (r == BUCKET_GONE)
 		r = 0;

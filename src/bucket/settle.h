@@ -52,6 +52,8 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 /* Waits until a node's content, as it was committed last, is on the disk; then nothing of that is unsettled. Fine if it is gone, or
  * another by now. */
 int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
+/* The same for a caller that has the file's lock. */
+int settle_content_locked(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
 /* Waits until everything of a bucket is on the disk. */
 int settle_bucket(struct fs *fs, struct bucket *b);
 /* The same for what was committed before this moment (fs_moment), as far as it is known, and seals what nobody writes; for a thread

@@ -294,7 +294,7 @@ int checksum_add_list(struct checksum *c, uint64_t from, uint64_t size, const st
 	return r;
 }
 
-/* How much of a piece that is not as it was may be: up to its first block of zeros and the zeros before that, or to its end. */
+/* How much of a piece that is not as it was may be: up to its first block of zeros, or to its end, less the zeros before that. */
 static size_t good_bytes(const unsigned char *bytes, size_t got)
 {
 	static const unsigned char zeros[block];
@@ -305,17 +305,18 @@ static size_t good_bytes(const unsigned char *bytes, size_t got)
 		if (memcmp(bytes + at, zeros, n) == 0)
 			break;
 	}
-	while (at < got && at && !bytes[at - 1])
+	while (at && !bytes[at - 1])
 		at--;
 	return at;
 }
 
-int checksum_verify(const struct checksum_list *list, uint64_t from, const struct checksum_source *source, uint64_t *good)
+int checksum_verify(const struct checksum_list *list, uint64_t from, const struct checksum_source *source, bool *whole, uint64_t *good)
 {
 	unsigned char *buffer = malloc(checksum_piece);
 	uint64_t skipped = from / checksum_piece > list->first ? from / checksum_piece - list->first : 0;
 	int r = buffer ? 0 : -ENOMEM;
 
+	*whole = false;
 	*good = (list->first + skipped) * checksum_piece;
 	for (size_t i = (size_t)skipped; !r && i < list->count; i++) {
 		size_t len = piece_len(list->first + i, list->size), got = 0;
@@ -331,8 +332,10 @@ int checksum_verify(const struct checksum_list *list, uint64_t from, const struc
 		}
 		*good += len;
 	}
-	if (!r)
+	if (!r) {
+		*whole = true;
 		*good = list->size;
+	}
 	free(buffer);
 	return r;
 }

@@ -48,9 +48,8 @@ int checksum_add_list(struct checksum *c, uint64_t from, uint64_t size, const st
 /* -EIO: it is not such a list. */
 int checksum_list_decode(struct checksum_list *list, struct slice record);
 int checksum_list_encode(const struct checksum_list *list, struct buf *out);
-/* Compares the source with the list, from the piece that byte number `from` is in. *good: all before this byte is as it was; the
- * list's size if everything is. In the first piece that differs, what stands before the first
- * block of 4 KiB that is all zero counts as good. */
-int checksum_verify(const struct checksum_list *list, uint64_t from, const struct checksum_source *source, uint64_t *good);
+/* Compares the source with the list, from the piece that byte number `from` is in. *whole: everything is as it was. If not, what is
+ * left ends at *good: in the first piece that differs, before the first block of 4 KiB that is all zero, and before zeros at the end. */
+int checksum_verify(const struct checksum_list *list, uint64_t from, const struct checksum_source *source, bool *whole, uint64_t *good);
 /* Of one piece. */
 uint64_t checksum_of(const void *bytes, size_t len);

@@ -136,15 +136,17 @@ static void test_front_to_back_reads_nothing(void **state)
 	free(c.bytes);
 }
 
-static void assert_good(struct content *c, const struct buf *list, uint64_t from, uint64_t want)
+static void assert_good(struct content *c, const struct buf *list, uint64_t from, uint64_t want, bool torn)
 {
 	struct checksum_source source = {.read = read_bytes, .context = c};
 	struct checksum_list decoded;
 	uint64_t good;
+	bool whole;
 
 	assert_int_equal(checksum_list_decode(&decoded, buf_slice(list)), 0);
-	assert_int_equal(checksum_verify(&decoded, from, &source, &good), 0);
+	assert_int_equal(checksum_verify(&decoded, from, &source, &whole, &good), 0);
 	assert_int_equal(good, want);
+	assert_true(whole == (want == decoded.size && !torn));
 	checksum_list_release(&decoded);
 }
 
@@ -159,18 +161,24 @@ static void test_what_differs_is_found(void **state)
 	put(&c, NULL, 0, most);
 	size = c.size;
 	assert_int_equal(checksum_add_list(NULL, 0, size, &source, &list), 0);
-	assert_good(&c, &list, 0, size);
-	assert_good(&c, &list, size, size);
+	assert_good(&c, &list, 0, size, false);
+	assert_good(&c, &list, size, size, false);
 	/* Longer is fine: that was never said to be there. Shorter is not. */
 	c.size = size - 5000;
-	assert_good(&c, &list, 0, size - 5000);
+	assert_good(&c, &list, 0, size - 5000, false);
 	c.size = size;
 	/* A block of NULs ends what is good; a byte that is another one does not tell where it ends. */
 	memset(c.bytes + 2 * checksum_piece + 8192, 0, 4096);
-	assert_good(&c, &list, 0, 2 * checksum_piece + 8192);
-	assert_good(&c, &list, 3 * checksum_piece, size);
+	assert_good(&c, &list, 0, 2 * checksum_piece + 8192, false);
+	assert_good(&c, &list, 3 * checksum_piece, size, false);
+	/* Less than a block of NULs at the end, and a bit at the very end. */
+	memset(c.bytes + size - 100, 0, 100);
+	c.bytes[size - 101] = 1;
+	assert_good(&c, &list, size, size - 100, false);
+	c.bytes[size - 1] = 1;
+	assert_good(&c, &list, size, size, true);
 	c.bytes[checksum_piece + 1] ^= 1;
-	assert_good(&c, &list, 0, 2 * checksum_piece);
+	assert_good(&c, &list, 0, 2 * checksum_piece, false);
 	buf_release(&list);
 	free(c.bytes);
 }

@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "store/faulty.h"
+#include "util/checksum.h"
 
 enum { large = 50000 };
 
@@ -396,7 +397,8 @@ static void test_appended_and_nothing_but_its_length(void **state)
 	settle_due(f->fs, INT64_MAX);
 	append(f, "log", 3000, 'x');
 	append(f, "log", 3000, 'x');
-	lose_bytes(f, "log", large + 2000);
+	/* Less than a block of it. */
+	lose_bytes(f, "log", large + 5900);
 	restart(f, true);
 	expect(f, "log", large, 'x');
 	assert_int_equal(f->b->head.file_bytes, large);
@@ -558,6 +560,91 @@ static void test_short_content_is_an_error(void **state)
 	file_close(h, false);
 }
 
+static int read_content(void *context, uint64_t at, void *bytes, size_t len, size_t *got)
+{
+	return store_content_read(context, at, bytes, len, got);
+}
+
+/* The checksums that were committed are those of what is in the content, right after the commit. */
+static void assert_checks(struct fixture *f, struct file *file)
+{
+	struct checksum_source source = {.read = read_content, .context = file->content};
+	struct checksum_list list;
+	struct settle s;
+	uint64_t good;
+	bool whole;
+
+	assert_int_equal(settle_load(f->fs, f->b, file->node.number, &s), 0);
+	if (s.content) {
+		assert_int_equal(s.content, file->node.content);
+		assert_int_equal(checksum_list_decode(&list, buf_slice(&s.checks)), 0);
+		assert_int_equal(list.size, file->node.size);
+		assert_true(s.safe <= list.size && list.first <= s.safe / checksum_piece);
+		assert_int_equal(checksum_verify(&list, 0, &source, &whole, &good), 0);
+		assert_true(whole);
+		checksum_list_release(&list);
+	}
+	settle_release(&s);
+}
+
+static void change(struct fixture *f, struct file_open *h)
+{
+	uint64_t size = h->file->node.size, at = (uint64_t)random() % (size + 1);
+	size_t len = (size_t)random() % (random() % 3 ? 300 : 200000) + 1;
+	char fill = (char)('a' + random() % 26);
+
+	switch (random() % 12) {
+	case 0:
+		assert_int_equal(file_truncate(h->file, at, NULL), 0);
+		break;
+	case 1:
+		assert_int_equal(file_truncate(h->file, size + len, NULL), 0);
+		break;
+	case 2:
+		assert_int_equal(file_punch(h->file, at, len), 0);
+		break;
+	case 3:
+		assert_int_equal(file_allocate(h->file, at, len, false, NULL), 0);
+		break;
+	case 4:
+		write_fill(h, at, len, fill);
+		break;
+	case 5:
+		write_fill(h, size + len, len, fill);
+		break;
+	case 6:
+		settle_due(f->fs, INT64_MAX);
+		break;
+	default:
+		write_fill(h, size, len, fill);
+	}
+}
+
+static void test_checksums_are_those_of_the_content(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned seed = 0; seed < 200; seed++) {
+		struct file_open *h = create(f, NODE_FILES, "log");
+
+		srandom(seed);
+		for (int i = 0; i < 60; i++) {
+			change(f, h);
+			if (random() % 2)
+				continue;
+			assert_int_equal(file_flush(h, random() % 4 ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES), 0);
+			if (h->file->node.place == PLACE_CONTENT && h->file->content && !h->file->unsaved)
+				assert_checks(f, h->file);
+			if (random() % 4)
+				continue;
+			file_close(h, false);
+			h = reopen(f, "log", TREE_READ | TREE_WRITE);
+		}
+		file_close(h, false);
+		assert_int_equal(unlink_name(f, NODE_FILES, "log", false), 0);
+	}
+}
+
 /* ---- what a close says ---- */
 
 /* The process is killed as things stand: how many bytes of which has the name then? */
@@ -656,7 +743,7 @@ int main(void)
 		T(test_closed_and_not_released), T(test_appended_and_nothing_but_its_length),
 		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
-		T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_failed_sync_is_made_again),
+		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_failed_sync_is_made_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
