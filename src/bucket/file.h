@@ -36,6 +36,7 @@ struct file {
 	bool partial;                     /* it has the name of one */
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
+	unsigned closes;                  /* how often a descriptor was closed; atomic */
 	int64_t begun;                    /* when this object was made */
 	uint64_t turn;                    /* the bucket's when it was closed or fsynced last; 0: never */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
@@ -222,8 +223,8 @@ enum file_closer {
 	FILE_CLOSER_DIES,   /* of a signal: if that was the last one, the file is not published */
 };
 int file_flush(struct file_open *h, enum file_closer closer);
-/* It was not FILE_CLOSER_DONE after all: its opener has another descriptor. */
-void file_is_shared(struct file *f);
+/* It was not FILE_CLOSER_DONE after all: its opener had another descriptor, when so many had been closed (file->closes). */
+void file_is_shared(struct file *f, unsigned closes);
 /* What is not stored yet is, as if it had been closed. */
 int file_save(struct file *f);
 /* What is stored of its content is on the disk; whoever wants the record there too calls store_sync. */

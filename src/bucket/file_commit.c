@@ -251,8 +251,11 @@ int file_save(struct file *f)
 
 	pthread_rwlock_wrlock(&f->lock);
 	/* What a dying writer leaves is kept at its end. */
-	if (!file_is(&f->unlisted) || !f->killed)
+	if (!file_is(&f->unlisted) || !f->killed) {
+		/* The store may have it as being written. */
+		f->dirty |= file_is(&f->unlisted) && !f->candidate;
 		r = file_commit(f);
+	}
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }
@@ -292,6 +295,7 @@ int file_flush(struct file_open *h, enum file_closer closer)
 		pthread_rwlock_unlock(&f->lock);
 		return 0;
 	}
+	__atomic_add_fetch(&f->closes, 1, __ATOMIC_RELAXED);
 	lost = file_drain(f);
 	bucket_lock(f->b);
 	if (f->unlinked) {
@@ -316,11 +320,11 @@ int file_flush(struct file_open *h, enum file_closer closer)
 	return r || !h->writes ? r : lost;
 }
 
-void file_is_shared(struct file *f)
+void file_is_shared(struct file *f, unsigned closes)
 {
 	pthread_rwlock_wrlock(&f->lock);
 	/* If that fails, a crash finds what was closed, as if nobody had asked. */
-	if (file_is(&f->unlisted) && f->candidate && !version_mark(f))
+	if (f->closes == closes && file_is(&f->unlisted) && f->candidate && !version_mark(f))
 		file_becomes(&f->closed, false);
 	pthread_rwlock_unlock(&f->lock);
 }

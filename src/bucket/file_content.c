@@ -352,7 +352,8 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (file_is(&f->unlisted) && f->candidate)
+	/* What was empty when it was closed is as whole as before. */
+	if (file_is(&f->unlisted) && f->candidate && (size || f->node.size))
 		r = version_mark(f);
 	if (!r)
 		r = truncate_locked(f, size, why);

@@ -37,6 +37,8 @@ static int encode(const struct settle *s, struct buf *out)
 		if (!r)
 			r = bytes_add_64(out, (uint64_t)s->since);
 		if (!r)
+			r = bytes_add_64(out, s->turn);
+		if (!r)
 			r = buf_add_slice(out, buf_slice(&s->checks));
 	}
 	return r;
@@ -63,6 +65,7 @@ static int decode(struct settle *s, struct slice record)
 	if (flags & flag_checks) {
 		s->safe = bytes_read_64(&r);
 		s->since = (int64_t)bytes_read_64(&r);
+		s->turn = bytes_read_64(&r);
 	}
 	if (r.bad || !s->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
 		return -EIO;
@@ -100,6 +103,7 @@ void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 	memcpy(s->boot, fs->options.boot, sizeof(s->boot));
 	s->content = content;
 	s->safe = 0;
+	s->turn = 0;
 	s->since = fs_moment(fs);
 	buf_clear(&s->checks);
 	s->changed = s->fresh = true;
@@ -115,6 +119,14 @@ void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t s
 		s->safe = safe;
 	buf_clear(&s->checks);
 	batch->error = batch->error ? batch->error : buf_add_slice(&s->checks, checks);
+	s->changed = true;
+}
+
+void settle_takes_name(struct settle *s, uint64_t turn)
+{
+	if (!s->content || s->safe)
+		return;
+	s->turn = turn;
 	s->changed = true;
 }
 
@@ -135,6 +147,8 @@ bool settle_inherit(struct settle *s, struct settle *own, const struct node *old
 	if (own->falls_back && settle_fall_back(s, &own->fallback)) {
 		own->falls_back = false;
 		s->since = own->since < s->since ? own->since : s->since;
+		if (own->turn && own->turn < s->turn)
+			s->turn = own->turn;
 		return false;
 	}
 	safe.size = own->safe < old->size ? own->safe : old->size;
@@ -662,6 +676,9 @@ static int mend(struct fs *fs, struct bucket *b, struct settle *s, struct node *
 	bool counted, published;
 	int r = is_counted(fs, b, n, &counted);
 
+	/* Where it has no name of its own, it has taken nobody's. */
+	if (!r && !s->safe && counted)
+		r = version_restore(fs, b, n, s->turn, batch);
 	if (r)
 		return r;
 	if (s->falls_back) {

@@ -22,6 +22,7 @@ struct settle {
 	uint64_t number;  /* the node */
 	uint64_t content; /* unsettled; 0: none */
 	uint64_t safe;    /* bytes */
+	uint64_t turn;    /* the bucket's (version.h) since which the fallback, or nothing, does not have the name; 0: it was closed by nobody */
 	int64_t since;    /* fs_moment: the fallback has been what a loss of power brings back for so long */
 	struct buf checks; /* an encoded list of checksums; empty: of an older version, which goes by the length */
 	unsigned char boot[boot_size]; /* when it began */
@@ -40,6 +41,8 @@ void settle_begin(struct fs *fs, struct settle *s, uint64_t content);
 /* The node's content is changed with this commit, of which so many bytes are safe at most; `checks` from there on, or from an earlier
  * piece. -ENOMEM is remembered in the batch. */
 void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch);
+/* The node takes its name in this turn. */
+void settle_takes_name(struct settle *s, uint64_t turn);
 /* `old` is what the node's content replaces. True: it is kept as the fallback, and must not be dropped. */
 bool settle_fall_back(struct settle *s, const struct node *old);
 /* The same for a node that is unsettled itself: `own` is its record, which ends with the commit. */

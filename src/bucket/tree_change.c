@@ -143,7 +143,11 @@ int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, str
 	struct file *open;
 	int r = tree_find_name(fs, b, n->parent, partial, &found);
 
-	/* The partial of an earlier one goes; a folder of that name stays, and so does this. */
+	/* The partial of an earlier one goes; a folder of that name stays, and so does this. It may be the partial itself. */
+	if (r == 0 && found.node.number == n->number) {
+		tree_found_release(&found);
+		return tree_put_record(n, batch);
+	}
 	if (r == 0 && found.node.kind == NODE_FILE) {
 		r = tree_delete_node(fs, b, &found.node, NULL, head, batch, &open);
 	} else if (r == 0) {
@@ -403,6 +407,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct file *open = NULL;
 	int r = settle_load(fs, b, from->node.number, &settle);
 
+	settle_takes_name(&settle, over.turn);
 	delete_name(&from->node, &batch);
 	version_note_lost(fs, b, &from->node);
 	if (!r && to && !same)

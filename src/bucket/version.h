@@ -93,5 +93,7 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 
 /* A loss of power has taken bytes of a node: if it is not published, it will not be, and *published is false. For settle_recover. */
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch);
+/* A loss of power has taken what had a name since the turn `from`: what was overtaken by that has its chance again. */
+int version_restore(struct fs *fs, struct bucket *b, const struct node *lost, uint64_t from, struct store_batch *batch);
 /* Settles what a crash has left. The bucket is not known to anybody else yet. */
 int version_recover(struct fs *fs, struct bucket *b);

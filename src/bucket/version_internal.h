@@ -11,5 +11,7 @@ void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state
 /* The record under key_making, as a close or an fsync needs it, whose turn is the next, or its end; with both locks held.
  * Whether there is one then. */
 bool version_add_mark(struct file *f, enum mark_state state, struct head *head, struct store_batch *batch);
+/* The same for one that lost its name to what was closed later, in that turn. */
+void version_put_overtaken(struct file *f, struct store_batch *batch, uint64_t by);
 /* Publishes it, keeps it as the partial or drops it; with f->lock held as well. */
 int version_settle_locked(struct file *f, bool abandon);

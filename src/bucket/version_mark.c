@@ -7,22 +7,28 @@
 #include "util/bytes.h"
 #include "util/log.h"
 
-/* State, folder, turn. */
-enum { mark_len = 11 };
+/* State, folder, turn, and the turn of what it was overtaken by. */
+enum { mark_len = 16 };
 
-static void put_mark(uint64_t number, uint64_t parent, enum mark_state state, uint64_t turn, struct store_batch *batch)
+static void put_mark(uint64_t number, uint64_t parent, enum mark_state state, uint64_t turn, uint64_t by, struct store_batch *batch)
 {
 	struct key_buf key = key_making(number);
 	unsigned char value[mark_len] = {(unsigned char)state};
 
 	bytes_put_be40(value + 1, parent);
 	bytes_put_be40(value + 6, turn);
+	bytes_put_be40(value + 11, by);
 	store_batch_put(batch, STORE_NODE, key_slice(&key), slice_of(value, sizeof(value)));
 }
 
 void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn)
 {
-	put_mark(f->node.number, f->node.parent, state, turn, batch);
+	put_mark(f->node.number, f->node.parent, state, turn, 0, batch);
+}
+
+void version_put_overtaken(struct file *f, struct store_batch *batch, uint64_t by)
+{
+	put_mark(f->node.number, f->node.parent, MARK_OVERTAKEN, f->turn, by, batch);
 }
 
 void version_unmark(struct file *f, struct head *head, struct store_batch *batch)
@@ -88,7 +94,7 @@ int version_mark(struct file *f)
 /* ---- after a crash ---- */
 
 struct mark {
-	uint64_t number, parent, turn;
+	uint64_t number, parent, turn, by;
 	unsigned char state;
 	struct file *file; /* NULL: its record is gone */
 };
@@ -164,12 +170,14 @@ static bool decode_mark(struct mark *m, struct slice key, struct slice value)
 	const unsigned char *at = value.at;
 
 	/* The shorter ones are older. */
-	if (key.len != 6 || (value.len != mark_len && value.len != mark_len - 5))
+	if (key.len != 6 || value.len > mark_len || value.len < 6 || (value.len - 6) % 5)
 		return false;
 	*m = (struct mark){.number = key_making_node_of(key), .parent = bytes_get_be40(at + 1), .state = at[0]};
-	if (value.len == mark_len)
+	if (value.len > 6)
 		m->turn = bytes_get_be40(at + 6);
-	return true;
+	if (value.len > 11)
+		m->by = bytes_get_be40(at + 11);
+	return m->state >= MARK_CANDIDATE && m->state <= MARK_OVERTAKEN;
 }
 
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)
@@ -183,7 +191,7 @@ int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *pub
 	if (!r && !decode_mark(&m, key_slice(&key), buf_slice(&value)))
 		r = -EIO;
 	else if (!r)
-		put_mark(number, m.parent, MARK_WRITING, 0, batch);
+		put_mark(number, m.parent, MARK_WRITING, 0, 0, batch);
 	buf_release(&value);
 	return r == STORE_ABSENT ? 0 : r;
 }
@@ -205,6 +213,30 @@ static int load_marks(struct fs *fs, struct bucket *b, struct buf *marks)
 	}
 	store_cursor_close(cursor);
 	return r == STORE_END ? 0 : r;
+}
+
+static int restore_one(struct fs *fs, struct bucket *b, const struct mark *m, const struct node *lost, struct store_batch *batch)
+{
+	struct found found = {0};
+	int r = tree_get_record(fs, b, m->parent, m->number, &found);
+
+	if (!r && slice_equal(found.node.name, lost->name))
+		put_mark(m->number, m->parent, MARK_CANDIDATE, m->turn, 0, batch);
+	tree_found_release(&found);
+	return r == BUCKET_GONE ? 0 : r;
+}
+
+int version_restore(struct fs *fs, struct bucket *b, const struct node *lost, uint64_t from, struct store_batch *batch)
+{
+	struct buf marks = {0};
+	int r = from && b->head.making ? load_marks(fs, b, &marks) : 0;
+	struct mark *m = (struct mark *)marks.data;
+
+	for (size_t i = 0; !r && i < marks.len / sizeof(*m); i++)
+		if (m[i].state == MARK_OVERTAKEN && m[i].parent == lost->parent && m[i].by >= from)
+			r = restore_one(fs, b, &m[i], lost, batch);
+	buf_release(&marks);
+	return r;
 }
 
 /* All at first, then one after the other as they were closed: so it goes as if they had been released in that order. */

@@ -164,12 +164,13 @@ void version_overtake(struct bucket *b, const struct overtaking *o, struct store
 	struct file *f = NULL;
 
 	while ((f = tree_next_making(b, o->parent, o->name, f))) {
-		if (f == o->by || !f->turn || f->turn > o->turn)
+		/* The first that overtakes it counts. */
+		if (f == o->by || !f->turn || f->turn > o->turn || f->overtaken > f->turn)
 			continue;
 		if (!batch)
 			f->overtaken = o->turn;
 		else if ((f->marked || f == o->demoted) && file_is(&f->candidate))
-			version_put_mark(f, batch, MARK_OVERTAKEN, f->turn);
+			version_put_overtaken(f, batch, o->turn);
 	}
 }
 
@@ -222,6 +223,7 @@ static int settle_as(struct file *f, struct slice name, bool whole)
 	memcpy(old_name, f->name, old.len);
 	if (!r)
 		r = file_add_content(f, &settle, &batch);
+	settle_takes_name(&settle, f->turn);
 	if (in_head && !whole) {
 		struct key_buf key = key_name(parent, old);
 

@@ -142,6 +142,7 @@ enum { review_most = 64 };
 struct reviewed {
 	struct file *file;
 	pid_t opener;
+	unsigned closes;
 };
 
 static size_t take_reviews(struct frontend *fe, struct reviewed *list)
@@ -153,7 +154,8 @@ static size_t take_reviews(struct frontend *fe, struct reviewed *list)
 		if (!h->file || !h->file->writes || !__atomic_load_n(&h->flushed, __ATOMIC_RELAXED) ||
 		    __atomic_exchange_n(&h->reviewed, true, __ATOMIC_RELAXED) || !file_is(&h->file->file->unlisted))
 			continue;
-		list[count++] = (struct reviewed){file_share(h->file->file), h->opener};
+		list[count++] = (struct reviewed){file_share(h->file->file), h->opener,
+						   __atomic_load_n(&h->file->file->closes, __ATOMIC_RELAXED)};
 	}
 	pthread_mutex_unlock(&fe->lock);
 	return count;
@@ -166,7 +168,7 @@ void handle_review(struct frontend *fe)
 
 	for (size_t i = 0; i < count; i++) {
 		if (list[i].opener && caller_has_open(list[i].opener, list[i].file->inode))
-			file_is_shared(list[i].file);
+			file_is_shared(list[i].file, list[i].closes);
 		file_put(list[i].file);
 	}
 }

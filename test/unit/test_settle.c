@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "store/faulty.h"
+#include "util/bytes.h"
 #include "util/checksum.h"
 
 enum { large = 50000 };
@@ -46,6 +47,42 @@ static void tear(struct fixture *f, const char *name)
 	store_content_close(content, false);
 }
 
+/* The bucket's head counts what is there. */
+static void assert_counts(struct fixture *f)
+{
+	struct store_cursor *cursor;
+	struct slice key, value;
+	unsigned making = 0, unsettled = 0;
+	uint64_t files = 0, bytes = 0;
+
+	assert_int_equal(store_cursor_open(f->store, f->b->number, STORE_NODE, S(""), S(""), &cursor), 0);
+	while (!store_cursor_next(cursor, &key, &value)) {
+		char kind = *(const char *)key.at;
+
+		making += kind == 'V';
+		unsettled += kind == 'U';
+		if (kind == 'C') {
+			struct node node = {.number = key_child_node_of(key)};
+			struct key_buf name;
+			struct buf number = {0};
+
+			assert_true(node_decode(&node, value));
+			name = key_name(key_child_parent_of(key), node.name);
+			if (!store_get(f->store, f->b->number, STORE_NODE, key_slice(&name), &number) &&
+			    bytes_get_be40(number.data) == node.number) {
+				files++;
+				bytes += node.size;
+			}
+			buf_release(&number);
+		}
+	}
+	store_cursor_close(cursor);
+	assert_int_equal(f->b->head.files, files);
+	assert_int_equal(f->b->head.file_bytes, bytes);
+	assert_int_equal(f->b->head.making, making);
+	assert_int_equal(f->b->head.unsettled, unsettled);
+}
+
 static void restart(struct fixture *f, bool other_boot)
 {
 	bucket_put(f->fs, f->b);
@@ -53,6 +90,8 @@ static void restart(struct fixture *f, bool other_boot)
 	test_boot += other_boot;
 	assert_int_equal(test_fs_open(f->store, &f->fs), 0);
 	assert_int_equal(bucket_find(f->fs, S("nightly"), &f->b), 0);
+	if (f->b->head.next_node > NODE_FIRST)
+		assert_counts(f);
 }
 
 static bool has_content(struct fixture *f, uint64_t number)
@@ -709,6 +748,244 @@ static void test_closed_by_a_child(void **state)
 	}
 }
 
+/* ---- anything, and then the power goes ---- */
+
+enum { slots = 5, names = 3, versions_most = 200 };
+
+struct world {
+	struct file_open *slot[slots];
+	size_t size[versions_most]; /* of each version; all its bytes are its number */
+	int name[versions_most];
+	unsigned order[versions_most]; /* which of all closes was its last one; 0: none */
+	unsigned versions, closes;
+	unsigned of_slot[slots];
+	unsigned durable[names]; /* the order of what was closed and is on the disk: nothing older has the name after that */
+};
+
+static const char *const name_of[names] = {"a", "b", "c"};
+
+static void put_version(struct fixture *f, struct world *w)
+{
+	static const size_t sizes[] = {0, 100, 20000, large, 90000};
+	int at = (int)(random() % slots);
+	size_t size = sizes[random() % 5];
+
+	if (w->slot[at] || w->versions + 1 == versions_most)
+		return;
+	w->size[++w->versions] = size;
+	w->of_slot[at] = w->versions;
+	w->name[w->versions] = (int)(random() % names);
+	w->slot[at] = create(f, NODE_FILES, name_of[w->name[w->versions]]);
+	/* Two that open a new file before anything is in it have the same one. */
+	for (int i = 0; i < slots; i++) {
+		if (i == at || !w->slot[i] || w->slot[i]->file != w->slot[at]->file)
+			continue;
+		file_close(w->slot[at], false);
+		w->slot[at] = NULL;
+		w->versions--;
+		return;
+	}
+	if (size)
+		write_fill(w->slot[at], 0, size, (char)w->versions);
+}
+
+static void closed(struct world *w, int at, bool durable)
+{
+	unsigned version = w->of_slot[at];
+
+	w->order[version] = ++w->closes;
+	if (durable && w->name[version] >= 0)
+		w->durable[w->name[version]] = w->closes;
+}
+
+static void close_slot(struct world *w, int at, enum file_closer closer)
+{
+	struct file *file = w->slot[at] ? w->slot[at]->file : NULL;
+	unsigned version = w->of_slot[at];
+	bool making = file && file->unlisted;
+
+	/* What a rename has published is not closed once more. */
+	if (!file || file_flush(w->slot[at], closer) || !making)
+		return;
+	/* What its writer did not live to close is nobody's. */
+	if (closer == FILE_CLOSER_DIES && w->name[version] >= 0)
+		w->durable[w->name[version]] = 0;
+	else if (closer == FILE_CLOSER_DONE && !file->unlinked)
+		closed(w, at, file->node.place != PLACE_CONTENT);
+}
+
+/* What was made under this name may be anywhere. */
+static void forget(struct world *w, int name)
+{
+	w->durable[name] = 0;
+	for (unsigned v = 1; v <= w->versions; v++)
+		if (w->name[v] == name)
+			w->name[v] = -1;
+}
+
+static void one_step(struct fixture *f, struct world *w)
+{
+	int at = (int)(random() % slots), from, to;
+
+	switch (random() % 12) {
+	case 0:
+	case 1:
+	case 2:
+		put_version(f, w);
+		break;
+	case 3:
+	case 4:
+		close_slot(w, at, random() % 4 ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES);
+		break;
+	case 5:
+		if (w->slot[at] && w->slot[at]->file->unlisted && !w->slot[at]->file->killed && !file_save(w->slot[at]->file) &&
+		    !file_settle(w->slot[at]->file))
+			closed(w, at, true);
+		break;
+	case 6:
+	case 7:
+	case 8:
+		close_slot(w, at, random() % 6 ? FILE_CLOSER_DONE : FILE_CLOSER_DIES);
+		if (w->slot[at])
+			file_close(w->slot[at], false);
+		w->slot[at] = NULL;
+		break;
+	case 9:
+		from = (int)(random() % names);
+		to = (int)(random() % names);
+		rename_name(f, NODE_FILES, name_of[from], NODE_FILES, name_of[to]);
+		if (from != to)
+			forget(w, from), forget(w, to);
+		break;
+	case 10:
+		to = (int)(random() % names);
+		if (random() % 3)
+			break;
+		unlink_name(f, NODE_FILES, name_of[to], false);
+		forget(w, to);
+		break;
+	default:
+		settle_due(f->fs, random() % 2 ? INT64_MAX : fs_moment(f->fs) - 100);
+	}
+}
+
+/* Of what is not known to be on the disk some is not. */
+static void lose_some(struct fixture *f)
+{
+	struct store_content *content;
+	struct store_cursor *cursor;
+	struct slice key, value;
+	uint64_t size, from;
+
+	assert_int_equal(store_cursor_open(f->store, f->b->number, STORE_NODE, S("U"), slice_of(NULL, 0), &cursor), 0);
+	while (!store_cursor_next(cursor, &key, &value)) {
+		struct settle s;
+
+		if (random() % 2)
+			continue;
+		assert_int_equal(settle_load(f->fs, f->b, key_unsettled_node_of(key), &s), 0);
+		if (!store_content_open(f->store, s.content, &content)) {
+			assert_int_equal(store_content_size(content, &size), 0);
+			from = random() % 2 ? 0 : (uint64_t)random() % (size + 1);
+			if (random() % 2)
+				assert_int_equal(store_content_punch(content, from, size), 0);
+			else
+				assert_int_equal(store_content_truncate(content, from), 0);
+			store_content_close(content, false);
+		}
+		settle_release(&s);
+	}
+	store_cursor_close(cursor);
+}
+
+static void check_order(struct world *w, int name, unsigned version)
+{
+	unsigned order = w->order[version];
+
+	/* All empty ones look alike. */
+	for (unsigned v = 1; !version && v <= w->versions; v++)
+		if (!w->size[v] && w->order[v] > order)
+			order = w->order[v];
+	if (order < w->durable[name])
+		fail_msg("%s has what was closed as number %u, and number %u was on the disk", name_of[name], order, w->durable[name]);
+	w->durable[name] = 0;
+}
+
+static int check_one(void *context, const struct node *node, const struct attr *attr)
+{
+	struct fixture *f = ((void **)context)[0];
+	struct world *w = ((void **)context)[1];
+	char name[name_max + 1], *bytes = malloc(node->size + 1);
+	struct file_open *h;
+	size_t got;
+
+	(void)attr;
+	memcpy(name, node->name.at, node->name.len);
+	name[node->name.len] = 0;
+	/* As the kernel does it, a second time for what has just become a partial. */
+	if (tree_open(f->fs, f->b, &test_root, node->number, TREE_READ, TREE_CLOSED_NONE, &h, NULL))
+		assert_int_equal(tree_open(f->fs, f->b, &test_root, node->number, TREE_READ, TREE_CLOSED_NONE, &h, NULL), 0);
+	assert_int_equal(file_read(h->file, 0, bytes, node->size + 1, &got), 0);
+	assert_int_equal(got, node->size);
+	for (size_t i = 1; i < got; i++)
+		assert_int_equal(bytes[i], bytes[0]);
+	/* A partial may be a part of what was written; under a name there is all of a version. */
+	for (int i = 0; i < names; i++)
+		if (strcmp(name, name_of[i]) == 0)
+			check_order(w, i, got ? (unsigned char)bytes[0] : 0);
+	if (got) {
+		assert_in_range((unsigned char)bytes[0], 1, w->versions);
+		if (*name == '.')
+			assert_true(got <= w->size[(unsigned char)bytes[0]]);
+		else
+			assert_int_equal(got, w->size[(unsigned char)bytes[0]]);
+	}
+	file_close(h, false);
+	free(bytes);
+	return 0;
+}
+
+static void test_anything_and_then_the_power_goes(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 600; seed++) {
+		struct fixture f = {0}, after = {0};
+		struct world w = {.versions = 0};
+		void *context[] = {&after, &w};
+
+		srandom(seed);
+		assert_int_equal(memory_store_open(&f.store), 0);
+		assert_int_equal(fixture_open(&f), 0);
+		after.store = f.store;
+		for (int i = 0; i < 40; i++) {
+			one_step(&f, &w);
+			assert_counts(&f);
+		}
+		lose_some(&f);
+		test_boot++;
+		assert_int_equal(test_fs_open(f.store, &after.fs), 0);
+		assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+		assert_int_equal(after.b->head.making, 0);
+		if (after.b->head.next_node > NODE_FIRST)
+			assert_counts(&after);
+		expect_settled(&after);
+		assert_int_equal(tree_list(after.fs, after.b, NODE_FILES, 0, TREE_CLOSED_NONE, check_one, context), 0);
+		for (int i = 0; i < names; i++)
+			if (w.durable[i])
+				fail_msg("seed %u: %s is gone", seed, name_of[i]);
+		f.b->dead = true;
+		bucket_put(after.fs, after.b);
+		fs_close(after.fs);
+		for (int i = 0; i < slots; i++)
+			if (w.slot[i])
+				file_close(w.slot[i], true);
+		f.b->dead = false;
+		bucket_put(f.fs, f.b);
+		fs_close(f.fs);
+		store_close(f.store);
+	}
+}
+
 /* A sync that fails is made again by and by, not at the next start. */
 static void test_failed_sync_is_made_again(void **state)
 {
@@ -743,7 +1020,8 @@ int main(void)
 		T(test_closed_and_not_released), T(test_appended_and_nothing_but_its_length),
 		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
-		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_failed_sync_is_made_again),
+		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), cmocka_unit_test(test_anything_and_then_the_power_goes),
+		T(test_failed_sync_is_made_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
