@@ -176,7 +176,7 @@ bool caller_has_open(pid_t thread, uint64_t inode)
 	snprintf(path, sizeof(path), "/proc/%d/fd", thread);
 	folder = opendir(path);
 	if (!folder)
-		return errno != ENOENT && errno != ESRCH;
+		return !(errno == ENOENT || errno == ESRCH);
 	while (!has && (entry = readdir(folder))) {
 		if (*entry->d_name == '.')
 			continue;
