@@ -217,6 +217,19 @@ static int make_version(struct file *f, const struct caller *who, struct file **
 	return r;
 }
 
+/* Whether something that was closed before now is about to take the name: then an empty file that is truncated comes after that. */
+static bool has_closed_rival(struct file *f)
+{
+	struct file *other = NULL;
+	bool has = false;
+
+	bucket_lock(f->b);
+	while (f->b->making.count && !has && (other = tree_next_making(f->b, f->node.parent, f->node.name, other)))
+		has = other != f && (file_is(&other->candidate) || file_is(&other->closed)) && !file_is_overtaken(other);
+	bucket_unlock(f->b);
+	return has;
+}
+
 /* What an open that replaces the content gets: NULL for `f` itself. */
 static int begin_version(struct file *f, const struct caller *who, unsigned *flags, struct file **out)
 {
@@ -226,7 +239,7 @@ static int begin_version(struct file *f, const struct caller *who, unsigned *fla
 	*out = NULL;
 	file_node(f, &node);
 	written = file_is(&f->written);
-	if (!file_is(&f->unlisted) && node.size == 0) {
+	if (!file_is(&f->unlisted) && node.size == 0 && !has_closed_rival(f)) {
 		/* Most locks look like this. It becomes a version when something is written. */
 		*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
