@@ -166,6 +166,15 @@ static void drop_fallback(struct settle *s, struct store_batch *batch)
 	s->falls_back = false;
 }
 
+bool settle_prefers(struct settle *s, uint64_t overtaken, struct store_batch *batch)
+{
+	if (!s->content || s->safe || !s->turn || overtaken < s->turn)
+		return false;
+	drop_fallback(s, batch);
+	s->changed = true;
+	return true;
+}
+
 void settle_end(struct settle *s, struct store_batch *batch)
 {
 	drop_fallback(s, batch);

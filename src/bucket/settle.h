@@ -45,6 +45,8 @@ void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t s
 void settle_takes_name(struct settle *s, uint64_t turn);
 /* `old` is what the node's content replaces. True: it is kept as the fallback, and must not be dropped. */
 bool settle_fall_back(struct settle *s, const struct node *old);
+/* What was overtaken in that turn is about to be dropped. True: it is newer than the fallback, which goes, and has to take its place. */
+bool settle_prefers(struct settle *s, uint64_t overtaken, struct store_batch *batch);
 /* The same for a node that is unsettled itself: `own` is its record, which ends with the commit. */
 bool settle_inherit(struct settle *s, struct settle *own, const struct node *old);
 /* Nothing of the node is unsettled any more: its fallback goes with the commit. */

@@ -330,41 +330,66 @@ static int make_partial(struct file *f)
 	return r;
 }
 
+/* A version that the store has, and no name. `heir`: what has the name by now, and falls back to this one. */
+static int drop_version(struct file *f, const struct node *holder, struct node *stored, struct head *head, struct store_batch *batch)
+{
+	struct file *open = NULL;
+	struct settle own = {0}, heir = {0};
+	bool preferred;
+	int r = settle_load(f->fs, f->b, stored->number, &own);
+
+	if (!r && holder)
+		r = settle_load(f->fs, f->b, holder->number, &heir);
+	/* What was closed for good, and is on the disk, is not lost with what was closed after it. */
+	preferred = !r && f->candidate && !own.content && settle_prefers(&heir, f->overtaken, batch);
+	if (!r)
+		r = tree_delete_node(f->fs, f->b, stored, preferred ? &heir : NULL, head, batch, &open);
+	if (!r && preferred)
+		settle_write(f->fs, f->b, &heir, head, batch);
+	/* The name is not this one's. */
+	if (!r && holder && !preferred)
+		tree_put_own_name(f->fs, f->b, holder, batch);
+	settle_release(&own);
+	settle_release(&heir);
+	return r;
+}
+
+static int drop_stored(struct file *f, struct head *head, struct store_batch *batch)
+{
+	struct node stored = f->stored;
+	struct found holder = {0};
+	struct file *open = NULL;
+	int r;
+
+	stored.name = f->node.name;
+	stored.parent = f->node.parent;
+	stored.has_attributes |= f->node.has_attributes;
+	if (!f->version)
+		return tree_delete_node(f->fs, f->b, &stored, NULL, head, batch, &open);
+	r = tree_find_name(f->fs, f->b, stored.parent, stored.name, &holder);
+	if (!r || r == BUCKET_ABSENT)
+		r = drop_version(f, !r && !holder.pending ? &holder.node : NULL, &stored, head, batch);
+	/* Neither was it counted. */
+	head->files = f->b->head.files;
+	head->file_bytes = f->b->head.file_bytes;
+	tree_found_release(&holder);
+	return r;
+}
+
 int version_drop(struct file *f)
 {
 	struct bucket *b = f->b;
 	struct store_batch batch = {0};
 	struct head head = b->head;
-	struct node stored = f->stored;
-	struct file *open = NULL;
 	int r = 0;
 
-	if (f->pending && f->node.has_attributes) {
+	if (f->pending && f->node.has_attributes)
 		r = attribute_delete_all(f->fs, b, f->node.number, &batch);
-		if (!r)
-			r = bucket_commit(f->fs, b, &head, &batch);
-		store_batch_release(&batch);
-	} else if (!f->pending) {
-		stored.name = f->node.name;
-		stored.parent = f->node.parent;
-		stored.has_attributes |= f->node.has_attributes;
-		r = tree_delete_node(f->fs, b, &stored, NULL, &head, &batch, &open);
-		if (!r && f->version) {
-			struct found holder = {0};
-
-			/* The name is not this one's, and neither was it counted. */
-			head.files = b->head.files;
-			head.file_bytes = b->head.file_bytes;
-			r = tree_find_name(f->fs, b, stored.parent, stored.name, &holder);
-			if (!r && !holder.pending)
-				tree_put_own_name(f->fs, b, &holder.node, &batch);
-			r = r == BUCKET_ABSENT ? 0 : r;
-			tree_found_release(&holder);
-		}
-		if (!r)
-			r = bucket_commit(f->fs, b, &head, &batch);
-		store_batch_release(&batch);
-	}
+	else if (!f->pending)
+		r = drop_stored(f, &head, &batch);
+	if (!r && (!f->pending || f->node.has_attributes))
+		r = bucket_commit(f->fs, b, &head, &batch);
+	store_batch_release(&batch);
 	if (!r) {
 		bucket_name_lost(f->fs, f->b, f->node.parent, f->node.name);
 		file_unlinked(f);

@@ -749,7 +749,7 @@ static void test_closed_by_a_child(void **state)
 }
 
 /* The second close has the name, and none of its bytes is on the disk: the first is the last one that is whole. */
-static void test_superseded_by_what_was_lost(void **state)
+static void superseded(void **state, bool released)
 {
 	struct fixture *f = *state, after = {.store = f->store};
 	struct file_open *first, *second;
@@ -764,6 +764,8 @@ static void test_superseded_by_what_was_lost(void **state)
 	assert_int_equal(file_flush(second, FILE_CLOSER_DONE), 0);
 	file_close(second, false);
 	expect(f, "a", large, '2');
+	if (released)
+		file_close(first, false);
 	lose_bytes(f, "a", 0);
 	test_boot++;
 	assert_int_equal(test_fs_open(f->store, &after.fs), 0);
@@ -773,9 +775,20 @@ static void test_superseded_by_what_was_lost(void **state)
 	f->b->dead = true;
 	bucket_put(after.fs, after.b);
 	fs_close(after.fs);
-	file_close(first, true);
+	if (!released)
+		file_close(first, true);
 	f->b->dead = false;
 	restart(f, false);
+}
+
+static void test_superseded_by_what_was_lost(void **state)
+{
+	superseded(state, false);
+}
+
+static void test_superseded_and_released(void **state)
+{
+	superseded(state, true);
 }
 
 /* ---- anything, and then the power goes ---- */
@@ -1050,7 +1063,8 @@ int main(void)
 		T(test_closed_and_not_released), T(test_appended_and_nothing_but_its_length),
 		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
-		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost), cmocka_unit_test(test_anything_and_then_the_power_goes),
+		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost),
+		T(test_superseded_and_released), cmocka_unit_test(test_anything_and_then_the_power_goes),
 		T(test_failed_sync_is_made_again),
 	};
 
