@@ -1,0 +1,561 @@
+#!/usr/bin/python3
+"""Kills the daemon and cuts the power of its disk, and compares what is there afterwards with what was acknowledged.
+
+    crash.py [--seconds N | --long HOURS] [--only KIND]... [--rounds N] [--seed S] [--bound SECONDS] [--keep]
+
+Kinds: kill, power-ext4, power-xfs, sabotage. As root; BUCKETFS names the binary, CTL bucketctl, CRASH_DISK the disk (all from
+build/ otherwise). A round is repeated with --only KIND --rounds 1 --seed ITS_SEED: the same load and choices, not the same
+moment to a microsecond, so try a few times. A failed round's folder is kept and named."""
+import argparse
+import collections
+import ctypes
+import json
+import mmap
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'mount'))
+import harness
+from harness import BINARY, SLOW, Limit, Mount, is_mounted, libc, wait_for
+
+import check
+import load
+from check import Violation
+
+BUILD = os.path.dirname(BINARY)
+HERE = os.path.dirname(os.path.abspath(__file__))
+CTL = os.path.abspath(os.environ.get('CTL', os.path.join(BUILD, 'bucketctl')))
+BOOT_ID = '/proc/sys/kernel/random/boot_id'
+DISK_SIZE = 768 << 20
+PROCESSES = 4
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18
+TERMINAL = sys.stdout.isatty()
+KEPT_AT_MOST = 12
+
+options = None
+
+
+def find_disk():
+    places = [os.environ.get('CRASH_DISK'), os.path.join(BUILD, 'test/crash-disk'),
+              os.path.join(HERE, '../../build/test/crash-disk')]
+    for p in places:
+        if p and os.path.exists(p):
+            return os.path.abspath(p)
+    sys.exit('crash-disk is not built: ninja -C build test/crash-disk')
+
+
+def mount_of_ours(source, target, flags):
+    if libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None):
+        raise OSError(ctypes.get_errno(), f'mount {target}: {os.strerror(ctypes.get_errno())}')
+
+
+class Boot:
+    """Which boot of the system the daemon believes this is. Every mount of this process is in a namespace of its own, and so
+    is a file of ours over the kernel's boot id: whatever happens, they end with the last process in it."""
+
+    def __init__(self, folder):
+        self.file = folder + '/boot_id'
+        self.rnd = random.Random()
+        self.next()
+        if libc.unshare(CLONE_NEWNS):
+            sys.exit('no mount namespace of our own: run this as root')
+        mount_of_ours('none', '/', MS_REC | MS_PRIVATE)
+        mount_of_ours(self.file, BOOT_ID, MS_BIND)
+
+    def next(self):
+        h = '%032x' % self.rnd.getrandbits(128)
+        with open(self.file, 'w') as f:
+            f.write(f'{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}\n')
+
+
+class Daemon(Mount):
+    """A mount whose daemon ends when this process does."""
+
+    def arguments(self):
+        return ['setpriv', '--pdeathsig', 'KILL'] + super().arguments()
+
+    def start(self):
+        self.log_from = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        super().start()
+
+    def end(self):
+        """kill -9, and whatever the mount then is, it goes."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        subprocess.run(['umount', '-l', self.point], stderr=subprocess.DEVNULL, timeout=30)
+
+
+class Disk:
+    """A filesystem on a disk whose power can be cut."""
+
+    def __init__(self, kind, folder, rnd):
+        self.kind, self.folder, self.process = kind, folder, None
+        self.image, self.point, self.target = folder + '/image', folder + '/disk', folder + '/fs'
+        os.mkdir(self.point)
+        os.mkdir(self.target)
+        with open(self.image, 'wb') as f:
+            f.truncate(DISK_SIZE)
+        if kind == 'ext4':
+            make = ['mkfs.ext4', '-q', '-F', '-E', 'nodiscard,lazy_itable_init=0,lazy_journal_init=0', '-N', '16384']
+            self.options = rnd.choice(('defaults', 'commit=1'))
+        else:
+            make = ['mkfs.xfs', '-q', '-f', '-K']
+            self.options = 'defaults'
+        subprocess.run(make + [self.image], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+    def start(self, delay):
+        self.process = subprocess.Popen([find_disk(), self.image, str(DISK_SIZE), self.point, str(delay)], stdin=subprocess.DEVNULL)
+        if not wait_for(lambda: is_mounted(self.point), 10):
+            raise AssertionError('crash-disk does not start')
+        loop = subprocess.run(['losetup', '--find', '--show', '--direct-io=on', self.point + '/disk'], check=True, timeout=30,
+                              stdout=subprocess.PIPE).stdout.decode().strip()
+        try:
+            subprocess.run(['mount', '-t', self.kind, '-o', self.options, loop, self.target], check=True, timeout=60)
+        finally:
+            # It goes with its last user.
+            subprocess.run(['losetup', '-d', loop], check=True, timeout=30)
+
+    def command(self, text):
+        with open(self.point + '/control', 'w') as f:
+            f.write(text)
+
+    def report(self):
+        with open(self.point + '/control') as f:
+            return json.load(f)
+
+    def stop(self):
+        if not self.process:
+            return
+        for point in (self.target, self.point):
+            for _ in range(100):
+                if not is_mounted(point) or subprocess.run(['umount', point], stderr=subprocess.DEVNULL, timeout=60).returncode == 0:
+                    break
+                time.sleep(0.05)
+            else:
+                subprocess.run(['umount', '-l', point], stderr=subprocess.DEVNULL, timeout=30)
+        try:
+            self.process.wait(timeout=10 * SLOW)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class Round:
+    """One round, its folder and what it found."""
+
+    def __init__(self, kind, seed, boot):
+        self.kind, self.seed, self.boot = kind, seed, boot
+        self.rnd = random.Random(seed)
+        self.violations, self.note = [], ''
+        self.folder = tempfile.mkdtemp(prefix=harness.RUN + 'crash-')
+        self.daemon = self.disk = self.memory = None
+        self.workers = []
+        self.stop = mmap.mmap(-1, 4096)
+
+    def wrong(self, kind, text):
+        self.violations.append(Violation(kind, text))
+
+    # ---- the parts ----
+
+    def begin_load(self, seconds):
+        self.workers = load.start(self.daemon.point, self.folder, self.seed, self.stop, seconds, PROCESSES)
+
+    def end_load(self, limit=10):
+        """The workers end by themselves when the mount has ended."""
+        self.stop[0] = 1
+        end = time.monotonic() + limit * SLOW
+        left = list(self.workers)
+        while left and time.monotonic() < end:
+            left = [p for p in left if os.waitpid(p, os.WNOHANG)[0] == 0]
+            time.sleep(0.005)
+        for p in left:
+            os.kill(p, signal.SIGKILL)
+            os.waitpid(p, 0)
+        self.workers = []
+        if left:
+            self.wrong('hung', f'{len(left)} processes did not end with the mount')
+
+    def start_daemon(self):
+        try:
+            self.daemon.start()
+            return True
+        except AssertionError as e:
+            self.wrong('start', f'the daemon does not start: {str(e)[-600:]}')
+            return False
+
+    def disturb_start(self):
+        """The next crash comes while the daemon recovers from the last one."""
+        p = subprocess.Popen(self.daemon.arguments() + ['-f'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        time.sleep(self.rnd.random() * 0.12)
+        return p
+
+    def compare(self, moment, died):
+        """What is there, against what was written down; then another start, which changes nothing."""
+        history = check.History(self.folder, moment)
+        snapshot = check.Snapshot(self.daemon.point)
+        found = check.check(history, snapshot, died) + check.check_not_listed(self.daemon.point, history, snapshot)
+        self.note = f'{history.count()} operations, {len(snapshot.partials)} partials'
+        self.violations += found
+        self.log_is_clean()
+        self.daemon.unmount()
+        self.fsck()
+        self.boot.next()
+        if not self.start_daemon():
+            return
+        self.violations += check.Snapshot(self.daemon.point).same_as(snapshot)
+        if self.rnd.randrange(3) == 0:
+            for b in load.BUCKETS:
+                self.violations += check.check_counts(self.daemon.point, b)
+
+    def log_is_clean(self):
+        with open(self.daemon.log, errors='replace') as f:
+            f.seek(self.daemon.log_from)
+            for line in f:
+                if 'error: ' in line or 'Assertion' in line or 'terminate called' in line:
+                    self.wrong('log', line.strip())
+
+    def fsck(self):
+        """bucketctl check, where there is one."""
+        if has_check():
+            r = subprocess.run([CTL, 'check', self.daemon.store, '--data'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, timeout=60 * SLOW)
+            if r.returncode:
+                self.wrong('check', f'bucketctl check: {r.returncode}: {r.stdout.decode(errors="replace")[-600:]}')
+
+    def empty(self):
+        """When everything is removed, nothing is left in blobs/ a little later."""
+        point = self.daemon.point
+        for b in os.listdir(point):
+            shutil.rmtree(f'{point}/{b}/files', ignore_errors=True)
+            try:
+                os.unlink(f'{point}/{b}/data.json')
+            except FileNotFoundError:
+                pass
+            try:
+                os.rmdir(f'{point}/{b}')
+            except OSError as e:
+                self.wrong('count', f'{b} has been emptied: {e}; in it {os.listdir(f"{point}/{b}/files")[:5]}')
+                subprocess.run(['rm', '-rf', f'{point}/{b}'], timeout=60 * SLOW, stderr=subprocess.DEVNULL)
+        if not wait_for(lambda: not check.blobs(self.daemon.store), options.orphans):
+            left = check.blobs(self.daemon.store)
+            self.wrong('orphan', f'{len(left)} contents are left in blobs/ of an empty store: {left[:4]}')
+        self.daemon.unmount()
+        self.fsck()
+
+    # ---- the kinds ----
+
+    def kill(self, damage=None):
+        self.daemon = Daemon(store=self.folder + '/store', start=False)
+        if not self.start_daemon():
+            return
+        self.begin_load(20)
+        time.sleep(self.rnd.uniform(0.15, 0.8))
+        died = time.monotonic()
+        self.daemon.process.kill()
+        ended = time.monotonic()
+        self.daemon.end()
+        self.end_load()
+        if damage:
+            damage(self)
+        elif self.rnd.randrange(4) == 0:
+            p = self.disturb_start()
+            p.kill()
+            p.wait()
+            subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
+        if self.start_daemon():
+            # Acknowledged is what returned; the kill comes at its own moment after that.
+            self.compare(check.Moment(False, died, float('inf'), 0), died)
+            if not damage:
+                self.empty()
+
+    def power(self, filesystem, lie=False, idle=False):
+        self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)
+        self.disk = Disk(filesystem, self.memory, self.rnd)
+        self.disk.start(self.rnd.choice((0, 3000, 20000)))
+        os.mkdir(self.disk.target + '/store')
+        self.daemon = Daemon(store=self.disk.target + '/store', start=False)
+        if not self.start_daemon():
+            return
+        self.begin_load(60)
+        if lie:
+            self.disk.command('lie')
+        time.sleep(0.6 if idle else self.rnd.uniform(0.3, 2.2))
+        if idle:
+            self.end_load()
+            time.sleep(options.bound + 0.7)
+        mode = 'drop' if lie or idle else self.rnd.choice(('drop', 'keep', 'random', 'random', 'reorder'))
+        began, ended, report = self.cut(mode)
+        self.end_load()
+        self.disk.stop()
+        if not lie:
+            shutil.copy(self.disk.image, self.memory + '/image.cut') if options.keep else None
+        if not lie and not idle and self.rnd.randrange(4) == 0:
+            self.cut_while_recovering()
+        self.boot.next()
+        self.disk.start(0)
+        if self.start_daemon():
+            self.compare(check.Moment(True, began, ended, options.bound), began)
+            self.note += f', {mode} {report["survived"]}/{report["survived"] + report["lost"]} blocks, {self.disk.options}'
+            if not lie:
+                self.empty()
+
+    def cut(self, mode):
+        """The power goes; the daemon is killed. Between which two times."""
+        began = time.monotonic()
+        self.disk.command(f'cut {mode} {self.seed}')
+        ended = time.monotonic()
+        report = self.disk.report()
+        self.daemon.end()
+        return began, ended, report
+
+    def cut_while_recovering(self):
+        self.boot.next()
+        self.disk.start(self.rnd.choice((0, 3000)))
+        p = self.disturb_start()
+        self.disk.command(f'cut {self.rnd.choice(("drop", "random", "reorder"))} {self.seed + 1}')
+        p.kill()
+        p.wait()
+        subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
+        self.disk.stop()
+
+    # ---- its end ----
+
+    def close(self):
+        """In every outcome: no process, no mount, no device."""
+        for p in self.workers:
+            try:
+                os.kill(p, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if self.daemon:
+            self.daemon.end()
+        for p in self.workers:
+            os.waitpid(p, 0)
+        if self.disk:
+            self.disk.stop()
+        self.stop.close()
+
+    def remove(self):
+        for folder in (self.folder, self.memory, self.daemon and self.daemon.folder):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self):
+        """Everything about it in one folder."""
+        with open(self.folder + '/violations', 'w') as f:
+            f.writelines(f'{v}\n' for v in self.violations)
+        for folder, name in ((self.memory, 'disk'), (self.daemon and self.daemon.folder, 'mount')):
+            if folder and os.path.isdir(folder):
+                subprocess.run(['cp', '-a', '--sparse=always', folder, f'{self.folder}/{name}'], timeout=120)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+_has_check = []
+
+
+def has_check():
+    if not _has_check:
+        _has_check.append(os.path.exists(CTL) and subprocess.run([CTL, 'check', '--help'], stdout=subprocess.DEVNULL,
+                                                                  stderr=subprocess.DEVNULL, timeout=30).returncode == 0)
+    return _has_check[0]
+
+
+# ---- sabotage: what must be found ----
+
+def cut_log(r):
+    """The middle of RocksDB's log is its end."""
+    logs = [f'{r.daemon.store}/db/{n}' for n in os.listdir(r.daemon.store + '/db') if n.endswith('.log')]
+    log = max(logs, key=os.path.getmtime)
+    with open(log, 'r+b') as f:
+        used = len(f.read().rstrip(b'\0'))
+        f.truncate(used // 2)
+
+
+def blank_blob(r):
+    """The bytes of a content that was never touched again become NULs."""
+    for path in check.blobs(r.daemon.store):
+        with open(path, 'r+b') as f:
+            data = f.read()
+            if data[:30].rstrip().endswith(b'_base'):
+                f.seek(0)
+                f.write(bytes(len(data)))
+                return
+    raise AssertionError('there is no content of a base file')
+
+
+KINDS = collections.OrderedDict([
+    ('kill', lambda r: r.kill()),
+    ('power-ext4', lambda r: r.power('ext4')),
+    ('power-xfs', lambda r: r.power('xfs')),
+    ('power-idle', lambda r: r.power(r.rnd.choice(('ext4', 'xfs')), idle=True)),
+    ('sabotage-lie', lambda r: r.power(r.rnd.choice(('ext4', 'xfs')), lie=True)),
+    ('sabotage-log', lambda r: r.kill(cut_log)),
+    ('sabotage-blob', lambda r: r.kill(blank_blob)),
+])
+SHARE = {'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1}
+
+
+class Tally:
+    def __init__(self):
+        self.rounds = self.bad = 0
+        self.seconds = 0.0
+        self.first = self.last = None
+        self.kinds = collections.Counter()
+
+
+def stop(*_):
+    raise Limit('took too long')
+
+
+def run_round(kind, seed, boot):
+    """The round, ended and cleaned up. What it found is in it."""
+    r = Round(kind, seed, boot)
+    limit = (60 + options.bound) * SLOW
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(int(limit))
+    # Who waits for a mount that hangs hears no signal; ending the daemon frees them.
+    guard = threading.Timer(limit + 5, lambda: r.daemon and r.daemon.process and r.daemon.process.kill())
+    guard.daemon = True
+    guard.start()
+    boot.rnd.seed(seed)
+    boot.next()
+    try:
+        KINDS[kind](r)
+    except (Limit, Exception):
+        r.wrong('machine', traceback.format_exc())
+    finally:
+        signal.alarm(0)
+        try:
+            r.close()
+        finally:
+            guard.cancel()
+    return r
+
+
+def say(text, progress=False):
+    if progress:
+        if TERMINAL:
+            print(f'\033[2K{text}', end='\r', flush=True)
+        return
+    print(('\033[2K' if TERMINAL else '') + text, flush=True)
+
+
+def finished(r, tally, seconds, kept):
+    """Counts a round and tells of it if it failed."""
+    found = collections.Counter(v.kind for v in r.violations)
+    if r.kind.startswith('sabotage'):
+        machine = [v for v in r.violations if v.kind == 'machine']
+        bad = machine or not r.violations
+        if not r.violations:
+            r.wrong('blind', 'nobody has seen the sabotage')
+    else:
+        bad = bool(r.violations)
+    tally.rounds += 1
+    tally.seconds += seconds
+    tally.first = r.seed if tally.first is None else tally.first
+    tally.last = r.seed
+    if not bad and not options.keep:
+        r.remove()
+        return True
+    r.keep()
+    if not bad:
+        say(f'{r.kind} seed {r.seed}: ok; kept in {r.folder}')
+        return True
+    tally.bad += 1
+    tally.kinds.update(found.keys() or ['blind'])
+    say(f'{r.kind} seed {r.seed}: {len(r.violations)} violations ({", ".join(f"{k} {n}" for k, n in sorted(found.items()))}); '
+        f'{r.note}')
+    seen = collections.Counter()
+    for v in r.violations:
+        seen[v.kind] += 1
+        if seen[v.kind] <= 2:
+            say('    ' + str(v)[:900].replace('\n', '\n    '))
+    again = f'{os.path.relpath(__file__)} --only {r.kind} --rounds 1 --seed {r.seed}'
+    if kept[0] < KEPT_AT_MOST:
+        kept[0] += 1
+        say(f'    again: {again}    kept: {r.folder}')
+    else:
+        say(f'    again: {again}')
+        shutil.rmtree(r.folder, ignore_errors=True)
+    return False
+
+
+def kinds_of(names):
+    out = [k for k in KINDS if not names or any(k == n or k.startswith(n + '-') for n in names)]
+    unknown = [n for n in names if not any(k == n or k.startswith(n + '-') for k in KINDS)]
+    if unknown or not out:
+        sys.exit(f'no such kind: {unknown}; there are {", ".join(KINDS)}')
+    return out
+
+
+def run_all(kinds, boot):
+    tallies = {k: Tally() for k in kinds}
+    began, kept, number = time.monotonic(), [0], 0
+    while True:
+        now = time.monotonic() - began
+        left = [k for k in kinds if tallies[k].rounds < (options.rounds or 1)] if options.rounds else \
+            [k for k in kinds if not tallies[k].rounds] or (kinds if now < options.seconds else [])
+        if not left:
+            break
+        # Whose turn it is: who has had the least of its share.
+        kind = min(left, key=lambda k: (tallies[k].seconds + 0.001 * (tallies[k].rounds + 1)) / SHARE[k])
+        seed = options.seed + (tallies[kind].rounds if options.rounds else number)
+        number += 1
+        say(f'== {kind} seed {seed}, {now:.0f} s', progress=True)
+        start = time.monotonic()
+        r = run_round(kind, seed, boot)
+        finished(r, tallies[kind], time.monotonic() - start, kept)
+        if TERMINAL:
+            say(f'{kind} seed {seed}: {len(r.violations)} violations, {time.monotonic() - start:.1f} s; {r.note}')
+    return tallies
+
+
+def main():
+    global options
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--seconds', type=float, default=120, help='how long, about')
+    p.add_argument('--long', type=float, metavar='HOURS')
+    p.add_argument('--only', action='append', default=[], metavar='KIND')
+    p.add_argument('--rounds', type=int, help='of each kind, however long they take')
+    p.add_argument('--seed', type=int, default=None)
+    p.add_argument('--bound', type=float, default=10, help='seconds after which everything acknowledged survives a loss of power')
+    p.add_argument('--orphans', type=float, default=5, help='seconds after which nothing is left in blobs/ of an empty store')
+    p.add_argument('--keep', action='store_true', help='keep the folder of every round')
+    options = p.parse_args()
+    if options.long:
+        options.seconds = options.long * 3600
+    if options.seed is None:
+        options.seed = int(time.time()) % 1000000 * 1000
+    kinds = kinds_of(options.only)
+    find_disk()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = tempfile.mkdtemp(prefix=harness.RUN + 'boot-')
+    try:
+        boot = Boot(folder)
+        tallies = run_all(kinds, boot)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for kind, t in tallies.items():
+        text = f'crash_{kind.replace("-", "_")}  {t.seconds:.1f}s, {t.rounds} rounds, seeds {t.first}-{t.last}'
+        if t.bad:
+            text += f', {t.bad} failed: ' + ', '.join(f'{k} in {n}' for k, n in t.kinds.most_common())
+        print(('FAILED ' if t.bad else 'ok     ') + text)
+    failed = sum(bool(t.bad) for t in tallies.values())
+    print(f'{len(tallies) - failed} passed, {failed} failed', flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()
