@@ -7,7 +7,7 @@ import json
 import os
 import stat
 
-from content import CELL, EMPTY, Bad, cells, describe, identify, is_large
+from content import CELL, EMPTY, LARGE, Bad, cells, describe, identify, is_large
 
 
 class Violation:
@@ -125,7 +125,8 @@ class Snapshot:
                 data = f.read()
         except OSError as e:
             self.wrong('read', f'{path}: {e}')
-            self.there[path] = Bad('read', str(e))
+            if not name.endswith('.partial'):
+                self.there[path] = Bad('read', str(e))
             return -1
         if len(data) != size:
             self.wrong('size', f'{path}: stat says {size}, and there are {len(data)} bytes')
@@ -331,6 +332,8 @@ class LogRegion:
                 lengths.update(range(min(before, len(now)), max(before, len(now)) + 1))
             if not self.moment.power or (o.boundary is not None and o.boundary <= self.moment.ended):
                 lengths.add(len(now))
+            elif before * CELL <= LARGE < len(now) * CELL:
+                lengths.add(before)  # it has moved from its record to a file of its own
         last = f'; it was {len(must)} cells, after {self.operations[self.least - 1] if self.least else None}'
         if wrong:
             nuls = [i for i in wrong if versions[i] == 0]
@@ -449,7 +452,9 @@ def check(history, snapshot, died):
                 fitting.append((region, first, last))
         known |= region.paths
     for path in sorted(snapshot.there):
-        if path not in known and not path.startswith('!'):
+        if path in history.opened and path not in known:
+            out.append(Violation('torn', f'{path} ({snapshot.there[path]}) is there, and its writer has not closed it'))
+        elif path not in known and not path.startswith('!'):
             out.append(Violation('foreign', f'{path} ({snapshot.there[path]}) is there, and nobody made it'))
     return out + check_partials(history, snapshot, regions) + check_one_moment(fitting) + check_revision(history, snapshot) + \
         check_synced_open(history, snapshot)

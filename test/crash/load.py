@@ -45,14 +45,18 @@ class Log:
 
     def __init__(self, path, name, keep_open):
         self.path, self.name, self.keep_open = path, name, keep_open
-        self.length = 0
+        self.length = self.n = 0
         self.fd = None
 
 
 class Worker:
-    def __init__(self, point, folder, number, seed, stop):
-        self.point, self.folder, self.number, self.stop = point, folder, number, stop
+    def __init__(self, point, folder, number, seed, stop, quiet):
+        self.point, self.folder, self.number, self.stop, self.quiet = point, folder, number, stop, quiet
         self.rnd = random.Random(seed * 100 + number)
+        whole_round = random.Random(seed)
+        self.theme = whole_round.randrange(32)
+        # Every fsync empties the cache of the disk, whoever asks for it: in some rounds hardly anybody does.
+        self.seldom = whole_round.choice((1, 1, 5, 40))
         self.bucket = BUCKETS[number % len(BUCKETS)]
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.n = 0
@@ -97,6 +101,9 @@ class Worker:
             return self.rnd.choice((self.rnd.randrange(LARGE + 1, LARGE + 9000), self.rnd.randrange(50000, 300000)))
         return self.rnd.choice((self.rnd.randrange(64, 3000), self.rnd.randrange(3000, LARGE + 1), LARGE))
 
+    def syncs(self, one_in):
+        return self.rnd.randrange(one_in * self.seldom) == 0
+
     def pause(self):
         if self.rnd.randrange(6) == 0:
             time.sleep(self.rnd.random() * 0.006)
@@ -139,7 +146,7 @@ class Worker:
     def finish(self, fd, region, change, path=None, s=None, sync=None):
         """fsync or not, and close."""
         if sync is None:
-            sync = self.rnd.randrange(4) == 0
+            sync = self.syncs(4)
         n = self.begins(region, change)
         if sync:
             os.fsync(fd)
@@ -150,13 +157,13 @@ class Worker:
         self.acknowledged(n, sync)
         return n
 
-    def rewrite(self, path, region, size=None, how=None, sync=None, large=None):
+    def rewrite(self, path, region, size=None, how=None, sync=None, large=None, again=True):
         size = self.size(large) if size is None else size
         how = how or self.rnd.choice(('trunc', 'trunc', 'ftruncate', 'length', 'fallocate', 'seek'))
         s = spec(os.path.basename(path), self.version(), size)
         fd = self.fill(path, content(*s) if size else b'', how)
         n = self.finish(fd, region, {path: s}, path, s, sync)
-        if self.rnd.randrange(12) == 0:
+        if again and self.syncs(12):
             self.sync_again(path, n)
         self.files_there[path] = s
 
@@ -220,7 +227,7 @@ class Worker:
         n = self.begins(name, {'mv': [temporary, self.name(name)]})
         os.rename(self.at(temporary), self.at(self.name(name)))
         self.acknowledged(n)
-        if self.rnd.randrange(4) == 0:
+        if self.syncs(4):
             self.sync_again(self.name(name), n)
     do_replace.weight = 12
 
@@ -228,13 +235,21 @@ class Worker:
         """Closed, and another process has it open: the daemon hears of the close and of no release."""
         name = f'h{self.rnd.randrange(3)}'
         path = self.name(name)
-        s = spec(os.path.basename(path), self.version(), self.size(self.rnd.randrange(4) > 0))
-        fd = self.fill(path, content(*s), self.rnd.choice(('trunc', 'length', 'ftruncate')))
-        self.held.append(subprocess.Popen(['cat'], pass_fds=[fd], stdin=subprocess.PIPE))
+        size = self.size(self.rnd.randrange(4) > 0) if self.rnd.randrange(5) else 0
+        s = spec(os.path.basename(path), self.version(), size)
+        fd = self.fill(path, content(*s), self.rnd.choice(('trunc', 'length', 'ftruncate')) if size else 'trunc')
+        self.held.append(self.spawn(['cat'], pass_fds=[fd], stdin=subprocess.PIPE))
         self.finish(fd, name, {path: s}, path, s)
         if len(self.held) > 3:
             self.let_go(self.held.pop(self.rnd.randrange(3)))
     do_held.weight = 6
+
+    def spawn(self, command, **how):
+        """A child process closes what it has inherited when it becomes another program: a flush of every log."""
+        for log in self.logs:
+            if log.fd is not None:
+                self.note('b', time.monotonic(), log.n)
+        return subprocess.Popen(command, **how)
 
     @staticmethod
     def let_go(process):
@@ -252,7 +267,7 @@ class Worker:
             with open(f'{self.folder}/{part}{self.number}', 'wb') as f:
                 f.write(piece)
         self.note('O', time.monotonic(), path)
-        shell = subprocess.Popen(['sh', '-c', '{ cat "$1"; echo mid >&2; read -r x; cat "$2"; } > "$3" && echo end >&2', 'sh',
+        shell = self.spawn(['sh', '-c', '{ cat "$1"; echo mid >&2; read -r x; cat "$2"; } > "$3" && echo end >&2', 'sh',
                                   f'{self.folder}/a{self.number}', f'{self.folder}/b{self.number}', self.at(path)],
                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         self.held.append(shell)
@@ -329,13 +344,13 @@ class Worker:
             with open(f'{tx}/files/w{self.number}_{name}', 'wb') as f:
                 f.write(content(*s))
                 f.flush()
-                if self.rnd.randrange(6) == 0:
+                if self.syncs(6):
                     os.fsync(f.fileno())
             change[self.name(name)] = s
         with open(tx + '/data.json', 'w') as f:
             f.write(json.dumps({f't{self.number}': v}))
         if self.rnd.randrange(6) == 0:
-            subprocess.run(['rm', '-r', tx], stderr=subprocess.PIPE)  # ends with the mount, which others will tell
+            self.spawn(['rm', '-r', tx], stderr=subprocess.DEVNULL).wait()
             return
         n = self.begins('transaction', change)
         os.rename(tx, self.at(f'{self.bucket}/.bucketfs/commit'))
@@ -352,7 +367,7 @@ class Worker:
 
     def do_merge(self):
         for _ in range(self.rnd.randrange(1, 4)):
-            self.merge(self.bucket, 'merge', (f'a{self.number}', f'z{self.number}'), self.rnd.randrange(8) == 0)
+            self.merge(self.bucket, 'merge', (f'a{self.number}', f'z{self.number}'), self.syncs(8))
     do_merge.weight = 30
 
     def do_key(self):
@@ -364,9 +379,15 @@ class Worker:
 
     def do_revision(self):
         """Which revision each merge has made."""
-        n = self.merge(REVISIONS, 'revision', ('n',), self.rnd.randrange(20) == 0)
+        n = self.merge(REVISIONS, 'revision', ('n',), self.syncs(20))
         with open(self.at(f'{REVISIONS}/.bucketfs/info.json')) as f:
             self.note('R', n, json.load(f)['bucket']['revision'])
+
+    def do_quiet(self):
+        self.merge(self.bucket, 'merge', (f'a{self.number}', f'z{self.number}'), False)
+        name = f's{self.rnd.randrange(4)}'
+        self.rewrite(self.name(name), name, how='trunc', sync=False, large=False, again=False)
+        time.sleep(0.01)
 
     # ---- logs ----
 
@@ -376,7 +397,8 @@ class Worker:
         return log.fd
 
     def log_change(self, log, what, first, count):
-        return self.begins(os.path.basename(log.path), {'log': log.path, 'do': [what, first, count, self.version()]})
+        log.n = self.begins(os.path.basename(log.path), {'log': log.path, 'do': [what, first, count, self.version()]})
+        return log.n
 
     def append(self, log, count):
         fd = self.open_log(log)
@@ -427,7 +449,7 @@ class Worker:
             most = 1
         else:
             most = self.rnd.choice((3, 40, 400))
-        sync = self.rnd.randrange(5) == 0
+        sync = self.syncs(5)
         if log.length and self.rnd.randrange(5) == 0:
             fd, n = self.change_log(log)
             self.log_boundary(log, fd, n, sync, True)
@@ -448,6 +470,7 @@ class Worker:
         """What is there from the beginning, and on the disk."""
         if self.number == 0:
             self.merge(REVISIONS, 'revision', ('n',), True)
+        if self.quiet or self.number == 0:
             return
         for name, large in (('base', True), ('s0', False), ('l0', True), ('l1', True), ('m0', True), ('h0', True), ('r0', False),
                             ('t0', True), ('e0', False)):
@@ -460,9 +483,14 @@ class Worker:
 
     def run(self, seconds):
         operations = [getattr(self, name) for name in sorted(dir(self)) if name.startswith('do_')]
-        weights = [getattr(o, 'weight', 0) for o in operations]
+        weights = [o.weight if hasattr(o, 'weight') else 0 for o in operations]
+        if self.theme < len(operations):
+            # Half of the rounds do mostly one thing: then the crash comes in the middle of it.
+            weights[self.theme] *= 15
         if self.number == 0:
             operations, weights = [self.do_revision], [1]
+        if self.quiet:
+            operations, weights = [self.do_quiet], [1]
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.stop[0]:
             self.doing = self.rnd.choices(operations, weights)[0].__name__
@@ -471,13 +499,15 @@ class Worker:
                 time.sleep(0.001)
         for log in self.logs:
             if log.fd is not None:
-                os.close(log.fd)
+                self.log_boundary(log, log.fd, log.n, False, True)
+        while self.held:
+            self.let_go(self.held.pop())
 
 
-def work(point, folder, number, seed, stop, ready, seconds):
+def work(point, folder, number, seed, stop, ready, seconds, quiet):
     """In a process of its own. The end of the mount ends it."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = Worker(point, folder, number, seed, stop)
+    worker = Worker(point, folder, number, seed, stop, quiet)
     worker.doing = 'setup'
     try:
         worker.setup()
@@ -494,13 +524,14 @@ def work(point, folder, number, seed, stop, ready, seconds):
             p.wait()
 
 
-def start(point, folder, seed, stop, seconds, processes):
-    """The workers' process ids, once each has made what is there from the beginning."""
-    for b in BUCKETS + (REVISIONS,):
-        os.mkdir(f'{point}/{b}')
+def start(point, folder, seed, stop, seconds, processes, quiet=False):
+    """The workers' process ids, once each has made what is there from the beginning. `quiet`: one more, that only merges and
+    writes small files and syncs nothing."""
     hear, ready = os.pipe()
     pids = []
-    for i in range(processes):
+    numbers = [processes] if quiet else range(processes)
+    processes = len(numbers)
+    for i in numbers:
         pid = os.fork()
         if pid == 0:
             try:
@@ -508,7 +539,7 @@ def start(point, folder, seed, stop, seconds, processes):
                 signal.alarm(0)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                work(point, folder, i, seed, stop, ready, seconds)
+                work(point, folder, i, seed, stop, ready, seconds, quiet)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
