@@ -5,7 +5,6 @@ violations: each a kind, for counting, and a sentence."""
 import errno
 import json
 import os
-import stat
 
 from content import CELL, EMPTY, LARGE, Bad, cells, describe, identify, is_large
 
@@ -262,6 +261,9 @@ class Region:
             if isinstance(there.get(path), Bad):
                 b = there[path]
                 return Violation(b.kind, f'{path} is {b.text}; {self.last_known(path)}')
+        for path in sorted(bad[self.least]):
+            if path in there and isinstance(there[path], tuple) and there[path] not in self.closed():
+                return Violation('unclosed', f'{path} is {there[path]}, and no writer has closed that; {self.last_known(path)}')
         earlier = [i for i in range(self.least) if not bad[i]]
         least = self.operations[self.least - 1] if self.least else None
         shown = {p: there.get(p) for p in sorted(bad[self.least])[:4]}
@@ -272,6 +274,9 @@ class Region:
         lost = self.least and all(there.get(p) is None for p in bad[self.least])
         return Violation('lost' if lost else 'torn', f'{self.name}: no moment has {({p: there.get(p) for p in last})} or {shown}; '
                          f'the last that must be there is {least}, the last of all {self.operations[-1] if self.operations else None}')
+
+    def closed(self):
+        return {as_spec(v) for o in self.operations for v in o.change.values()}
 
     def last_known(self, path):
         about = [o for o in self.operations if path in o.change or path in o.change.get('mv', ())]
@@ -337,7 +342,8 @@ class LogRegion:
         last = f'; it was {len(must)} cells, after {self.operations[self.least - 1] if self.least else None}'
         if wrong:
             nuls = [i for i in wrong if versions[i] == 0]
-            kind = 'NUL' if nuls else 'foreign' if any(versions[i] == -1 for i in wrong) else 'lost'
+            synced = [i for i in nuls if i < len(must) and must[i]]
+            kind = 'NUL over what was kept' if synced else 'NUL' if nuls else 'foreign' if any(versions[i] == -1 for i in wrong) else 'lost'
             return [Violation(kind, f'{self.path}: {len(wrong)} cells, {min(wrong)}-{max(wrong)}, are not what they were: '
                               f'{describe(data)}{last}')]
         if len(data) % CELL or len(versions) not in lengths:
@@ -453,7 +459,7 @@ def check(history, snapshot, died):
         known |= region.paths
     for path in sorted(snapshot.there):
         if path in history.opened and path not in known:
-            out.append(Violation('torn', f'{path} ({snapshot.there[path]}) is there, and its writer has not closed it'))
+            out.append(Violation('unclosed', f'{path} ({snapshot.there[path]}) is there, and no writer has closed it'))
         elif path not in known and not path.startswith('!'):
             out.append(Violation('foreign', f'{path} ({snapshot.there[path]}) is there, and nobody made it'))
     return out + check_partials(history, snapshot, regions) + check_one_moment(fitting) + check_revision(history, snapshot) + \
@@ -507,5 +513,4 @@ def check_counts(point, bucket):
 
 
 def blobs(store):
-    return sorted(os.path.join(folder, n) for folder, _, names in os.walk(store + '/blobs') for n in names
-                  if stat.S_ISREG(os.lstat(os.path.join(folder, n)).st_mode))
+    return sorted(os.path.join(folder, n) for folder, _, names in os.walk(store + '/blobs') for n in names)

@@ -122,7 +122,10 @@ class Disk:
         loop = subprocess.run(['losetup', '--find', '--show', '--direct-io=on', self.point + '/disk'], check=True, timeout=30,
                               stdout=subprocess.PIPE).stdout.decode().strip()
         try:
-            subprocess.run(['mount', '-t', self.kind, '-o', self.options, loop, self.target], check=True, timeout=60)
+            r = subprocess.run(['mount', '-t', self.kind, '-o', self.options, loop, self.target], timeout=60, stderr=subprocess.PIPE)
+            if r.returncode:
+                told = subprocess.run(['dmesg'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30).stdout
+                raise AssertionError('\n'.join([r.stderr.decode()] + told.decode(errors='replace').splitlines()[-12:]))
         finally:
             # It goes with its last user.
             subprocess.run(['losetup', '-d', loop], check=True, timeout=30)
@@ -181,16 +184,13 @@ class Round:
         """The workers end by themselves when the mount has ended."""
         self.stop[0] = 1
         end = time.monotonic() + limit * SLOW
-        left = list(self.workers)
-        while left and time.monotonic() < end:
-            left = [p for p in left if os.waitpid(p, os.WNOHANG)[0] == 0]
+        while self.workers and time.monotonic() < end:
+            self.workers = [p for p in self.workers if os.waitpid(p, os.WNOHANG)[0] == 0]
             time.sleep(0.005)
-        for p in left:
-            os.kill(p, signal.SIGKILL)
-            os.waitpid(p, 0)
-        self.workers = []
-        if left:
-            self.wrong('hung', f'{len(left)} processes did not end with the mount')
+        if self.workers:
+            self.wrong('hung', f'{len(self.workers)} processes did not end with the mount')
+            self.kill_workers()
+            self.reap_workers()
 
     def start_daemon(self):
         try:
@@ -267,7 +267,7 @@ class Round:
         while time.monotonic() < end:
             time.sleep(min(self.rnd.random() * 0.03, max(0, end - time.monotonic())))
             if often:
-                files = check.blobs(self.daemon.store) + glob.glob(self.daemon.store + '/db/*.log')
+                files = glob.glob(self.daemon.store + '/blobs/*/*') + glob.glob(self.daemon.store + '/db/*.log')
                 for path in self.rnd.sample(files, min(len(files), 6)):
                     try:
                         fd = os.open(path, os.O_RDONLY)
@@ -305,7 +305,8 @@ class Round:
     def power(self, filesystem, lie=False, idle=False):
         self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)
         self.disk = Disk(filesystem, self.memory, self.rnd)
-        self.disk.start(self.rnd.choice((0, 3000, 20000)))
+        # With a queue ext4 writes down lengths before their bytes.
+        self.disk.start(self.rnd.choice((0, 3000, 20000, 20000)))
         os.mkdir(self.disk.target + '/store')
         self.daemon = Daemon(store=self.disk.target + '/store', start=False)
         if not self.start_daemon():
@@ -334,7 +335,8 @@ class Round:
         self.disk.start(0)
         if self.start_daemon():
             self.compare(check.Moment(True, began, ended, options.bound), began)
-            self.note += f', {mode} {report["survived"]}/{report["survived"] + report["lost"]} blocks, {self.disk.options}'
+            self.note += f', {mode} {report["survived"]} of {report["survived"] + report["lost"]} blocks, ' \
+                f'{report["flushes"]} flushes, {self.disk.options}'
             if not lie:
                 self.empty()
 
@@ -360,19 +362,21 @@ class Round:
     # ---- its end ----
 
     def close(self):
-        """In every outcome: no process, no mount, no device."""
-        for p in self.workers:
+        """In every outcome: no process, no mount, no device. One step that fails does not keep the next from being tried."""
+        for step in (self.kill_workers, self.daemon and self.daemon.end, self.reap_workers, self.disk and self.disk.stop):
             try:
-                os.kill(p, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        if self.daemon:
-            self.daemon.end()
+                if step:
+                    step()
+            except Exception:
+                self.wrong('machine', traceback.format_exc())
+
+    def kill_workers(self):
         for p in self.workers:
-            os.waitpid(p, 0)
-        if self.disk:
-            self.disk.stop()
-        self.stop.close()
+            os.kill(p, signal.SIGKILL)  # it is our child and not waited for yet, so nobody else has its number
+
+    def reap_workers(self):
+        while self.workers:
+            os.waitpid(self.workers.pop(), 0)
 
     def remove(self):
         for folder in (self.folder, self.memory, self.daemon and self.daemon.folder):
@@ -471,14 +475,17 @@ def run_round(kind, seed, boot):
     boot.next()
     try:
         KINDS[kind](r)
-    except (Limit, Exception):
+    except Exception:
         r.wrong('machine', traceback.format_exc())
+    except BaseException:
+        signal.alarm(0)
+        r.close()
+        r.remove()
+        raise
     finally:
         signal.alarm(0)
-        try:
-            r.close()
-        finally:
-            guard.cancel()
+        r.close()
+        guard.cancel()
     return r
 
 
@@ -502,6 +509,8 @@ def finished(r, tally, seconds, kept):
     tally.seconds += seconds
     tally.first = r.seed if tally.first is None else tally.first
     tally.last = r.seed
+    if options.verbose and not TERMINAL:
+        say(f'{r.kind} seed {r.seed}: {len(r.violations)} violations, {seconds:.1f} s; {r.note}')
     if not bad and not options.keep:
         r.remove()
         return True
@@ -568,6 +577,7 @@ def main():
     p.add_argument('--seed', type=int, default=None)
     p.add_argument('--bound', type=float, default=10, help='seconds after which everything acknowledged survives a loss of power')
     p.add_argument('--orphans', type=float, default=5, help='seconds after which nothing is left in blobs/ of an empty store')
+    p.add_argument('--verbose', action='store_true', help='a line for every round, in a pipe as well')
     p.add_argument('--keep', action='store_true', help='keep the folder of every round')
     options = p.parse_args()
     if options.long:

@@ -32,6 +32,7 @@ KEEP_SIZE, PUNCH_HOLE = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 BUCKETS = ('b0', 'b1')
+HOWS = ('trunc', 'trunc', 'ftruncate', 'length', 'fallocate', 'seek')  # what comes before the bytes
 REVISIONS = 'revisions'  # the bucket of one process that only merges
 
 
@@ -56,7 +57,9 @@ class Worker:
         whole_round = random.Random(seed)
         self.theme = whole_round.randrange(32)
         # Every fsync empties the cache of the disk, whoever asks for it: in some rounds hardly anybody does.
-        self.seldom = whole_round.choice((1, 1, 5, 40))
+        self.seldom = whole_round.choice((1, 5, 40))
+        # And some ways to write lead the daemon to sync, too.
+        self.hows = whole_round.choice((HOWS, HOWS, ('trunc',), ('trunc', 'seek'), ('trunc', 'fallocate')))
         self.bucket = BUCKETS[number % len(BUCKETS)]
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.n = 0
@@ -159,7 +162,7 @@ class Worker:
 
     def rewrite(self, path, region, size=None, how=None, sync=None, large=None, again=True):
         size = self.size(large) if size is None else size
-        how = how or self.rnd.choice(('trunc', 'trunc', 'ftruncate', 'length', 'fallocate', 'seek'))
+        how = how or self.rnd.choice(self.hows)
         s = spec(os.path.basename(path), self.version(), size)
         fd = self.fill(path, content(*s) if size else b'', how)
         n = self.finish(fd, region, {path: s}, path, s, sync)
@@ -237,7 +240,7 @@ class Worker:
         path = self.name(name)
         size = self.size(self.rnd.randrange(4) > 0) if self.rnd.randrange(5) else 0
         s = spec(os.path.basename(path), self.version(), size)
-        fd = self.fill(path, content(*s), self.rnd.choice(('trunc', 'length', 'ftruncate')) if size else 'trunc')
+        fd = self.fill(path, content(*s), self.rnd.choice(self.hows) if size else 'trunc')
         self.held.append(self.spawn(['cat'], pass_fds=[fd], stdin=subprocess.PIPE))
         self.finish(fd, name, {path: s}, path, s)
         if len(self.held) > 3:
