@@ -215,6 +215,7 @@ class Round:
         self.note = f'{history.count()} operations, {len(snapshot.partials)} partials'
         self.violations += found
         self.log_is_clean()
+        self.nothing_is_refused()
         self.daemon.unmount()
         self.fsck()
         self.boot.next()
@@ -231,6 +232,15 @@ class Round:
             for line in f:
                 if 'error: ' in line or 'Assertion' in line or 'terminate called' in line:
                     self.wrong('log', line.strip())
+
+    def nothing_is_refused(self):
+        """Nobody has asked for anything since the start. What a crash has made of a file may be told."""
+        point = self.daemon.point
+        for path in [f'{point}/.bucketfs/errors'] + [f'{point}/{b}/.bucketfs/errors' for b in os.listdir(point)]:
+            with open(path) as f:
+                for line in f:
+                    if not any(word in line for word in ('partial', 'power', 'crash', 'killed')):
+                        self.wrong('errors', f'{os.path.relpath(path, point)}: {line.strip()}')
 
     def fsck(self):
         """bucketctl check, where there is one."""
@@ -278,15 +288,13 @@ class Round:
 
     # ---- the kinds ----
 
-    def kill(self, damage=None):
+    def kill(self, damage=None, change=None):
         self.daemon = Daemon(store=self.folder + '/store', start=False)
         if not self.start_daemon():
             return
         self.begin_load(20)
         time.sleep(self.rnd.uniform(0.15, 0.8))
         died = time.monotonic()
-        self.daemon.process.kill()
-        ended = time.monotonic()
         self.daemon.end()
         self.end_load()
         if damage:
@@ -297,9 +305,11 @@ class Round:
             p.wait()
             subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
         if self.start_daemon():
+            if change:
+                change(self)
             # Acknowledged is what returned; the kill comes at its own moment after that.
             self.compare(check.Moment(False, died, float('inf'), 0), died)
-            if not damage:
+            if not damage and not change:
                 self.empty()
 
     def power(self, filesystem, lie=False, idle=False):
@@ -426,13 +436,39 @@ def blank_blob(r):
     raise AssertionError('there is no content of a base file')
 
 
+def change_mount(r):
+    """A little of each kind is wrong: one file after the other, each by the mount itself."""
+    f = r.daemon.point + '/b1/files/'
+    with open(f + 'w1_g0', 'r+b') as h:
+        h.truncate(64 * 600)
+    with open(f + 'w1_base', 'r+b') as h:
+        h.seek(6400)
+        h.write(bytes(64))
+    shutil.copy(r.daemon.point + '/b0/files/w2_base', f + 'w3_base')
+    shutil.copy(f + 'w3_base', f + '.w1_e9.partial')
+    with open(f + 'w9_stray', 'w') as h:
+        h.write('x' * 100)
+    os.unlink(f + 'w3_t0')
+    with open(r.daemon.point + '/b1/data.json', 'w') as h:
+        h.write('{"stray": 1}')
+
+
+CHANGED = (('w1_g0', 'lost NUL boundary'), ('w1_base', 'NUL'), ('w3_base', 'torn lost unclosed foreign'), ('.w1_e9.partial', 'partial'),
+           ('w9_stray', 'foreign'), ('w3.t0 w3_t0', 'lost torn'), ('@b1/stray', 'foreign'))
+
+
+def changes_seen(violations):
+    return all(any(v.kind in kinds.split() and any(n in v.text for n in names.split()) for v in violations) for names, kinds in CHANGED)
+
+
 def names(*parts):
     """A violation that names one of these; what the daemon is known to get wrong by itself elsewhere proves nothing."""
-    return lambda v: any(p in v.text for p in parts)
+    return lambda violations: any(p in v.text for p in parts for v in violations)
 
 
-def lost(v):
-    return v.kind == 'start' or v.kind == 'lost' and names('.merge ', '.s0 ', '.s1 ', '.key ', 'revision ')(v)
+def lost(violations):
+    return any(v.kind == 'start' for v in violations) or \
+        names('.merge ', '.s0 ', '.s1 ', '.key ', 'revision ')([v for v in violations if v.kind == 'lost'])
 
 
 KINDS = collections.OrderedDict([
@@ -443,10 +479,13 @@ KINDS = collections.OrderedDict([
     ('sabotage-lie', lambda r: r.power(r.rnd.choice(('ext4', 'xfs')), lie=True)),
     ('sabotage-log', lambda r: r.kill(cut_log)),
     ('sabotage-blob', lambda r: r.kill(blank_blob)),
+    ('sabotage-mount', lambda r: r.kill(change=change_mount)),
 ])
-# What is done to the store, and by which violation it is seen.
-SEEN = {'sabotage-lie': lost, 'sabotage-log': lost, 'sabotage-blob': names('_base')}
-SHARE = {'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1}
+# Whether what was done to the store was seen.
+SEEN = {'sabotage-lie': lost, 'sabotage-log': lost, 'sabotage-blob': names('_base'),
+        'sabotage-mount': changes_seen}
+SHARE = {'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1,
+         'sabotage-mount': 1}
 
 
 class Tally:
@@ -502,7 +541,7 @@ def finished(r, tally, seconds, kept):
     found = collections.Counter(v.kind for v in r.violations)
     bad = bool(r.violations)
     if r.kind in SEEN:
-        bad = not any(map(SEEN[r.kind], r.violations)) or 'machine' in found
+        bad = not SEEN[r.kind](r.violations) or 'machine' in found
         if bad:
             r.wrong('blind', 'the sabotage has not been seen')
     tally.rounds += 1
