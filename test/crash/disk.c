@@ -229,7 +229,9 @@ static int op_open(const char *path, struct fuse_file_info *file)
 	if (!is_disk(path) && !is_control(path))
 		return -ENOENT;
 	file->direct_io = 1;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 15)
 	file->parallel_direct_writes = is_disk(path);
+#endif
 	return 0;
 }
 
