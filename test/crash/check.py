@@ -6,7 +6,7 @@ import errno
 import json
 import os
 
-from content import CELL, EMPTY, LARGE, Bad, cells, describe, identify, is_large
+from content import CELL, EMPTY, LARGE, Bad, cells, describe, identify, is_large, strange
 
 
 class Violation:
@@ -371,10 +371,9 @@ def check_partials(history, snapshot, regions):
         name = os.path.basename(path)[1:-len('.partial')]
         if name not in unfinished | soft | logs and not moved_from(regions, name, unfinished | soft):
             out.append(Violation('partial', f'{path} is there, and every writer had closed: {describe(data)}'))
-        for c in cells(data):
-            if isinstance(c, Bad):
-                out.append(Violation('foreign', f'{path}: {c.text}'))
-                break
+        # A temporary file takes what is in it along when it is renamed.
+        if strange(data, name) and strange(data, name + '.tmp'):
+            out.append(Violation('foreign', f'{path}: {strange(data, name)}'))
     return out
 
 

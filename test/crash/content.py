@@ -60,6 +60,17 @@ def cells(data):
     return out
 
 
+def strange(data, name):
+    """The first cell that has anything but bytes of this file, in any version, and NULs; or None. For what was not finished."""
+    digits = b'0123456789\0'
+    for i in range(0, len(data), CELL):
+        c = data[i:i + CELL]
+        want = content(name, 0, len(c), i // CELL)
+        if c != want and not all(b in (0, w) or 32 <= at < _IDENTITY and b in digits for at, (b, w) in enumerate(zip(c, want))):
+            return f'cell {i // CELL}: {c!r}'
+    return None
+
+
 def describe(data):
     """For people: which cells are there, in runs."""
     runs = []
@@ -82,9 +93,8 @@ def identify(data):
             return s
     except (ValueError, UnicodeDecodeError, AssertionError):
         pass
-    all_cells = cells(data)
-    if None in all_cells:
+    if b'\0' in data:
         return Bad('NUL', describe(data))
-    if any(isinstance(c, Bad) for c in all_cells):
+    if any(isinstance(c, Bad) for c in cells(data)):
         return Bad('foreign', describe(data))
     return Bad('mixture', describe(data))
