@@ -3,11 +3,12 @@
 
     crash.py [--seconds N | --long HOURS] [--only KIND]... [--rounds N] [--seed S] [--bound SECONDS] [--keep]
 
-Kinds: kill, power-ext4, power-xfs, sabotage. As root; BUCKETFS names the binary, CTL bucketctl, CRASH_DISK the disk (all from
+Kinds: disk, kill, power-ext4, power-xfs, power-idle, sabotage. As root; BUCKETFS names the binary, CTL bucketctl, CRASH_DISK the disk (all from
 build/ otherwise). A round is repeated with --only KIND --rounds 1 --seed ITS_SEED: the same load and choices, not the same
 moment to a microsecond, so try a few times. A failed round's folder is kept and named."""
 import argparse
 import collections
+import contextlib
 import ctypes
 import glob
 import mmap
@@ -84,12 +85,18 @@ class Round:
             self.wrong('start', f'the daemon does not start: {str(e)[-600:]}')
             return False
 
-    def disturb_start(self):
+    @contextlib.contextmanager
+    def recovering(self):
         """The next crash comes while the daemon recovers from the last one."""
         p = subprocess.Popen(self.daemon.arguments() + ['-f'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
-        time.sleep(self.rnd.random() * 0.12)
-        return p
+        try:
+            time.sleep(self.rnd.random() * 0.12)
+            yield
+        finally:
+            p.kill()
+            p.wait()
+            subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
 
     def compare(self, moment, died):
         """What is there, against what was written down; then another start, which changes nothing."""
@@ -184,10 +191,8 @@ class Round:
         if damage:
             damage(self)
         elif self.rnd.randrange(4) == 0:
-            p = self.disturb_start()
-            p.kill()
-            p.wait()
-            subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
+            with self.recovering():
+                pass
         if self.start_daemon():
             if change:
                 change(self)
@@ -196,9 +201,32 @@ class Round:
             if not damage and not change:
                 self.empty()
 
-    def power(self, filesystem, lie=False, idle=False):
+    def new_disk(self, filesystem):
         self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)
         self.disk = Disk(filesystem, self.memory, self.rnd)
+
+    def probe(self, filesystem):
+        """The disk itself, without bucketfs: a flush reaches it, and what was not flushed is gone."""
+        self.new_disk(filesystem)
+        self.disk.start(3000)
+        for name in ('synced', 'loose'):
+            for i in range(20):
+                with open(f'{self.disk.target}/{name}{i}', 'wb') as f:
+                    f.write(b'.' * 5000)
+                    f.flush()
+                    if name == 'synced':
+                        os.fsync(f.fileno())
+        self.disk.command('cut drop 1')
+        self.disk.stop()
+        self.disk.start(0)
+        there = os.listdir(self.disk.target)
+        synced = [n for n in there if n.startswith('synced') and harness.read(f'{self.disk.target}/{n}') == '.' * 5000]
+        loose = [n for n in there if n.startswith('loose') and os.path.getsize(f'{self.disk.target}/{n}')]
+        if len(synced) != 20 or len(loose) == 20:
+            self.wrong('disk', f'of 20 files each {len(synced)} that were synced are there, and {len(loose)} that were not')
+
+    def power(self, filesystem, lie=False, idle=False):
+        self.new_disk(filesystem)
         # With a queue ext4 writes down lengths before their bytes.
         self.disk.start(self.rnd.choice((0, 3000, 20000, 20000)))
         os.mkdir(self.disk.target + '/store')
@@ -221,8 +249,8 @@ class Round:
         began, ended, report = self.cut(mode)
         self.end_load()
         self.disk.stop()
-        if not lie:
-            shutil.copy(self.disk.image, self.memory + '/image.cut') if options.keep else None
+        # What a failed round began its recovery with.
+        subprocess.run(['cp', '--sparse=always', self.disk.image, self.memory + '/image.cut'], check=True, timeout=60)
         if not lie and not idle and self.rnd.randrange(4) == 0:
             self.cut_while_recovering()
         self.boot.next()
@@ -246,11 +274,8 @@ class Round:
     def cut_while_recovering(self):
         self.boot.next()
         self.disk.start(self.rnd.choice((0, 3000)))
-        p = self.disturb_start()
-        self.disk.command(f'cut {self.rnd.choice(("drop", "random", "reorder"))} {self.seed + 1}')
-        p.kill()
-        p.wait()
-        subprocess.run(['umount', '-l', self.daemon.point], stderr=subprocess.DEVNULL, timeout=30)
+        with self.recovering():
+            self.disk.command(f'cut {self.rnd.choice(("drop", "random", "reorder"))} {self.seed + 1}')
         self.disk.stop()
 
     # ---- its end ----
@@ -283,6 +308,8 @@ class Round:
             f.writelines(f'{v}\n' for v in self.violations)
         for folder, name in ((self.memory, 'disk'), (self.daemon and self.daemon.folder, 'mount')):
             if folder and os.path.isdir(folder):
+                if os.path.exists(folder + '/image.cut'):
+                    os.unlink(folder + '/image')
                 subprocess.run(['cp', '-a', '--sparse=always', folder, f'{self.folder}/{name}'], timeout=120)
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -356,6 +383,8 @@ def lost(violations):
 
 
 KINDS = collections.OrderedDict([
+    ('disk-ext4', lambda r: r.probe('ext4')),
+    ('disk-xfs', lambda r: r.probe('xfs')),
     ('kill', lambda r: r.kill()),
     ('power-ext4', lambda r: r.power('ext4')),
     ('power-xfs', lambda r: r.power('xfs')),
@@ -368,7 +397,7 @@ KINDS = collections.OrderedDict([
 # Whether what was done to the store was seen.
 SEEN = {'sabotage-lie': lost, 'sabotage-log': lost, 'sabotage-blob': names('_base'),
         'sabotage-mount': changes_seen}
-SHARE = {'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1,
+SHARE = {'disk-ext4': 0.1, 'disk-xfs': 0.1, 'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1,
          'sabotage-mount': 1}
 
 
