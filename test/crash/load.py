@@ -51,13 +51,15 @@ class Log:
 
 
 class Worker:
-    def __init__(self, point, folder, number, seed, stop, quiet):
+    def __init__(self, point, folder, number, seed, stop, quiet, varied):
         self.point, self.folder, self.number, self.stop, self.quiet = point, folder, number, stop, quiet
         self.rnd = random.Random(seed * 100 + number)
         whole_round = random.Random(seed)
         self.theme = whole_round.randrange(32)
         # Every fsync empties the cache of the disk, whoever asks for it: in some rounds hardly anybody does.
         self.seldom = whole_round.choice((1, 5, 40))
+        if not varied:
+            self.theme, self.seldom = None, 1
         # And some ways to write lead the daemon to sync, too.
         self.hows = whole_round.choice((HOWS, HOWS, ('trunc',), ('trunc', 'seek'), ('trunc', 'fallocate')))
         self.bucket = BUCKETS[number % len(BUCKETS)]
@@ -487,7 +489,7 @@ class Worker:
     def run(self, seconds):
         operations = [getattr(self, name) for name in sorted(dir(self)) if name.startswith('do_')]
         weights = [o.weight if hasattr(o, 'weight') else 0 for o in operations]
-        if self.theme < len(operations):
+        if self.theme is not None and self.theme < len(operations):
             # Half of the rounds do mostly one thing: then the crash comes in the middle of it.
             weights[self.theme] *= 15
         if self.number == 0:
@@ -507,10 +509,10 @@ class Worker:
             self.let_go(self.held.pop())
 
 
-def work(point, folder, number, seed, stop, ready, seconds, quiet):
+def work(point, folder, number, seed, stop, ready, seconds, quiet, varied):
     """In a process of its own. The end of the mount ends it."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = Worker(point, folder, number, seed, stop, quiet)
+    worker = Worker(point, folder, number, seed, stop, quiet, varied)
     worker.doing = 'setup'
     try:
         worker.setup()
@@ -527,9 +529,9 @@ def work(point, folder, number, seed, stop, ready, seconds, quiet):
             p.wait()
 
 
-def start(point, folder, seed, stop, seconds, processes, quiet=False):
+def start(point, folder, seed, stop, seconds, processes, quiet=False, varied=True):
     """The workers' process ids, once each has made what is there from the beginning. `quiet`: one more, that only merges and
-    writes small files and syncs nothing."""
+    writes small files and syncs nothing. Not `varied`: every kind of operation has its usual share."""
     hear, ready = os.pipe()
     pids = []
     numbers = [processes] if quiet else range(processes)
@@ -542,7 +544,7 @@ def start(point, folder, seed, stop, seconds, processes, quiet=False):
                 signal.alarm(0)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                work(point, folder, i, seed, stop, ready, seconds, quiet)
+                work(point, folder, i, seed, stop, ready, seconds, quiet, varied)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
