@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "store/rocksdb.h"
+#include "store/rocksdb_disk.h"
 #include "util/buf.h"
 
 /* Column families: "default" holds heads ('H' bucket), the content counter ('C') and the contents that no record owns
@@ -23,6 +24,20 @@ struct stripe {
 	uint64_t revision;           /* … where it is since; 0: not known */
 };
 
+/* Whether RocksDB can write (rocksdb_health.c). */
+struct health {
+	int refusal;          /* atomic: the errno of every change at the moment; 0: changes are taken */
+	bool short_of_room;   /* atomic: the ballast is given up */
+	uint64_t failures;    /* atomic */
+	uint64_t named;       /* atomic: the newest log whose name is on the disk */
+	char sentence[192];   /* why, in RocksDB's words */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool runs, leaving;
+	pthread_rwlock_t writers; /* for reading: who changes something; for writing: who makes it possible again */
+};
+
 struct rocksdb_store {
 	struct store base;
 	char *folder;
@@ -34,12 +49,14 @@ struct rocksdb_store {
 	rocksdb_block_based_table_options_t *table_options[family_count];
 	rocksdb_cache_t *cache;
 	rocksdb_env_t *env;
+	struct rocks_disk *disk;
 	rocksdb_column_family_handle_t *family[family_count];
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write;
 
 	struct stripe stripe[stripe_count];
 	uint64_t commits, commit_ns; /* atomic */
+	struct health health;
 
 	pthread_mutex_t lock;
 	uint64_t next_content;
@@ -54,7 +71,9 @@ struct rocksdb_store {
 	struct buf condemned;
 };
 
-/* What RocksDB says as an errno; it is logged and freed. NULL is 0. */
+/* What RocksDB says as an errno. */
+int rocks_errno_in(const char *sentence);
+/* The same for what was read; it is logged and freed. NULL is 0. */
 int rocks_errno_of(char *sentence);
 /* A key of the store's own: its kind and a number. */
 void rocks_own_key(unsigned char raw[9], char kind, uint64_t number);
@@ -62,6 +81,29 @@ int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const v
 int rocks_own_delete(struct rocksdb_store *s, char kind, uint64_t number);
 /* STORE_ABSENT. */
 int rocks_get(struct rocksdb_store *s, int family, const void *key, size_t len, struct buf *value);
+
+/* ---- whether it can write: rocksdb_health.c ---- */
+
+/* Before any change: 0, or the errno that it gets. After 0 rocks_health_written ends it. */
+int rocks_health_enter(struct rocksdb_store *s);
+/* 0, or the errno that changes get at the moment. */
+int rocks_health_refusal(const struct rocksdb_store *s);
+/* Before a change that takes more room than it gives: -ENOSPC while what is left is for removals. */
+int rocks_health_may_grow(struct rocksdb_store *s);
+/* What RocksDB said of the change of it (freed; NULL is 0) as an errno. */
+int rocks_health_written(struct rocksdb_store *s, char *sentence);
+void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentence);
+void rocks_health_background(void *context, const char *sentence, bool goes_on);
+int rocks_health_sync_logs(struct rocksdb_store *s);
+/* Gives up the ballast. False: there was none. */
+bool rocks_health_give_room(struct rocksdb_store *s);
+/* Until changes are taken, or the store is being closed. */
+void rocks_health_await(struct rocksdb_store *s);
+int rocks_health_begin(struct rocksdb_store *s);
+/* From here on nobody waits. */
+void rocks_health_leave(struct rocksdb_store *s);
+/* Writes the memtables to tables. False: it could not, or nothing had begun. */
+bool rocks_health_end(struct rocksdb_store *s);
 
 /* ---- records: rocksdb_record.c ---- */
 
