@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "store/blob.h"
+#include "store/reserve.h"
 #include "util/clock.h"
 #include "util/container.h"
 #include "util/log.h"
@@ -67,8 +68,10 @@ int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const v
 {
 	unsigned char key[9];
 	char *error = NULL;
-	int r = rocks_health_may_grow(s);
+	int r = reserve_ask(0);
 
+	if (!r)
+		r = rocks_health_may_grow(s);
 	if (!r)
 		r = rocks_health_enter(s);
 	if (r)
@@ -329,6 +332,9 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	r = rocks_folder_private(s, "blobs");
 	if (!r)
 		r = rocks_folder_private(s, "db");
+	if (r)
+		return r;
+	r = reserve_begin();
 	if (r)
 		return r;
 	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, s);

@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "store/reserve.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -224,6 +225,24 @@ static int flush_tables(struct rocksdb_store *s)
 	return r;
 }
 
+/* ---- memory ---- */
+
+/* The cache has what is on the disk as well, and what is in memtables can go there. */
+static void memory_changed(void *context, bool low)
+{
+	struct rocksdb_store *s = context;
+	size_t all = rocksdb_cache_get_capacity(s->cache), used = rocksdb_cache_get_usage(s->cache);
+
+	if (low) {
+		s->health.cache_bytes = all;
+		rocksdb_cache_set_capacity(s->cache, used / 4);
+		if (!rocks_health_refusal(s))
+			flush_tables(s);
+	} else if (s->health.cache_bytes) {
+		rocksdb_cache_set_capacity(s->cache, s->health.cache_bytes);
+	}
+}
+
 /* RocksDB's Resume(), with its sentence as an errno. */
 static int resume(struct rocksdb_store *s)
 {
@@ -358,9 +377,11 @@ int rocks_health_begin(struct rocksdb_store *s)
 	int r = -pthread_create(&s->health.thread, NULL, serve, s);
 
 	s->health.runs = !r;
-	if (!r)
-		pthread_setname_np(s->health.thread, "health");
-	return r;
+	if (r)
+		return r;
+	pthread_setname_np(s->health.thread, "health");
+	reserve_watch(memory_changed, s);
+	return 0;
 }
 
 void rocks_health_leave(struct rocksdb_store *s)
@@ -375,6 +396,7 @@ bool rocks_health_end(struct rocksdb_store *s)
 {
 	if (!s->health.runs)
 		return false;
+	reserve_watch(NULL, NULL);
 	pthread_join(s->health.thread, NULL);
 	if (rocks_health_refusal(s))
 		try_again(s);

@@ -29,6 +29,7 @@ struct health {
 	int refusal;          /* atomic: the errno of every change at the moment; 0: changes are taken */
 	bool short_of_room;   /* atomic: the ballast is given up */
 	uint64_t failures;    /* atomic */
+	size_t cache_bytes;   /* what the cache may have when there is memory; 0: it has not been short yet */
 	uint64_t named;       /* atomic: the newest log whose name is on the disk */
 	char sentence[192];   /* why, in RocksDB's words */
 	pthread_t thread;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/reserve.h"
 #include "util/bytes.h"
 #include "util/clock.h"
 #include "util/container.h"
@@ -214,6 +215,9 @@ int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, st
 
 	if (!r)
 		r = rocks_health_refusal(s);
+	/* RocksDB has it in a batch that grows by doubling, in the log's buffer and in a memtable. */
+	if (!r)
+		r = reserve_ask(4 * batch->ops.len);
 	if (!r) {
 		r = rocks_health_may_grow(s);
 		if (r && gives_room(batch))
@@ -304,6 +308,11 @@ int rocks_cursor_open(struct store *base, uint32_t bucket, enum store_space spac
 
 	if (!c)
 		return -ENOMEM;
+	r = reserve_ask(0);
+	if (r) {
+		free(c);
+		return r;
+	}
 	r = key_init(&first, bucket, slice_compare(from, prefix) > 0 ? from : prefix);
 	if (r) {
 		free(c);

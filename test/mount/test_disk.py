@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -360,6 +361,81 @@ def test_read_only_disk():
         m.start()
         check(m, ('x',), ('after',))
         m.unmount()
+
+
+class Small(Mount):
+    """A mount whose daemon may have so many bytes of addresses."""
+    limit = None
+
+    def start(self):
+        log = open(self.log, 'ab')
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (self.limit, self.limit))
+        self.process = subprocess.Popen(self.arguments() + ['-f'], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                        preexec_fn=limit if self.limit else None)
+        log.close()
+        running.append(self.process.pid)
+        wait_for(lambda: is_mounted(self.point) or self.process.poll() is not None, 20)
+        if not is_mounted(self.point):
+            raise AssertionError('no mount: ' + self.log_text())
+
+    def size(self):
+        with open(f'/proc/{self.process.pid}/status') as f:
+            return next(int(line.split()[1]) << 10 for line in f if line.startswith('VmSize'))
+
+
+def load(m, i, seconds):
+    """One of many that do everything at once. Nothing but ENOMEM may go wrong."""
+    r = random.Random(i)
+    end = time.time() + seconds
+    while time.time() < end:
+        k = r.random()
+        try:
+            if k < .4:
+                write(m / 'b/data.json', json.dumps({f'k{r.randrange(25)}': r.choice('ab') * r.choice([100, 30000])}))
+            elif k < .6:
+                write(m / f'b/files/s{i}_{r.randrange(300)}', b'x' * r.randrange(30000))
+            elif k < .7:
+                write(m / f'b/files/l{i}_{r.randrange(5)}', b'z' * 300000)
+            elif k < .8:
+                os.listdir(m / 'b/files')
+            elif k < .9:
+                read(m / 'b/data.json')
+            else:
+                read(m / f'b/files/s{i}_{r.randrange(300)}', 'rb')
+        except OSError as e:
+            assert e.errno in (errno.ENOMEM, errno.ENOENT, errno.ESTALE), errno.errorcode[e.errno]
+
+
+def test_short_of_memory():
+    """At the edge of RLIMIT_AS: requests are refused with ENOMEM, nothing ends the daemon, and it goes on afterwards."""
+    if 'asan' in harness.BINARY or 'tsan' in harness.BINARY:
+        return
+    with Small() as m:
+        rest = m.size()
+    short = 0
+    for edge in (-60, -20, 0, 5, 15, 30):
+        with Small(start=False) as m:
+            m.limit = rest + (edge << 20)
+            try:
+                m.start()
+            except AssertionError:
+                assert edge < 0, m.log_text()
+                assert m.process.wait(10) == 1, f'ended with {m.process.returncode}: {m.log_text()}'
+                m.process = None
+                assert len(m.log_text().splitlines()) == 1, m.log_text()
+                continue
+            prepared(m)
+            harness.parallel(8, lambda i: load(m, i, 4))
+            assert m.process.poll() is None, f'the daemon ended with {m.process.poll()}: {m.log_text()[-2000:]}'
+            assert wait_for(lambda: works(m, 'after'), AFTER), m.log_text()[-2000:]
+            check(m, (), ('after',))
+            short += 'memory is short' in m.log_text()
+            m.unmount()
+            m.limit = None
+            m.start()
+            check(m, (), ('after',))
+            m.unmount()
+    assert short, 'memory was never short: the limits are too wide'
 
 
 if __name__ == '__main__':
