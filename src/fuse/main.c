@@ -188,7 +188,8 @@ static void trace_line(void *context, const char *text)
 static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
-	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves};
+	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves,
+		.accept_loss = m->options->accept_loss};
 	struct store *decorated;
 	int r;
 

@@ -14,7 +14,7 @@
 #include "util/container.h"
 #include "util/log.h"
 
-static const char *const family_name[family_count] = {"meta", "doc", "node", "body", "default"};
+const char *const rocks_family_name[family_count] = {"meta", "doc", "node", "body", "default"};
 
 /* ---- what all its files use ---- */
 
@@ -198,6 +198,8 @@ static void rocksdb_store_close(struct store *base)
 	buf_release(&s->condemned);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
+	if (s->synced_fd >= 0)
+		close(s->synced_fd);
 	if (s->folder_fd >= 0)
 		close(s->folder_fd);
 	free(s->folder);
@@ -304,7 +306,7 @@ static int open_db(struct rocksdb_store *s, struct reason *why)
 	for (int i = 0; i < family_count; i++)
 		options[i] = s->family_options[i];
 	snprintf(path, sizeof(path), "%s/db", s->folder);
-	s->db = rocksdb_open_column_families(s->options, path, family_count, family_name, options, s->family, &error);
+	s->db = rocksdb_open_column_families(s->options, path, family_count, rocks_family_name, options, s->family, &error);
 	if (!error)
 		return 0;
 	s->db = NULL;
@@ -341,6 +343,9 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	if (!s->disk)
 		return -ENOMEM;
 	make_options(s, options, new);
+	r = new ? 0 : rocks_synced_check(s, options->accept_loss, why);
+	if (r)
+		return r;
 	r = open_db(s, why);
 	if (r == -ENOSPC && rocks_health_give_room(s)) {
 		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
@@ -353,6 +358,9 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 		r = rocks_content_begin(s);
 	if (!r)
 		r = rocks_health_begin(s);
+	/* What has been read is what counts from here on, also where something was lost. */
+	if (!r)
+		r = rocks_health_sync_logs(s);
 	return r;
 }
 
@@ -365,7 +373,7 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	if (!s)
 		return -ENOMEM;
 	s->base.ops = &rocksdb_ops;
-	s->lock_fd = -1;
+	s->lock_fd = s->synced_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
 	pthread_mutex_init(&s->health.lock, NULL);
@@ -384,6 +392,8 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	} else {
 		r = start(s, options, why);
 	}
+	if (r == -EIO && why && !*why->text)
+		reason_set(why, "store %s cannot be read: it may be damaged; restore it from a backup", folder);
 	if (r < 0 && why && !*why->text)
 		reason_set(why, "store %s: %s", folder, strerror(-r));
 	if (r)

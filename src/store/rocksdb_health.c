@@ -137,7 +137,7 @@ static int each_log(struct rocksdb_store *s, bool sync, uint64_t *newest)
  * writable_file_writer.h), and the error may come between any look at the state and the call. */
 int rocks_health_sync_logs(struct rocksdb_store *s)
 {
-	uint64_t newest = 0;
+	uint64_t newest = 0, sequence = rocksdb_get_latest_sequence_number(s->db);
 	int r = each_log(s, true, &newest), fd;
 
 	/* A log that is new has a name that is new. */
@@ -149,6 +149,8 @@ int rocks_health_sync_logs(struct rocksdb_store *s)
 		if (fd >= 0)
 			close(fd);
 	}
+	if (!r)
+		rocks_synced_note(s, sequence);
 	return r;
 }
 
@@ -406,5 +408,5 @@ bool rocks_health_end(struct rocksdb_store *s)
 		return false;
 	}
 	/* So that the next start has no log to read again. If it cannot, the log has it. */
-	return flush_tables(s) == 0;
+	return flush_tables(s) == 0 && rocks_health_sync_logs(s) == 0;
 }

@@ -57,6 +57,9 @@ struct rocksdb_store {
 
 	struct stripe stripe[stripe_count];
 	uint64_t commits, commit_ns; /* atomic */
+	int synced_fd;     /* STORE/synced, or -1 */
+	uint64_t synced;   /* the sequence number in it, under health.lock, … */
+	bool synced_known; /* … once it has been written */
 	struct health health;
 
 	pthread_mutex_t lock;
@@ -95,6 +98,7 @@ int rocks_health_may_grow(struct rocksdb_store *s);
 int rocks_health_written(struct rocksdb_store *s, char *sentence);
 void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentence);
 void rocks_health_background(void *context, const char *sentence, bool goes_on);
+/* Everything that has been written is on the disk afterwards, and that is noted. */
 int rocks_health_sync_logs(struct rocksdb_store *s);
 /* Gives up the ballast. False: there was none. */
 bool rocks_health_give_room(struct rocksdb_store *s);
@@ -105,6 +109,14 @@ int rocks_health_begin(struct rocksdb_store *s);
 void rocks_health_leave(struct rocksdb_store *s);
 /* Writes the memtables to tables. False: it could not, or nothing had begun. */
 bool rocks_health_end(struct rocksdb_store *s);
+
+/* ---- what its log must have: rocksdb_synced.c ---- */
+
+extern const char *const rocks_family_name[family_count];
+/* Everything up to this sequence number is on the disk. */
+void rocks_synced_note(struct rocksdb_store *s, uint64_t sequence);
+/* Before RocksDB is opened. STORE_DAMAGED: something that was on the disk is missing. Nothing is written. */
+int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason *why);
 
 /* ---- records: rocksdb_record.c ---- */
 

@@ -438,5 +438,150 @@ def test_short_of_memory():
     assert short, 'memory was never short: the limits are too wide'
 
 
+def logs(store):
+    return sorted(os.path.join(store, 'db', n) for n in os.listdir(store + '/db') if n.endswith('.log'))
+
+
+def flip(path, at):
+    with open(path, 'r+b') as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 1 << random.randrange(8)]))
+
+
+def digest(folder):
+    return {n: read(os.path.join(folder, n), 'rb') for n in os.listdir(folder) if n.endswith('.log')}
+
+
+def refused_start(m):
+    """It does not start, and says why in one line, which this gives."""
+    before = len(m.log_text())
+    try:
+        m.start()
+    except AssertionError:
+        assert m.process.wait(20) == 1, f'ended with {m.process.returncode}: {m.log_text()[before:]}'
+        m.process = None
+        lines = m.log_text()[before:].splitlines()
+        assert len(lines) == 1, lines
+        return lines[0]
+    raise AssertionError('it started')
+
+
+def test_damaged_log():
+    """A bit that has changed in what was synced is noticed, wherever it is; nothing is changed by that."""
+    with Faulty() as m:
+        prepared(m)
+        for i in range(60):
+            write(m / 'b/data.json', json.dumps({f'k{i}': 'v' * 500}))
+        sync(m / 'b/data.json')
+        m.kill()
+        log, = logs(m.store)
+        good = read(log, 'rb')
+        size = len(good.rstrip(b'\0'))
+        assert size > 30000
+        for at in [0, 3, 5, 6, 7, size // 2, size - 600] + [random.randrange(size - 600) for _ in range(23)]:
+            flip(log, at)
+            before = digest(m.store + '/db')
+            line = refused_start(m)
+            assert 'is damaged' in line and 'accept_loss' in line and os.path.basename(log) in line, (at, line)
+            assert digest(m.store + '/db') == before, 'the refused start has changed the log'
+            write(log, good)
+        # As it was it starts; and what is damaged does if its owner says so, from then on without.
+        m.start()
+        check(m, (), ('k0', 'k59'))
+        m.kill()
+        m.start()
+        for i in range(60):
+            write(m / 'b/data.json', json.dumps({f'l{i}': 'v' * 500}))
+        sync(m / 'b/data.json')
+        m.kill()
+        log = logs(m.store)[-1]
+        flip(log, len(read(log, 'rb').rstrip(b'\0')) // 2)
+        assert 'accept_loss' in refused_start(m)
+        options = m.options
+        m.options = ','.join(o for o in (options, 'accept_loss') if o)
+        m.start()
+        check(m, ('l59',), ('k59',))
+        assert 'are lost' in m.log_text()
+        m.unmount()
+        m.options = options
+        m.start()
+        check(m, ('l59',), ('k59',))
+        m.unmount()
+
+
+def test_torn_log():
+    """What was not synced may be cut off, or be missing in the middle, as after a loss of power: it starts with what was before."""
+    with Faulty() as m:
+        prepared(m)
+        sync(m / 'b/data.json')
+        log, = logs(m.store)
+        synced = len(read(log, 'rb').rstrip(b'\0'))
+        taken = []
+        for i in range(40):
+            write(m / 'b/data.json', json.dumps({f'k{i}': 'v' * 500}))
+        m.kill()
+        whole = read(log, 'rb')
+        end = len(whole.rstrip(b'\0'))
+        with open(log, 'r+b') as f:
+            f.seek(synced + (end - synced) // 2)
+            f.write(b'\0' * 1000)
+        m.start()
+        check(m, ('k39',), taken)
+        m.unmount()
+        m.start()
+        check(m, ('k39',), taken)
+        assert works(m, 'after')
+        m.kill()
+        m.start()
+        check(m, ('k39',), ['after'])
+        m.unmount()
+
+
+def test_damaged_files():
+    """Bits changed in any file of RocksDB's: it does not start, or tells the reader, and never ends by itself."""
+    with Faulty() as m:
+        prepared(m)
+        for i in range(300):
+            write(m / f'b/files/f{i}', 'x' * 3000)
+        m.unmount()
+        saved = m.store + '.saved'
+        harness.shutil.copytree(m.store, saved)
+        names = [n for n in os.listdir(m.store + '/db') if n.split('-')[0] in ('CURRENT', 'MANIFEST', 'OPTIONS', 'IDENTITY') or n.endswith('.sst')]
+        seen = errors = 0
+        for n in names:
+            for _ in range(30 if not n.endswith('.sst') else 12):
+                path = os.path.join(m.store, 'db', n)
+                size = os.path.getsize(path)
+                if not size:
+                    break
+                flip(path, random.randrange(size))
+                before = len(m.log_text())
+                try:
+                    m.start()
+                except AssertionError:
+                    assert m.process.wait(20) == 1, f'{n}: ended with {m.process.returncode}: {m.log_text()[before:]}'
+                    m.process = None
+                    # What RocksDB says of it, and what to do.
+                    lines = m.log_text()[before:].splitlines()
+                    assert len(lines) <= 2 and 'backup' in lines[-1], lines
+                    seen += 1
+                else:
+                    for i in range(0, 300, 7):
+                        e = attempt(lambda: read(m / f'b/files/f{i}'))
+                        assert e in (0, errno.EIO), errno.errorcode[e]
+                        errors += e != 0
+                    e = attempt(os.listdir, m / 'b/files')
+                    assert e in (0, errno.EIO), errno.errorcode[e]
+                    attempt(write, m / 'b/data.json', '{"x": 1}')
+                    m.unmount()
+                harness.shutil.rmtree(m.store)
+                harness.shutil.copytree(saved, m.store)
+        print(f'{seen} refused starts, {errors} refused reads', flush=True)
+        assert seen and errors
+        harness.shutil.rmtree(saved)
+
+
 if __name__ == '__main__':
     harness.run(tests_of(__name__), 120)
