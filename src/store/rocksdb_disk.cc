@@ -30,6 +30,9 @@ struct rocksdb_t {
 struct rocksdb_options_t {
 	rocksdb::Options rep;
 };
+struct rocksdb_column_family_handle_t {
+	rocksdb::ColumnFamilyHandle *rep;
+};
 
 namespace {
 
@@ -241,6 +244,17 @@ extern "C" void rocks_disk_resume(rocksdb_t *db, char **error)
 {
 	rocksdb::Status s = db->rep->Resume();
 
+	if (!s.ok())
+		*error = strdup(s.ToString().c_str());
+}
+
+extern "C" void rocks_disk_flush(rocksdb_t *db, rocksdb_column_family_handle_t *family, char **error)
+{
+	rocksdb::FlushOptions options;
+	rocksdb::Status s;
+
+	options.allow_write_stall = true;
+	s = db->rep->Flush(options, family->rep);
 	if (!s.ok())
 		*error = strdup(s.ToString().c_str());
 }

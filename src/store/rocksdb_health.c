@@ -135,9 +135,11 @@ static int each_log(struct rocksdb_store *s, bool sync, uint64_t *newest)
 
 /* RocksDB's own call for this must not be used: after a log could not be written, it ends the process (an assertion in
  * writable_file_writer.h), and the error may come between any look at the state and the call. */
-int rocks_health_sync_logs(struct rocksdb_store *s)
+static int sync_logs(struct rocksdb_store *s, bool recovered)
 {
 	uint64_t newest = 0, sequence = rocksdb_get_latest_sequence_number(s->db);
+	/* RocksDB counts a record that it could not write, but says first that it could not. */
+	bool counted = recovered || !rocks_health_refusal(s);
 	int r = each_log(s, true, &newest), fd;
 
 	/* A log that is new has a name that is new. */
@@ -149,9 +151,14 @@ int rocks_health_sync_logs(struct rocksdb_store *s)
 		if (fd >= 0)
 			close(fd);
 	}
-	if (!r)
+	if (!r && counted)
 		rocks_synced_note(s, sequence);
 	return r;
+}
+
+int rocks_health_sync_logs(struct rocksdb_store *s)
+{
+	return sync_logs(s, false);
 }
 
 /* ---- ballast: room on a full disk ---- */
@@ -212,18 +219,17 @@ int rocks_health_may_grow(struct rocksdb_store *s)
 
 static int flush_tables(struct rocksdb_store *s)
 {
-	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
 	char *error = NULL;
 	int r = 0;
 
 	for (int i = 0; !r && i < family_count; i++) {
-		rocksdb_flush_cf(s->db, options, s->family[i], &error);
+		rocks_disk_flush(s->db, s->family[i], &error);
 		if (error) {
 			r = rocks_errno_in(error);
-			rocksdb_free(error);
+			log_debug("store: trying again: %s", error);
+			free(error);
 		}
 	}
-	rocksdb_flushoptions_destroy(options);
 	return r;
 }
 
@@ -260,24 +266,31 @@ static int resume(struct rocksdb_store *s)
 	return r;
 }
 
+static int write_mark(struct rocksdb_store *s, bool logged)
+{
+	rocksdb_writeoptions_t *options = rocksdb_writeoptions_create();
+	unsigned char key[9];
+	char *error = NULL;
+	int r = 0;
+
+	rocksdb_writeoptions_disable_WAL(options, !logged);
+	rocks_own_key(key, 'R', 0);
+	rocksdb_put_cf(s->db, options, s->family[family_own], (char *)key, sizeof(key), "", 0, &error);
+	rocksdb_writeoptions_destroy(options);
+	if (error) {
+		r = rocks_errno_in(error);
+		rocksdb_free(error);
+	}
+	return r;
+}
+
 /* With nothing in the memtables Resume() keeps the log that failed, and the next write to it would end the process (the same
  * assertion). A record that goes to a memtable only makes RocksDB begin a new log. It may find out only then that the old one
  * had failed: that is what the second Resume() is for. */
 static int begin_log(struct rocksdb_store *s)
 {
-	rocksdb_writeoptions_t *unlogged = rocksdb_writeoptions_create();
-	unsigned char key[9];
-	char *error = NULL;
-	int r = 0;
+	int r = write_mark(s, false);
 
-	rocksdb_writeoptions_disable_WAL(unlogged, 1);
-	rocks_own_key(key, 'R', 0);
-	rocksdb_put_cf(s->db, unlogged, s->family[family_own], (char *)key, sizeof(key), "", 0, &error);
-	rocksdb_writeoptions_destroy(unlogged);
-	if (error) {
-		r = rocks_errno_in(error);
-		rocksdb_free(error);
-	}
 	if (!r && flush_tables(s))
 		r = resume(s);
 	return r;
@@ -302,7 +315,11 @@ static int recover(struct rocksdb_store *s)
 		r = begin_log(s);
 	if (!r)
 		r = flush_tables(s);
-	return r ? r : rocks_health_sync_logs(s);
+	/* Whether it can write is known when it has. And RocksDB has counted what it could not write: without a record after that, the
+	 * number that is noted would be larger than any that the next start can find. */
+	if (!r)
+		r = write_mark(s, true);
+	return r ? r : sync_logs(s, true);
 }
 
 static void try_again(struct rocksdb_store *s)

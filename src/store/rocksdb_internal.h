@@ -10,7 +10,8 @@
 #include "store/rocksdb_disk.h"
 #include "util/buf.h"
 
-/* Column families: "default" holds heads ('H' bucket), the content counter ('C') and the contents that no record owns
+/* Column families: "default" holds heads ('H' bucket), the content counter ('C'), a mark that
+ * is written after a failure ('R') and the contents that no record owns
  * ('X' number): being written, or let go. The others are one a space; their keys begin with the bucket's number. */
 enum { family_own = STORE_SPACES, family_count };
 

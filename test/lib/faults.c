@@ -1,7 +1,8 @@
 /* A library to be preloaded (LD_PRELOAD): system calls on a store's files fail as a file says.
  *
  * FAULTS names the file. Its lines are "CALL ERRNO PATTERN": a call fails with that number where the file's path contains the
- * pattern. CALL is write (and pwrite), sync (fsync and fdatasync), allocate or open (for writing). An empty or absent file:
+ * pattern. CALL is write (and pwrite), half (a write stops after half of what is left, and fails at last), whole (a write
+ * writes everything and fails all the same), sync (fsync and fdatasync), allocate or open (for writing). An empty or absent file:
  * nothing fails. It is read again at every call, so that a test can change its mind at any moment. */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,14 +57,44 @@ static int fails(const char *call, int fd)
 	return number;
 }
 
+/* How much to write: all, half of it, or nothing (-1). *after: what to say then. */
+static ssize_t share(int fd, size_t len, int *after)
+{
+	*after = 0;
+	if (fails("write", fd))
+		return -1;
+	if (fails("half", fd))
+		return len > 8 ? (ssize_t)len / 2 : -1;
+	*after = fails("whole", fd);
+	return (ssize_t)len;
+}
+
 ssize_t write(int fd, const void *bytes, size_t len)
 {
-	return fd > 2 && fails("write", fd) ? -1 : syscall(SYS_write, fd, bytes, len);
+	int after = 0;
+	ssize_t part = fd > 2 ? share(fd, len, &after) : (ssize_t)len;
+
+	if (part >= 0)
+		part = syscall(SYS_write, fd, bytes, (size_t)part);
+	if (part >= 0 && after) {
+		errno = after;
+		return -1;
+	}
+	return part;
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
-	return fails("write", fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, len, at);
+	int after;
+	ssize_t part = share(fd, len, &after);
+
+	if (part >= 0)
+		part = syscall(SYS_pwrite64, fd, bytes, (size_t)part, at);
+	if (part >= 0 && after) {
+		errno = after;
+		return -1;
+	}
+	return part;
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
