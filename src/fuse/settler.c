@@ -9,7 +9,7 @@
 
 /* Long enough that a temporary file is gone by then, short enough that little is lost. */
 enum { settle_seconds = 2 };
-/* What was committed without fsync is on the disk after so long and the time that the disk takes. */
+/* A commit without fsync is on the disk after so long, and the second until the thread looks, and the time that the disk takes. */
 enum { sync_seconds = 3 };
 
 struct settler {

@@ -67,7 +67,7 @@ static void tell(bool is_low)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Whoever gives the reserve up holds locks of RocksDB's, so that another thread makes room and takes the reserve again. */
+/* The thread that gives the reserve up holds locks of RocksDB's. So this one makes room and takes the reserve again. */
 static void *serve(void *argument)
 {
 	(void)argument;
@@ -86,8 +86,8 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-/* What a store needs to be opened: the reserve, the stacks of its threads, arenas of malloc's. RocksDB ends the process where a
- * thread cannot be made. */
+/* A store that is opened needs the reserve, stacks for its threads, and arenas of malloc's. RocksDB ends the process if it cannot
+ * make a thread. */
 static bool there_is_room(void)
 {
 	size_t size = (size_t)256 << 20;
@@ -154,7 +154,7 @@ static void *take(size_t size, size_t align)
 	return posix_memalign(&p, align, size ? size : 1) ? NULL : p;
 }
 
-/* RocksDB waits with it, so it must not be for long; but what waits is better off than what has ended. */
+/* RocksDB waits meanwhile, which is better than to end. */
 void *reserve_take(size_t size, size_t align, bool may_fail)
 {
 	static const char text[] = "bucketfs: error: out of memory for too long: ended\n";

@@ -11,7 +11,7 @@ typedef void reserve_changed(void *context, bool low);
 
 /* For the life of the program; the first call counts. -ENOMEM: there is not even the reserve. */
 int reserve_begin(void);
-/* Who is told of changes; NULL: nobody any more, and no call is on its way. */
+/* Sets the function that is told of changes. After a call with NULL none is on its way. */
 void reserve_watch(reserve_changed *changed, void *context);
 /* 0, or -ENOMEM while the reserve is not whole, or where there is no room for so many bytes more. */
 int reserve_ask(size_t bytes);

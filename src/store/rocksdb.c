@@ -105,16 +105,7 @@ static int rocksdb_store_sync(struct store *base)
 	if (rocks_health_refusal(s) && s->reaper_runs && pthread_equal(pthread_self(), s->reaper))
 		rocks_health_await(s);
 	r = rocks_health_refusal(s);
-	if (r)
-		return r;
-	r = rocks_health_sync_logs(s);
-	if (r) {
-		char sentence[96];
-
-		snprintf(sentence, sizeof(sentence), "while syncing its log: %s", strerror(-r));
-		rocks_health_failed(s, r, sentence);
-	}
-	return r;
+	return r ? r : rocks_health_sync_logs(s);
 }
 
 static int rocksdb_store_usage(struct store *base, struct store_usage *usage)

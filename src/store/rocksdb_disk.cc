@@ -192,7 +192,7 @@ public:
 		/* A compaction that failed is begun again by RocksDB; commits do not need it. */
 		bool goes_on = reason == rocksdb::BackgroundErrorReason::kCompaction && status->IsIOError();
 
-		/* What RocksDB itself says of a log that had failed is "fatal" to it as well. */
+		/* RocksDB's own error for a log that had failed is "fatal" too. */
 		if (status->IsIOError() && status->severity() == rocksdb::Status::Severity::kFatalError)
 			*status = rocksdb::Status(*status, rocksdb::Status::Severity::kHardError);
 		failed_(context_, status->ToString().c_str(), goes_on);

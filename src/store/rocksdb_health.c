@@ -1,4 +1,4 @@
-/* What the store does when RocksDB cannot write.
+/* RocksDB cannot write: the store refuses changes and tries again.
  *
  * After an error RocksDB writes nothing until DB::Resume() has begun a new log and written the memtables to tables. The
  * memtables hold exactly the commits that succeeded, so that a commit which was refused does not come back. Meanwhile
@@ -39,7 +39,7 @@ void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentenc
 		error = -EIO;
 	pthread_mutex_lock(&h->lock);
 	first = !h->refusal;
-	/* The first cause counts. What follows from it says less. */
+	/* The first error is the cause. The later ones follow from it. */
 	if (first) {
 		__atomic_store_n(&h->refusal, error, __ATOMIC_RELEASE);
 		__atomic_add_fetch(&h->failures, 1, __ATOMIC_RELAXED);
@@ -90,21 +90,24 @@ int rocks_health_written(struct rocksdb_store *s, char *sentence)
 
 /* ---- the log's files ---- */
 
-static int sync_file(int folder, const char *name)
+/* *refused: the disk may have lost something. Otherwise an error means only that nothing was tried. */
+static int sync_file(int folder, const char *name, bool *refused)
 {
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC), r = 0;
 
 	/* RocksDB has removed it: what was in it is in tables, on the disk. */
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (fdatasync(fd))
+	if (fdatasync(fd)) {
 		r = -errno;
+		*refused = true;
+	}
 	close(fd);
 	return r;
 }
 
-/* Syncs all logs that are there, if asked to. *newest: the largest number among them. */
-static int each_log(struct rocksdb_store *s, bool sync, uint64_t *newest)
+/* Syncs all logs that are there, if asked to (refused is not NULL). *newest: the largest number among them. */
+static int each_log(struct rocksdb_store *s, bool *refused, uint64_t *newest)
 {
 	int fd = openat(s->folder_fd, "db", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
@@ -124,8 +127,8 @@ static int each_log(struct rocksdb_store *s, bool sync, uint64_t *newest)
 		if (end == entry->d_name || strcmp(end, ".log") != 0)
 			continue;
 		*newest = number > *newest ? number : *newest;
-		if (sync)
-			r = sync_file(fd, entry->d_name);
+		if (refused)
+			r = sync_file(fd, entry->d_name, refused);
 	}
 	if (!r && errno)
 		r = -errno;
@@ -135,17 +138,18 @@ static int each_log(struct rocksdb_store *s, bool sync, uint64_t *newest)
 
 /* RocksDB's own call for this must not be used: after a log could not be written, it ends the process (an assertion in
  * writable_file_writer.h), and the error may come between any look at the state and the call. */
-static int sync_logs(struct rocksdb_store *s, bool recovered)
+static int sync_logs(struct rocksdb_store *s, bool recovered, bool *refused)
 {
 	uint64_t newest = 0, sequence = rocksdb_get_latest_sequence_number(s->db);
 	/* RocksDB counts a record that it could not write, but says first that it could not. */
 	bool counted = recovered || !rocks_health_refusal(s);
-	int r = each_log(s, true, &newest), fd;
+	int r = each_log(s, refused, &newest), fd;
 
 	/* A log that is new has a name that is new. */
 	if (!r && newest > __atomic_load_n(&s->health.named, __ATOMIC_RELAXED)) {
 		fd = openat(s->folder_fd, "db", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = fd < 0 || fsync(fd) ? -errno : 0;
+		*refused |= fd >= 0 && r;
 		if (!r)
 			__atomic_store_n(&s->health.named, newest, __ATOMIC_RELAXED);
 		if (fd >= 0)
@@ -158,7 +162,15 @@ static int sync_logs(struct rocksdb_store *s, bool recovered)
 
 int rocks_health_sync_logs(struct rocksdb_store *s)
 {
-	return sync_logs(s, false);
+	char sentence[96];
+	bool refused = false;
+	int r = sync_logs(s, false, &refused);
+
+	if (refused) {
+		snprintf(sentence, sizeof(sentence), "while syncing its log: %s", strerror(-r));
+		rocks_health_failed(s, r, sentence);
+	}
+	return r;
 }
 
 /* ---- ballast: room on a full disk ---- */
@@ -235,7 +247,7 @@ static int flush_tables(struct rocksdb_store *s)
 
 /* ---- memory ---- */
 
-/* The cache has what is on the disk as well, and what is in memtables can go there. */
+/* The cache can be read from the disk again, and the memtables can go there. */
 static void memory_changed(void *context, bool low)
 {
 	struct rocksdb_store *s = context;
@@ -296,30 +308,31 @@ static int begin_log(struct rocksdb_store *s)
 	return r;
 }
 
-/* What a sync of the log could not bring to the disk is in the memtables, and goes to tables. */
+/* A sync of the log may have failed, but the memtables have everything, and they go to tables. */
 static int recover(struct rocksdb_store *s)
 {
 	uint64_t before, after;
+	bool refused = false;
 	int r;
 
 	if (rocks_health_refusal(s) == -ENOSPC && rocks_health_give_room(s)) {
 		__atomic_store_n(&s->health.short_of_room, true, __ATOMIC_RELEASE);
 		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
 	}
-	r = each_log(s, false, &before);
+	r = each_log(s, NULL, &before);
 	if (!r)
 		r = resume(s);
 	if (!r)
-		r = each_log(s, false, &after);
+		r = each_log(s, NULL, &after);
 	if (!r && after == before)
 		r = begin_log(s);
 	if (!r)
 		r = flush_tables(s);
-	/* Whether it can write is known when it has. And RocksDB has counted what it could not write: without a record after that, the
-	 * number that is noted would be larger than any that the next start can find. */
+	/* Only a write shows that writing works. And RocksDB has counted the record that it could not write: without another record
+	 * after it, the number that is noted would be larger than any that the next start can find. */
 	if (!r)
 		r = write_mark(s, true);
-	return r ? r : sync_logs(s, true);
+	return r ? r : sync_logs(s, true, &refused);
 }
 
 static void try_again(struct rocksdb_store *s)

@@ -25,7 +25,7 @@ struct stripe {
 	uint64_t revision;           /* … where it is since; 0: not known */
 };
 
-/* Whether RocksDB can write (rocksdb_health.c). */
+/* The state of RocksDB's writing (rocksdb_health.c). */
 struct health {
 	int refusal;          /* atomic: the errno of every change at the moment; 0: changes are taken */
 	bool short_of_room;   /* atomic: the ballast is given up */
@@ -76,7 +76,7 @@ struct rocksdb_store {
 	struct buf condemned;
 };
 
-/* What RocksDB says as an errno. */
+/* RocksDB's sentence as an errno. */
 int rocks_errno_in(const char *sentence);
 /* The same for what was read; it is logged and freed. NULL is 0. */
 int rocks_errno_of(char *sentence);
@@ -95,7 +95,7 @@ int rocks_health_enter(struct rocksdb_store *s);
 int rocks_health_refusal(const struct rocksdb_store *s);
 /* Before a change that takes more room than it gives: -ENOSPC while what is left is for removals. */
 int rocks_health_may_grow(struct rocksdb_store *s);
-/* What RocksDB said of the change of it (freed; NULL is 0) as an errno. */
+/* Ends a change: RocksDB's sentence about it (freed; NULL is 0) as an errno. */
 int rocks_health_written(struct rocksdb_store *s, char *sentence);
 void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentence);
 void rocks_health_background(void *context, const char *sentence, bool goes_on);

@@ -1,4 +1,4 @@
-/* Whether everything is in RocksDB's log that was on the disk.
+/* Notices at the start that RocksDB's log lacks something that was on the disk.
  *
  * RocksDB reads its log up to the first record that is not whole, which is where it ends after a loss of power, and says nothing of what
  * comes after that: of a damaged record and all that follow it. So after each sync the store writes down the
@@ -127,7 +127,7 @@ static size_t log_read(struct reading *r, const unsigned char *at, size_t len, b
 			return pos;
 		size = at[pos + 4] | (size_t)at[pos + 5] << 8;
 		type = at[pos + 6];
-		/* What was taken in advance is zero. */
+		/* Space that was taken in advance is zero. */
 		if (type == fragment_none && size == 0 && bytes_get_le32(at + pos) == 0)
 			break;
 		if (size > left - header_size || size > len - pos - header_size || type < fragment_full || type > fragment_last ||
@@ -231,7 +231,7 @@ static int logs_read(struct rocksdb_store *s, struct reading *r)
 
 /* ---- the comparison ---- */
 
-/* What RocksDB itself makes of it, without writing anything. */
+/* RocksDB's own answer. It writes nothing for that. */
 static int sequence_by_rocksdb(struct rocksdb_store *s, uint64_t *sequence, struct reason *why)
 {
 	const rocksdb_options_t *options[family_count];

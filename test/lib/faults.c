@@ -1,9 +1,15 @@
 /* A library to be preloaded (LD_PRELOAD): system calls on a store's files fail as a file says.
  *
- * FAULTS names the file. Its lines are "CALL ERRNO PATTERN": a call fails with that number where the file's path contains the
- * pattern. CALL is write (and pwrite), half (a write stops after half of what is left, and fails at last), whole (a write
- * writes everything and fails all the same), sync (fsync and fdatasync), allocate or open (for writing). An empty or absent file:
- * nothing fails. It is read again at every call, so that a test can change its mind at any moment. */
+ * FAULTS names the file. Its lines are "CALL ERRNO PATTERN": a call fails with that number where the file's path contains
+ * the pattern. CALL is one of
+ *   write     write and pwrite
+ *   half      the same, but each writes half of what is left first
+ *   whole     the same, but each writes everything first
+ *   sync      fsync and fdatasync
+ *   allocate  fallocate
+ *   open      an open for writing
+ *   look      any other open
+ * With an empty or absent file nothing fails. It is read again at every call, so that a test can change its mind. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -38,7 +44,7 @@ static int asked(const char *call, const char *path)
 	return 0;
 }
 
-/* Whether to fail; errno is set. What the program had in errno stays otherwise. */
+/* The errno to fail with, which is set; 0: none, and errno stays as it was. */
 static int fails(const char *call, int fd)
 {
 	char link[64], path[4096];
@@ -126,17 +132,15 @@ static int opens(int folder, const char *path, int flags, mode_t mode)
 {
 	char link[64], whole[4352] = "";
 	ssize_t n = 0;
-	int number = 0, saved = errno;
+	int number, saved = errno;
 
-	if (flags & (O_WRONLY | O_RDWR | O_CREAT)) {
-		if (*path != '/' && folder >= 0) {
-			snprintf(link, sizeof(link), "/proc/self/fd/%d", folder);
-			n = readlink(link, whole, sizeof(whole) - 257);
-			n = n < 0 ? 0 : n;
-		}
-		snprintf(whole + n, sizeof(whole) - (size_t)n, "/%.255s", path);
-		number = asked("open", *path == '/' ? path : whole);
+	if (*path != '/' && folder >= 0) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", folder);
+		n = readlink(link, whole, sizeof(whole) - 257);
+		n = n < 0 ? 0 : n;
 	}
+	snprintf(whole + n, sizeof(whole) - (size_t)n, "/%.255s", path);
+	number = asked(flags & (O_WRONLY | O_RDWR | O_CREAT) ? "open" : "look", *path == '/' ? path : whole);
 	errno = number ? number : saved;
 	return number ? -1 : (int)syscall(SYS_openat, folder, path, flags, mode);
 }

@@ -468,6 +468,38 @@ def refused_start(m):
     raise AssertionError('it started')
 
 
+def test_synced_within_seconds():
+    """What was committed without fsync is on the disk a few seconds later, and an idle store leaves the disk alone."""
+    with Faulty() as m:
+        prepared(m)
+        number = lambda: int.from_bytes(read(m.store + '/synced', 'rb')[:8], 'little')
+        wait_for(lambda: False, 4.5)
+        for i in range(2):
+            before = number()
+            write(m / 'b/data.json', json.dumps({f'k{i}': 1}))
+            assert wait_for(lambda: number() > before, 5), 'not synced after 5 seconds'
+        # A sync that fails would be told.
+        m.fail('sync 5 .log')
+        time.sleep(5)
+        assert 'cannot write' not in m.log_text(), m.log_text()
+        m.heal()
+        m.unmount()
+
+
+def test_no_descriptors_to_sync():
+    """A sync for which there is no descriptor fails, and has lost nothing: changes are taken."""
+    with Faulty() as m:
+        prepared(m)
+        m.fail('look 24 /db')
+        assert attempt(sync, m / 'b/data.json') == errno.EMFILE
+        assert works(m, 'during')
+        m.heal()
+        sync(m / 'b/data.json')
+        assert 'cannot write' not in m.log_text(), m.log_text()
+        check(m, (), ('during',))
+        m.unmount()
+
+
 def test_damaged_log():
     """A bit that has changed in what was synced is noticed, wherever it is; nothing is changed by that."""
     with Faulty() as m:

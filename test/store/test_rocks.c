@@ -1,4 +1,4 @@
-/* What the local backend does when the disk refuses to write (lib/faults.c is a part of this program). */
+/* The local backend on a disk that refuses to write (lib/faults.c is a part of this program). */
 #include <errno.h>
 #include <ftw.h>
 #include <pthread.h>
@@ -153,7 +153,7 @@ static void test_refused_commit_never_comes_back(void **state)
 	refused_commit("half 28 .log", -ENOSPC, true);
 }
 
-/* What was acknowledged before a sync failed is there, and is on the disk once the disk works. */
+/* A commit that was acknowledged before a sync failed is there, and is on the disk once the disk works. */
 static void test_failed_sync_loses_nothing(void **state)
 {
 	struct store *s = open_store();
