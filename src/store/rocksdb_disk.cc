@@ -56,7 +56,23 @@ IOStatus again(IOStatus s)
 
 class File : public rocksdb::FSWritableFileOwnerWrapper {
 public:
-	explicit File(std::unique_ptr<FSWritableFile> &&target) : FSWritableFileOwnerWrapper(std::move(target)) {}
+	File(std::unique_ptr<FSWritableFile> &&target, const std::string &name)
+		: FSWritableFileOwnerWrapper(std::move(target)), name_(name)
+	{
+	}
+	/* RocksDB takes room in advance here. On a disk that is nearly full a log would take all that is left, and no table could be
+	 * written any more: ext4 keeps what it has allocated before it says that there is not enough. */
+	void PrepareWrite(size_t at, size_t len, const IOOptions &o, IODebugContext *d) override
+	{
+		size_t block, taken;
+		uint64_t free = 0;
+
+		GetPreallocationStatus(&block, &taken);
+		if (block && (at + len + block - 1) / block > taken &&
+		    (!rocksdb::FileSystem::Default()->GetFreeSpace(name_, o, &free, d).ok() || free < 4 * block))
+			return;
+		FSWritableFileOwnerWrapper::PrepareWrite(at, len, o, d);
+	}
 	IOStatus Append(const rocksdb::Slice &data, const IOOptions &o, IODebugContext *d) override
 	{
 		return again(FSWritableFileOwnerWrapper::Append(data, o, d));
@@ -91,6 +107,9 @@ public:
 	{
 		return again(FSWritableFileOwnerWrapper::Allocate(at, len, o, d));
 	}
+
+private:
+	std::string name_;
 };
 
 class Folder : public rocksdb::FSDirectoryWrapper {
@@ -111,17 +130,17 @@ public:
 	IOStatus NewWritableFile(const std::string &name, const rocksdb::FileOptions &f, std::unique_ptr<FSWritableFile> *out,
 				 IODebugContext *d) override
 	{
-		return wrap(FileSystemWrapper::NewWritableFile(name, f, out, d), out);
+		return wrap(FileSystemWrapper::NewWritableFile(name, f, out, d), name, out);
 	}
 	IOStatus ReopenWritableFile(const std::string &name, const rocksdb::FileOptions &f, std::unique_ptr<FSWritableFile> *out,
 				    IODebugContext *d) override
 	{
-		return wrap(FileSystemWrapper::ReopenWritableFile(name, f, out, d), out);
+		return wrap(FileSystemWrapper::ReopenWritableFile(name, f, out, d), name, out);
 	}
 	IOStatus ReuseWritableFile(const std::string &name, const std::string &old, const rocksdb::FileOptions &f,
 				   std::unique_ptr<FSWritableFile> *out, IODebugContext *d) override
 	{
-		return wrap(FileSystemWrapper::ReuseWritableFile(name, old, f, out, d), out);
+		return wrap(FileSystemWrapper::ReuseWritableFile(name, old, f, out, d), name, out);
 	}
 	IOStatus NewDirectory(const std::string &name, const IOOptions &o, std::unique_ptr<rocksdb::FSDirectory> *out,
 			      IODebugContext *d) override
@@ -142,11 +161,11 @@ public:
 	}
 
 private:
-	static IOStatus wrap(IOStatus s, std::unique_ptr<FSWritableFile> *out)
+	static IOStatus wrap(IOStatus s, const std::string &name, std::unique_ptr<FSWritableFile> *out)
 	{
 		s = again(s);
 		if (s.ok())
-			out->reset(new File(std::move(*out)));
+			out->reset(new File(std::move(*out), name));
 		return s;
 	}
 };
