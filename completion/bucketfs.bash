@@ -2,7 +2,7 @@
 
 _bucketfs() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word first=
-	local options="max_data_size= max_file_size= max_files= max_total_size= accepted_file_types= reserve= root=squash sync
+	local options="max_data_size= max_file_size= max_files= max_total_size= accepted_file_types= reserve= root=squash sync accept_loss
 		io_uring=auto io_uring=on io_uring=off passthrough=auto passthrough=off give_way=auto give_way=off log=stderr log=syslog log_level=error log_level=warning log_level=info
 		log_level=debug trace ro nosuid nodev noexec noatime"
 	COMPREPLY=()

@@ -48,6 +48,8 @@ struct store_statistics {
 	uint64_t memory_bytes; /* caches and buffers */
 	uint64_t record_bytes; /* of records on the disk */
 	uint64_t commits, commit_ns; /* made so far, and what they took together */
+	uint64_t failures; /* how often it became unable to write */
+	int refusal;       /* the errno that every change gets at the moment; 0: changes are taken */
 };
 
 /* A batch collects changes for one commit. Adding cannot fail visibly: running out of memory is remembered in `error`

@@ -131,6 +131,14 @@ static void path_of(const struct call *c, const char *bucket, char *path, size_t
 		snprintf(path, size, "%s%s%s", bucket, slash, leaf);
 }
 
+/* While the store cannot write, that is why a change failed, whatever the errno alone would say. */
+static bool store_refuses(struct call *c, int result)
+{
+	struct store_statistics s;
+
+	return result < 0 && store_statistics(c->fs->store, &s) == 0 && s.refusal == result;
+}
+
 /* Tells of a refusal that nobody would hear of otherwise. */
 static void refused(struct call *c, int result)
 {
@@ -138,7 +146,9 @@ static void refused(struct call *c, int result)
 	const char *reason = c->why.text[0] || c->told ? NULL : reply_reason(result);
 	uint32_t number;
 
-	if (reason)
+	if (reason && store_refuses(c, result))
+		reason_set(&c->why, "the store cannot write to its disk at the moment (%s)", strerror(-result));
+	else if (reason)
 		reason_set(&c->why, "%s", reason);
 	if (!c->why.text[0])
 		return;

@@ -188,7 +188,8 @@ static void trace_line(void *context, const char *text)
 static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
-	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves};
+	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves,
+		.accept_loss = m->options->accept_loss};
 	struct store *decorated;
 	int r;
 
@@ -533,7 +534,8 @@ static int run_in_background(struct options *o)
 }
 
 /* The store's tables are searched all over: in huge pages that is a tenth faster, and memory that is given back and taken
- * again costs more than keeping it. A commit takes some 15 µs, and so long a thread should look whether a bucket's lock is
+ * again costs more than keeping it. Each arena of malloc's takes 64 MiB of addresses, which a limit on them (RLIMIT_AS) counts: two are
+ * as fast as eight. A commit takes some 15 µs, and so long a thread should look whether a bucket's lock is
  * free before it sleeps. All must be said before the program starts (GNU C library manual, "Tunables"). */
 static void tune(char **argv)
 {
@@ -542,7 +544,7 @@ static void tune(char **argv)
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (len <= 0 || getenv(name) || setenv(name, "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:"
-					 "glibc.malloc.trim_threshold=134217728:glibc.pthread.mutex_spin_count=1000", 1))
+					 "glibc.malloc.trim_threshold=134217728:glibc.malloc.arena_max=2:glibc.pthread.mutex_spin_count=1000", 1))
 		return;
 	/* By its own path, which is what the process is called by. */
 	self[len] = 0;

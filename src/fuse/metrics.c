@@ -144,6 +144,13 @@ static int add_gauges(struct frontend *fe, struct buf *out)
 		r = gauge(out, "bucketfs_store_record_bytes", "Bytes of the records on the disk.", s.record_bytes);
 	if (!r)
 		r = gauge(out, "bucketfs_store_memory_bytes", "Memory that the store uses for caches and buffers.", s.memory_bytes);
+	if (!r)
+		r = gauge(out, "bucketfs_store_failed", "1 while the store cannot write and changes are refused, else 0.", s.refusal != 0);
+	if (!r)
+		r = buf_add_format(out,
+				   "# HELP bucketfs_store_failures_total How often the store became unable to write.\n"
+				   "# TYPE bucketfs_store_failures_total counter\nbucketfs_store_failures_total %llu\n",
+				   (unsigned long long)s.failures);
 	return r ? r : buf_add_format(out,
 				      "# HELP bucketfs_commit_seconds How long commits took in the store, without the disk.\n"
 				      "# TYPE bucketfs_commit_seconds summary\n"

@@ -32,6 +32,7 @@ void options_help(void)
 	       "  -o collide=replace|refuse  two names with one stored form: the newer replaces the older, or EEXIST (replace)\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
 	       "  -o sync            every close is an fsync\n"
+	       "  -o accept_loss     start a store whose log is damaged, without what is lost\n"
 	       "  -o device=NAME     what @device and @job call this host (the host name at the first mount)\n"
 	       "  -o device_acl=LIST first read and edit list of @device, entries joined by + (user:alice+group:ci)\n"
 	       "  -o job_env=NAMES   environment variables that name a job, joined by : (BUCKETFS_JOB)\n"
@@ -92,6 +93,8 @@ static int own_option(struct options *o, const char *option)
 
 	if (strcmp(option, "sync") == 0)
 		return o->sync = true, 0;
+	if (strcmp(option, "accept_loss") == 0)
+		return o->accept_loss = true, 0;
 	if (strcmp(option, "trace") == 0)
 		return o->trace = true, 0;
 	if (!equals)

@@ -9,12 +9,16 @@
 
 /* Long enough that a temporary file is gone by then, short enough that little is lost. */
 enum { settle_seconds = 2 };
+/* A commit without fsync is on the disk after so long, and the second until the thread looks, and the time that the disk takes. */
+enum { sync_seconds = 3 };
 
 struct settler {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool leaving;
+	int64_t sync_at;         /* not again before this moment */
+	uint64_t synced_commits; /* as many commits are on the disk */
 	struct fs *fs;
 	void (*each_second)(void *context);
 	void *context;
@@ -33,6 +37,19 @@ static bool wait_second(struct settler *s)
 	return !leaving;
 }
 
+/* Costs nothing where nothing was committed. */
+static void sync_if_due(struct settler *s)
+{
+	struct store_statistics now;
+
+	if (clock_monotonic() < s->sync_at || store_statistics(s->fs->store, &now) || now.commits == s->synced_commits)
+		return;
+	/* If the disk refuses, the store says so, and what was committed waits for the next time. */
+	if (store_sync(s->fs->store) == 0)
+		s->synced_commits = now.commits;
+	s->sync_at = clock_monotonic() + (int64_t)sync_seconds * 1000000000;
+}
+
 static void *serve(void *argument)
 {
 	struct settler *s = argument;
@@ -40,6 +57,7 @@ static void *serve(void *argument)
 	while (wait_second(s)) {
 		s->each_second(s->context);
 		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
+		sync_if_due(s);
 	}
 	settle_due(s->fs, INT64_MAX);
 	return NULL;

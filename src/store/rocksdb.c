@@ -9,25 +9,29 @@
 #include <unistd.h>
 
 #include "store/blob.h"
+#include "store/reserve.h"
+#include "util/clock.h"
 #include "util/container.h"
 #include "util/log.h"
 
-static const char *const family_name[family_count] = {"meta", "doc", "node", "body", "default"};
+const char *const rocks_family_name[family_count] = {"meta", "doc", "node", "body", "default"};
 
 /* ---- what all its files use ---- */
 
+int rocks_errno_in(const char *sentence)
+{
+	if (strstr(sentence, "No space left") || strstr(sentence, "quota exceeded"))
+		return -ENOSPC;
+	return strstr(sentence, "emory") ? -ENOMEM : -EIO;
+}
+
 int rocks_errno_of(char *sentence)
 {
-	int r = 0;
+	int r;
 
 	if (!sentence)
 		return 0;
-	if (strstr(sentence, "No space left"))
-		r = -ENOSPC;
-	else if (strstr(sentence, "emory"))
-		r = -ENOMEM;
-	else
-		r = -EIO;
+	r = rocks_errno_in(sentence);
 	log_error("store: %s", sentence);
 	rocksdb_free(sentence);
 	return r;
@@ -64,20 +68,30 @@ int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const v
 {
 	unsigned char key[9];
 	char *error = NULL;
+	int r = reserve_ask(0);
 
+	if (!r)
+		r = rocks_health_may_grow(s);
+	if (!r)
+		r = rocks_health_enter(s);
+	if (r)
+		return r;
 	rocks_own_key(key, kind, number);
 	rocksdb_put_cf(s->db, s->write, s->family[family_own], (char *)key, sizeof(key), value, len, &error);
-	return rocks_errno_of(error);
+	return rocks_health_written(s, error);
 }
 
 int rocks_own_delete(struct rocksdb_store *s, char kind, uint64_t number)
 {
 	unsigned char key[9];
 	char *error = NULL;
+	int r = rocks_health_enter(s);
 
+	if (r)
+		return r;
 	rocks_own_key(key, kind, number);
 	rocksdb_delete_cf(s->db, s->write, s->family[family_own], (char *)key, sizeof(key), &error);
-	return rocks_errno_of(error);
+	return rocks_health_written(s, error);
 }
 
 /* ---- the whole ---- */
@@ -85,10 +99,13 @@ int rocks_own_delete(struct rocksdb_store *s, char kind, uint64_t number)
 static int rocksdb_store_sync(struct store *base)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
-	char *error = NULL;
+	int r;
 
-	rocksdb_flush_wal(s->db, 1, &error);
-	return rocks_errno_of(error);
+	/* The contents that wait to be removed wait until the commits that let them go can be synced. */
+	if (rocks_health_refusal(s) && s->reaper_runs && pthread_equal(pthread_self(), s->reaper))
+		rocks_health_await(s);
+	r = rocks_health_refusal(s);
+	return r ? r : rocks_health_sync_logs(s);
 }
 
 static int rocksdb_store_usage(struct store *base, struct store_usage *usage)
@@ -116,6 +133,8 @@ static int rocksdb_store_statistics(struct store *base, struct store_statistics 
 		.memory_bytes = rocksdb_cache_get_usage(s->cache),
 		.commits = __atomic_load_n(&s->commits, __ATOMIC_RELAXED),
 		.commit_ns = __atomic_load_n(&s->commit_ns, __ATOMIC_RELAXED),
+		.failures = __atomic_load_n(&s->health.failures, __ATOMIC_RELAXED),
+		.refusal = rocks_health_refusal(s),
 	};
 	for (int i = 0; i < family_count; i++) {
 		uint64_t value;
@@ -128,26 +147,13 @@ static int rocksdb_store_statistics(struct store *base, struct store_statistics 
 	return 0;
 }
 
-/* What is in memory goes into tables, so that the next open has no log to read again. If it cannot, the log has it. */
-static void flush_tables(struct rocksdb_store *s)
-{
-	rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
-	char *error = NULL;
-
-	for (int i = 0; i < family_count; i++) {
-		rocksdb_flush_cf(s->db, options, s->family[i], &error);
-		rocks_errno_of(error);
-		error = NULL;
-	}
-	rocksdb_flushoptions_destroy(options);
-}
-
 static void rocksdb_store_close(struct store *base)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 
-	if (rocks_content_end(s))
-		flush_tables(s);
+	rocks_health_leave(s);
+	rocks_content_end(s);
+	rocks_health_end(s);
 	for (int i = 0; i < family_count; i++)
 		if (s->family[i])
 			rocksdb_column_family_handle_destroy(s->family[i]);
@@ -165,6 +171,7 @@ static void rocksdb_store_close(struct store *base)
 		rocksdb_cache_destroy(s->cache);
 	if (s->env)
 		rocksdb_env_destroy(s->env);
+	rocks_disk_free(s->disk);
 	if (s->read)
 		rocksdb_readoptions_destroy(s->read);
 	if (s->write)
@@ -176,10 +183,15 @@ static void rocksdb_store_close(struct store *base)
 	}
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->wake);
+	pthread_rwlock_destroy(&s->health.writers);
+	pthread_mutex_destroy(&s->health.lock);
+	pthread_cond_destroy(&s->health.wake);
 	buf_release(&s->condemned);
 	buf_release(&s->unsynced);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
+	if (s->synced_fd >= 0)
+		close(s->synced_fd);
 	if (s->folder_fd >= 0)
 		close(s->folder_fd);
 	free(s->folder);
@@ -248,7 +260,7 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 	rocksdb_env_lower_thread_pool_cpu_priority(s->env);
 	rocksdb_env_lower_thread_pool_io_priority(s->env);
 	s->options = rocksdb_options_create();
-	rocksdb_options_set_env(s->options, s->env);
+	rocks_disk_use(s->disk, s->options);
 	rocksdb_options_set_create_if_missing(s->options, new);
 	rocksdb_options_set_create_missing_column_families(s->options, new);
 	rocksdb_options_set_db_write_buffer_size(s->options, buffers);
@@ -256,9 +268,6 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 	rocksdb_options_set_max_open_files(s->options, 256);
 	rocksdb_options_set_max_background_jobs(s->options, 2);
 	rocksdb_options_set_bytes_per_sync(s->options, 1u << 20);
-	rocksdb_options_set_info_log_level(s->options, 2);
-	rocksdb_options_set_keep_log_file_num(s->options, 2);
-	rocksdb_options_set_max_log_file_size(s->options, 4u << 20);
 	rocksdb_options_set_stats_dump_period_sec(s->options, 0);
 	rocksdb_options_set_skip_stats_update_on_db_open(s->options, 1);
 	for (int i = 0; i < family_count; i++) {
@@ -292,7 +301,7 @@ static int open_db(struct rocksdb_store *s, struct reason *why)
 	for (int i = 0; i < family_count; i++)
 		options[i] = s->family_options[i];
 	snprintf(path, sizeof(path), "%s/db", s->folder);
-	s->db = rocksdb_open_column_families(s->options, path, family_count, family_name, options, s->family, &error);
+	s->db = rocksdb_open_column_families(s->options, path, family_count, rocks_family_name, options, s->family, &error);
 	if (!error)
 		return 0;
 	s->db = NULL;
@@ -322,12 +331,31 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 		r = rocks_folder_private(s, "db");
 	if (r)
 		return r;
+	r = reserve_begin();
+	if (r)
+		return r;
+	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, s);
+	if (!s->disk)
+		return -ENOMEM;
 	make_options(s, options, new);
+	r = new ? 0 : rocks_synced_check(s, options->accept_loss, why);
+	if (r)
+		return r;
 	r = open_db(s, why);
+	if (r == -ENOSPC && rocks_health_give_room(s)) {
+		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
+		s->health.short_of_room = true;
+		r = open_db(s, why);
+	}
 	if (!r && new)
 		r = rocks_folder_finish(s);
 	if (!r)
 		r = rocks_content_begin(s);
+	if (!r)
+		r = rocks_health_begin(s);
+	/* What has been read is what counts from here on, also where something was lost. */
+	if (!r)
+		r = rocks_health_sync_logs(s);
 	return r;
 }
 
@@ -340,9 +368,12 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	if (!s)
 		return -ENOMEM;
 	s->base.ops = &rocksdb_ops;
-	s->lock_fd = -1;
+	s->lock_fd = s->synced_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
+	pthread_mutex_init(&s->health.lock, NULL);
+	pthread_rwlock_init(&s->health.writers, NULL);
+	clock_condition_init(&s->health.wake);
 	for (int i = 0; i < stripe_count; i++)
 		pthread_mutex_init(&s->stripe[i].lock, NULL);
 	reason_set(why, "%s", "");
@@ -356,6 +387,8 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	} else {
 		r = start(s, options, why);
 	}
+	if (r == -EIO && why && !*why->text)
+		reason_set(why, "store %s cannot be read: it may be damaged; restore it from a backup", folder);
 	if (r < 0 && why && !*why->text)
 		reason_set(why, "store %s: %s", folder, strerror(-r));
 	if (r)

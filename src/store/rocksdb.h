@@ -3,6 +3,8 @@
  * On disk:
  *   STORE/format      "bucketfs store 1": the format's version
  *   STORE/lock        held (flock) while the store is open; says who holds it
+ *   STORE/synced      the sequence number up to which RocksDB's log was on the disk
+ *   STORE/ballast     room for removals on a full disk; made again when there is plenty
  *   STORE/db/         RocksDB: a column family a space, and "default" for the store's own counters
  *   STORE/blobs/XX/   contents, named by their number in hexadecimal; XX are its last two digits */
 #pragma once
@@ -14,6 +16,7 @@
 struct rocksdb_store_options {
 	size_t cache_bytes;  /* block cache, indexes and filters included; 0: 64 MiB */
 	size_t buffer_bytes; /* memtables of all spaces together; 0: 96 MiB */
+	bool accept_loss;    /* go on where something that was on the disk cannot be read from the log */
 	const char *holder;  /* a line for the lock file: who to ask (NULL: none) */
 	/* Asked while somebody else holds the store, with that line: true if they are about to leave, and then the
 	 * call waits, up to `rocksdb_store_wait_seconds`. NULL: never wait. */

@@ -7,11 +7,12 @@
 #include <stdbool.h>
 
 #include "store/rocksdb.h"
+#include "store/rocksdb_disk.h"
 #include "util/buf.h"
 #include "util/checksum.h"
 
-/* Column families: "default" holds heads ('H' bucket), the content counter ('C') and the contents that no record owns
- * ('X' number): being written, or let go. Every content that a record owns has a seal ('S' number): its checksums, or nothing while
+/* Column families: "default" holds heads ('H' bucket), the content counter ('C'), a mark that is written after a failure ('R') and
+ * the contents that no record owns ('X' number): being written, or let go. Every content that a record owns has a seal ('S' number): its checksums, or nothing while
  * it may change. 'T': the first number for which that is so. 'Q': the store was closed as it should be. The other families are one
  * a space; their keys begin with the bucket's number. */
 enum { family_own = STORE_SPACES, family_count };
@@ -26,6 +27,21 @@ struct stripe {
 	uint64_t revision;           /* … where it is since; 0: not known */
 };
 
+/* The state of RocksDB's writing (rocksdb_health.c). */
+struct health {
+	int refusal;          /* atomic: the errno of every change at the moment; 0: changes are taken */
+	bool short_of_room;   /* atomic: the ballast is given up */
+	uint64_t failures;    /* atomic */
+	size_t cache_bytes;   /* what the cache may have when there is memory; 0: it has not been short yet */
+	uint64_t named;       /* atomic: the newest log whose name is on the disk */
+	char sentence[192];   /* why, in RocksDB's words */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool runs, leaving;
+	pthread_rwlock_t writers; /* for reading: who changes something; for writing: who makes it possible again */
+};
+
 struct rocksdb_store {
 	struct store base;
 	char *folder;
@@ -37,12 +53,17 @@ struct rocksdb_store {
 	rocksdb_block_based_table_options_t *table_options[family_count];
 	rocksdb_cache_t *cache;
 	rocksdb_env_t *env;
+	struct rocks_disk *disk;
 	rocksdb_column_family_handle_t *family[family_count];
 	rocksdb_readoptions_t *read;
 	rocksdb_writeoptions_t *write;
 
 	struct stripe stripe[stripe_count];
 	uint64_t commits, commit_ns; /* atomic */
+	int synced_fd;     /* STORE/synced, or -1 */
+	uint64_t synced;   /* the sequence number in it, under health.lock, … */
+	bool synced_known; /* … once it has been written */
+	struct health health;
 
 	pthread_mutex_t lock;
 	uint64_t next_content;
@@ -64,7 +85,9 @@ struct rocksdb_store {
 	struct buf condemned;
 };
 
-/* What RocksDB says as an errno; it is logged and freed. NULL is 0. */
+/* RocksDB's sentence as an errno. */
+int rocks_errno_in(const char *sentence);
+/* The same for what was read; it is logged and freed. NULL is 0. */
 int rocks_errno_of(char *sentence);
 /* A key of the store's own: its kind and a number. */
 void rocks_own_key(unsigned char raw[9], char kind, uint64_t number);
@@ -72,6 +95,38 @@ int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const v
 int rocks_own_delete(struct rocksdb_store *s, char kind, uint64_t number);
 /* STORE_ABSENT. */
 int rocks_get(struct rocksdb_store *s, int family, const void *key, size_t len, struct buf *value);
+
+/* ---- whether it can write: rocksdb_health.c ---- */
+
+/* Before any change: 0, or the errno that it gets. After 0 rocks_health_written ends it. */
+int rocks_health_enter(struct rocksdb_store *s);
+/* 0, or the errno that changes get at the moment. */
+int rocks_health_refusal(const struct rocksdb_store *s);
+/* Before a change that takes more room than it gives: -ENOSPC while what is left is for removals. */
+int rocks_health_may_grow(struct rocksdb_store *s);
+/* Ends a change: RocksDB's sentence about it (freed; NULL is 0) as an errno. */
+int rocks_health_written(struct rocksdb_store *s, char *sentence);
+void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentence);
+void rocks_health_background(void *context, const char *sentence, bool goes_on);
+/* Everything that has been written is on the disk afterwards, and that is noted. */
+int rocks_health_sync_logs(struct rocksdb_store *s);
+/* Gives up the ballast. False: there was none. */
+bool rocks_health_give_room(struct rocksdb_store *s);
+/* Until changes are taken, or the store is being closed. */
+void rocks_health_await(struct rocksdb_store *s);
+int rocks_health_begin(struct rocksdb_store *s);
+/* From here on nobody waits. */
+void rocks_health_leave(struct rocksdb_store *s);
+/* Writes the memtables to tables. False: it could not, or nothing had begun. */
+bool rocks_health_end(struct rocksdb_store *s);
+
+/* ---- what its log must have: rocksdb_synced.c ---- */
+
+extern const char *const rocks_family_name[family_count];
+/* Everything up to this sequence number is on the disk. */
+void rocks_synced_note(struct rocksdb_store *s, uint64_t sequence);
+/* Before RocksDB is opened. STORE_DAMAGED: something that was on the disk is missing. Nothing is written. */
+int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason *why);
 
 /* ---- records: rocksdb_record.c ---- */
 

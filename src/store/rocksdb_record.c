@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/reserve.h"
 #include "util/bytes.h"
 #include "util/clock.h"
 #include "util/container.h"
@@ -198,16 +199,30 @@ static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_
 		return STORE_CONFLICT;
 	bytes_put_le64(number, now + 1);
 	rocksdb_writebatch_putv_cf(out, s->family[family_own], 1, keys, key_sizes, 2, values, value_sizes);
+	r = rocks_health_enter(s);
+	if (r)
+		return r;
 	began = clock_monotonic();
 	rocksdb_write(s->db, s->write, out, &error);
 	__atomic_add_fetch(&s->commit_ns, (uint64_t)(clock_monotonic() - began), __ATOMIC_RELAXED);
 	__atomic_add_fetch(&s->commits, 1, __ATOMIC_RELAXED);
-	r = rocks_errno_of(error);
-	/* After an error nobody knows what is there. */
+	r = rocks_health_written(s, error);
+	/* After an error the next commit reads what is there. */
 	stripe->bucket = bucket;
 	stripe->revision = r ? 0 : now + 1;
 	*revision = now + 1;
 	return r;
+}
+
+/* Whether it removes anything. On a full disk only such a commit may use what is left. */
+static bool gives_room(const struct store_batch *batch)
+{
+	struct store_op op;
+
+	for (size_t at = 0; store_batch_next(batch, &at, &op);)
+		if (op.kind == STORE_OP_DELETE || op.kind == STORE_OP_DROP)
+			return true;
+	return false;
 }
 
 int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, struct slice head,
@@ -219,6 +234,16 @@ int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, st
 	uint64_t new;
 	int r = batch->error;
 
+	if (!r)
+		r = rocks_health_refusal(s);
+	/* RocksDB has it in a batch that grows by doubling, in the log's buffer and in a memtable. */
+	if (!r)
+		r = reserve_ask(4 * batch->ops.len);
+	if (!r) {
+		r = rocks_health_may_grow(s);
+		if (r && gives_room(batch))
+			r = 0;
+	}
 	if (r)
 		return r;
 	pthread_mutex_lock(&stripe->lock);
@@ -238,6 +263,7 @@ int rocks_record_erase(struct store *base, uint32_t bucket)
 	struct stripe *stripe = &s->stripe[bucket % stripe_count];
 	unsigned char from[key_prefix], to[key_prefix], head[9];
 	char *error = NULL;
+	int r;
 
 	bytes_put_be32(from, bucket);
 	bytes_put_be32(to, bucket + 1);
@@ -258,11 +284,15 @@ int rocks_record_erase(struct store *base, uint32_t bucket)
 		rocksdb_iter_destroy(it);
 	}
 	pthread_mutex_lock(&stripe->lock);
-	rocksdb_write(s->db, s->write, out, &error);
+	r = rocks_health_enter(s);
+	if (!r) {
+		rocksdb_write(s->db, s->write, out, &error);
+		r = rocks_health_written(s, error);
+	}
 	stripe->revision = 0;
 	pthread_mutex_unlock(&stripe->lock);
 	rocksdb_writebatch_destroy(out);
-	return rocks_errno_of(error);
+	return r;
 }
 
 /* ---- cursor ---- */
@@ -299,6 +329,11 @@ int rocks_cursor_open(struct store *base, uint32_t bucket, enum store_space spac
 
 	if (!c)
 		return -ENOMEM;
+	r = reserve_ask(0);
+	if (r) {
+		free(c);
+		return r;
+	}
 	r = key_init(&first, bucket, slice_compare(from, prefix) > 0 ? from : prefix);
 	if (r) {
 		free(c);
