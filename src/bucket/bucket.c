@@ -293,7 +293,7 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	uint64_t revision;
 	int r;
 
-	if (b->dead)
+	if (b->dead || b->handed_over)
 		return BUCKET_GONE;
 	head->modified = fs_now(fs);
 	pthread_rwlock_rdlock(&fs->acl_lock);
@@ -431,15 +431,17 @@ int bucket_erase(struct fs *fs, uint32_t number)
 	return r;
 }
 
-/* Its name goes, and its number is noted as one whose records are to be erased. */
+/* Its name goes, and its number is noted as one whose records are to be erased. Whoever has a file of it open keeps the content. */
 int bucket_end_locked(struct fs *fs, struct bucket *b)
 {
 	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);
 	struct key_buf erased = key_bucket_erased(b->number);
 	struct store_batch batch = {0};
 	struct head head;
-	int r;
+	int r = file_keep_all(fs, b);
 
+	if (r)
+		return r;
 	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
 	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
 	store_batch_put(&batch, STORE_META, key_slice(&erased), slice_of("", 0));
@@ -450,8 +452,11 @@ int bucket_end_locked(struct fs *fs, struct bucket *b)
 	bucket_unlock(fs->root);
 	store_batch_release(&batch);
 	if (!r) {
+		file_unlinked_all(fs, b);
 		pthread_mutex_lock(&fs->lock);
 		__atomic_store_n(&b->dead, true, __ATOMIC_RELAXED);
+		b->refs -= b->lingers;
+		b->lingers = false;
 		table_remove(&fs->buckets, &b->by_number);
 		fs->evictions++;
 		pthread_mutex_unlock(&fs->lock);
@@ -501,6 +506,20 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	return r;
 }
 
+void bucket_hand_over_locked(struct fs *fs, struct bucket *b)
+{
+	file_becomes(&b->handed_over, true);
+	file_unlinked_all(fs, b);
+	/* Of its name and its open files nothing is left then. */
+	if (bucket_end_locked(fs, b) == 0)
+		return;
+	/* Read from the store again it would look like any other transaction, and removing a file there would take the content away. */
+	pthread_mutex_lock(&fs->lock);
+	b->refs++;
+	b->lingers = true;
+	pthread_mutex_unlock(&fs->lock);
+}
+
 int bucket_discard(struct fs *fs, struct bucket *b)
 {
 	int r;
@@ -520,21 +539,31 @@ static int drop_content(void *context, const struct node *node)
 	return 0;
 }
 
+static int purge_locked(struct fs *fs, struct bucket *b, struct store_batch *batch)
+{
+	struct head head = b->head;
+	int r = tree_each(fs, b, drop_content, batch);
+
+	if (!r)
+		r = settle_drop_all(fs, b, batch);
+	/* The contents go in a commit before the one that ends the bucket. */
+	if (!r)
+		r = file_keep_all(fs, b);
+	if (!r)
+		r = bucket_commit(fs, b, &head, batch);
+	if (r)
+		return r;
+	file_unlinked_all(fs, b);
+	return bucket_end_locked(fs, b);
+}
+
 int bucket_purge(struct fs *fs, struct bucket *b)
 {
 	struct store_batch batch = {0};
-	struct head head;
 	int r;
 
 	bucket_lock(b);
-	head = b->head;
-	r = b->dead ? 0 : tree_each(fs, b, drop_content, &batch);
-	if (!r && !b->dead)
-		r = settle_drop_all(fs, b, &batch);
-	if (!r && !b->dead)
-		r = bucket_commit(fs, b, &head, &batch);
-	if (!r && !b->dead)
-		r = bucket_end_locked(fs, b);
+	r = b->dead ? 0 : purge_locked(fs, b, &batch);
 	bucket_unlock(b);
 	store_batch_release(&batch);
 	if (!r)

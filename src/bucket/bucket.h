@@ -23,6 +23,8 @@ struct bucket {
 
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
+	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
+	bool lingers;         /* it is that, and its name could not be taken away: it has one reference more, so that it stays in memory */
 	uint64_t revision;
 	struct head head;
 	struct own_limits own_limits;
@@ -92,8 +94,12 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 /* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
 int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
 		const struct acl_list *edit, struct bucket **out);
-/* Takes the bucket's name away and makes it dead; with b->lock held. Its records are erased by bucket_discard. */
+/* Takes the bucket's name away and makes it dead; with b->lock held. Files of it that are open lose their names and keep their
+ * contents, as after unlink. Its records are erased by bucket_discard. */
 int bucket_end_locked(struct fs *fs, struct bucket *b);
+/* Another bucket owns its contents from now on, and it ends: now, or if that fails when bucket_discard is called, or at the next
+ * start. With b->lock held, after file_keep_all and the commit of the other one. */
+void bucket_hand_over_locked(struct fs *fs, struct bucket *b);
 /* Ends a bucket with all that is in it. */
 int bucket_purge(struct fs *fs, struct bucket *b);
 /* Ends a bucket whose contents have another owner now: its records go, no content does. */

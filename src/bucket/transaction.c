@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/data.h"
+#include "bucket/file.h"
 #include "bucket/redirect.h"
 #include "bucket/settle.h"
 #include "bucket/tree.h"
@@ -166,10 +167,17 @@ int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who
 		       struct bucket **out)
 {
 	char text[256];
+	int r;
 
 	if (!is_name(name))
 		return BUCKET_ABSENT;
-	return bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+	r = bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+	/* It has been published, and only its name could not be taken away. */
+	if (!r && file_is(&(*out)->handed_over)) {
+		bucket_put(fs, *out);
+		r = BUCKET_ABSENT;
+	}
+	return r;
 }
 
 int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
@@ -467,7 +475,7 @@ static int writes_in(void *context, struct table_node *node)
 	const struct bucket *t = context;
 	const struct file *f = container_of(node, struct file, by_inode);
 
-	return f->b == t && !f->unlinked && (f->writers || f->unlisted);
+	return f->b == t && !f->unlinked && (f->writers || f->truncating || f->unlisted);
 }
 
 static bool has_writers(struct fs *fs, struct bucket *t)
@@ -508,7 +516,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 	struct key_buf mark = key_transaction(p->t->number);
 	int r;
 
-	if (p->t->dead || p->b->dead)
+	if (p->t->dead || p->t->handed_over || p->b->dead)
 		return BUCKET_GONE;
 	if (p->t->head.unsettled) {
 		reason_set(why, "a file in the transaction has just been written");
@@ -535,6 +543,9 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		r = check_limits(p, why);
 	if (!r && p->count)
 		p->head.files_modified = fs_now(p->fs);
+	/* Whoever reads a file of the transaction goes on reading it, whatever becomes of it in the bucket. */
+	if (!r)
+		r = file_keep_all(p->fs, p->t);
 	store_batch_put(&p->batch, STORE_META, key_slice(&mark), slice_of("", 0));
 	if (!r)
 		r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
@@ -547,8 +558,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 	for (size_t i = 0; p->b->making.count && i < p->count; i++)
 		overtake(p, &p->all[i], NULL, NULL);
 	data_forget_text(p->fs, p->b);
-	/* From here on nobody writes there any more. If its name cannot be taken away now, the next start does. */
-	bucket_end_locked(p->fs, p->t);
+	bucket_hand_over_locked(p->fs, p->t);
 	return 0;
 }
 
@@ -597,8 +607,11 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		return r;
 	/* Nobody comes for these any more, and they would count as being written. */
 	redirect_free(redirect_take(fs, 0));
+	/* A mapping may be written to after the last close of a writer, and a reader keeps that file open. */
+	r = file_save_all(fs, p.t);
 	/* What it replaces is gone with the commit, so it must not be lost itself. */
-	r = settle_bucket(fs, p.t);
+	if (!r)
+		r = settle_bucket(fs, p.t);
 	if (!r) {
 		bucket_lock(b);
 		bucket_lock(p.t);

@@ -484,9 +484,9 @@ int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *pare
 
 static int check_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags)
 {
-	int r = 0;
+	int r = flags & (TREE_WRITE | TREE_TRUNCATE) && file_is(&b->handed_over) ? BUCKET_GONE : 0;
 
-	if (flags & TREE_READ)
+	if (!r && flags & TREE_READ)
 		r = bucket_check(fs, b, who, PRIVILEGE_READ, "read a file");
 	if (!r && flags & (TREE_WRITE | TREE_TRUNCATE))
 		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write a file");
@@ -496,7 +496,7 @@ static int check_open(struct fs *fs, struct bucket *b, const struct caller *who,
 static int open_file(struct file *f, const struct caller *who, unsigned flags, struct file_open **out,
 		     struct reason *why)
 {
-	int r = flags & TREE_TRUNCATE ? file_truncate(f, 0, why) : 0;
+	int r = flags & TREE_TRUNCATE ? file_truncate_alone(f, 0, why) : 0;
 
 	if (r) {
 		file_put(f);

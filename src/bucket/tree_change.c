@@ -638,7 +638,7 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		return r;
 	r = version_wait_for_new(f, closed);
 	if (!r)
-		r = file_truncate(f, size, why);
+		r = file_truncate_alone(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
 	if (!r && !file_is(&f->unlisted))
 		r = file_save(f);
