@@ -24,6 +24,7 @@ struct bucket {
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
 	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
+	bool numbers_checked; /* the next number is known to be nobody's (bucket_check_numbers) */
 	bool lingers;         /* it is that, and its name could not be taken away: it has one reference more, so that it stays in memory */
 	uint64_t revision;
 	struct head head;
@@ -160,6 +161,18 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
+
+/* Before the first new number since it was loaded: makes sure that no record has it, for that would be another file's end. */
+int bucket_check_numbers(struct fs *fs, struct bucket *b);
+
+/* ---- damage ---- */
+
+/* Says in the log which record of the bucket is damaged and by what, and is -EIO. `record`: "file", "name in folder", … */
+int bucket_damaged(const struct bucket *b, const char *record, uint64_t number, const char *fault);
+/* The same for a record that is known by a name. */
+int bucket_damaged_name(const struct bucket *b, const char *record, struct slice name, const char *fault);
+/* Says so of a document's key if `r` is -EIO, and is `r`. */
+int bucket_key_result(const struct bucket *b, struct slice key, int r);
 
 /* ---- for fs.c ---- */
 
