@@ -384,7 +384,7 @@ int bucket_check_numbers(struct fs *fs, struct bucket *b)
 		in_files = key_bucket_number((uint32_t)b->head.next_node);
 		r = b->head.next_node > bucket_number_max ?
 			    0 : raise_next(fs, b, STORE_META, slice_str("N"), &in_files, bucket_number);
-		b->numbers_checked = !r;
+		file_becomes(&b->numbers_checked, !r);
 		return r;
 	}
 	/* What is in files/ has a record there, and what is in another folder one that says in which. */
@@ -393,7 +393,7 @@ int bucket_check_numbers(struct fs *fs, struct bucket *b)
 	r = raise_next(fs, b, STORE_NODE, slice_of(prefix.bytes, 6), &in_files, key_child_node_of);
 	if (!r)
 		r = raise_next(fs, b, STORE_NODE, slice_str("P"), &elsewhere, key_parent_node_of);
-	b->numbers_checked = !r;
+	file_becomes(&b->numbers_checked, !r);
 	return r;
 }
 

@@ -24,7 +24,7 @@ struct bucket {
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
 	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
-	bool numbers_checked; /* the next number is known to be nobody's (bucket_check_numbers) */
+	bool numbers_checked; /* the next number is known to be nobody's (bucket_check_numbers). Atomic as above */
 	bool lingers;         /* it is that, and its name could not be taken away: it has one reference more, so that it stays in memory */
 	uint64_t revision;
 	struct head head;

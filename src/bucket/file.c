@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/settle.h"
+#include "bucket/transaction.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/log.h"
@@ -336,6 +337,9 @@ int file_truncate_alone(struct file *f, uint64_t size, struct reason *why)
 	bool published;
 	int r;
 
+	/* Others are never published, and need not wait for the lock. */
+	if (!transaction_is_id(f->b->name))
+		return file_truncate(f, size, why);
 	bucket_lock(f->b);
 	published = f->b->handed_over;
 	f->truncating += !published;

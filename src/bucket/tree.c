@@ -527,6 +527,8 @@ static int check_numbers(struct fs *fs, struct bucket *b)
 {
 	int r;
 
+	if (file_is(&b->numbers_checked))
+		return 0;
 	bucket_lock(b);
 	r = bucket_check_numbers(fs, b);
 	bucket_unlock(b);
