@@ -211,23 +211,23 @@ int acl_list_encode(const struct acl_list *list, struct buf *out)
 int acl_list_decode(struct acl_list *out, struct slice record)
 {
 	struct bytes_reader reader = bytes_reader_of(record);
-	struct acl_list list = {.set = true};
-	uint32_t count = bytes_read_32(&reader);
+	struct acl_list list = {.set = true, .count = bytes_read_32(&reader)};
 
-	for (uint32_t i = 0; !reader.bad && i < count; i++) {
-		struct principal p = {.kind = bytes_read_8(&reader)};
-		int r;
-
-		p.id = bytes_read_32(&reader);
-		r = reader.bad || p.kind > PRINCIPAL_GROUP ? -EIO : add(&list, p);
-		if (r) {
-			acl_list_release(&list);
-			return r;
-		}
-	}
-	if (reader.bad) {
-		acl_list_release(&list);
+	/* The length says how many there are, so that a damaged count takes neither memory nor time. */
+	if (reader.bad || reader.left % 5 || reader.left / 5 != list.count)
 		return -EIO;
+	if (list.count) {
+		list.principals = malloc(list.count * sizeof(*list.principals));
+		if (!list.principals)
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < list.count; i++) {
+		list.principals[i] = (struct principal){.kind = bytes_read_8(&reader)};
+		list.principals[i].id = bytes_read_32(&reader);
+		if (list.principals[i].kind > PRINCIPAL_GROUP) {
+			acl_list_release(&list);
+			return -EIO;
+		}
 	}
 	*out = list;
 	return 0;

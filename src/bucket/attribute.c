@@ -103,7 +103,14 @@ int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, ui
 	if (r)
 		return r;
 	while (!r && !(r = store_cursor_next(cursor, &key, &value))) {
-		r = buf_add(names, (const char *)key.at + prefix.len, key.len - prefix.len);
+		struct slice name = slice_of((const char *)key.at + prefix.len, key.len - prefix.len);
+
+		/* Nobody could ask for it, and a NUL would make two of one. */
+		if (!name.len || name.len > name_max || memchr(name.at, 0, name.len)) {
+			bucket_damaged(b, "an attribute of file", node, "its name is none");
+			continue;
+		}
+		r = buf_add_slice(names, name);
 		if (!r)
 			r = buf_add_byte(names, 0);
 	}

@@ -19,6 +19,30 @@
 
 enum { idle_max = 4096 };
 
+/* ---- damage ---- */
+
+/* Whoever looks at a damaged record again and again must not fill the log. */
+int bucket_damaged(const struct bucket *b, const char *record, uint64_t number, const char *fault)
+{
+	log_limited(b->owner, LOG_LEVEL_ERROR, "bucket %.*s: the record of %s number %llu is damaged: %s",
+		    b->name.len ? (int)b->name.len : 1, b->name.len ? (const char *)b->name.at : "/", record,
+		    (unsigned long long)number, fault);
+	return -EIO;
+}
+
+int bucket_damaged_name(const struct bucket *b, const char *record, struct slice name, const char *fault)
+{
+	log_limited(b->owner, LOG_LEVEL_ERROR, "bucket %.*s: the record of %s \"%.*s\" is damaged: %s",
+		    b->name.len ? (int)b->name.len : 1, b->name.len ? (const char *)b->name.at : "/", record,
+		    name.len > 60 ? 60 : (int)name.len, name.len ? (const char *)name.at : "", fault);
+	return -EIO;
+}
+
+int bucket_key_result(const struct bucket *b, struct slice key, int r)
+{
+	return r == -EIO ? bucket_damaged_name(b, "key", key, "it holds no value") : r;
+}
+
 void bucket_free(struct fs *fs, struct bucket *b)
 {
 	if (!b)
@@ -120,12 +144,16 @@ static void head_init(struct head *h, const struct origin *o)
 
 int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 {
-	struct bucket *b = calloc(1, sizeof(*b));
+	struct bucket *b;
 	struct buf record = {0}, head = {0};
 	struct origin origin = {.created = fs_now(fs), .name = slice_of(NULL, 0)};
 	struct key_buf key = key_bucket_number(number);
+	const char *fault = NULL;
 	int r;
 
+	if (number > bucket_number_max)
+		return BUCKET_GONE;
+	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
 	b->number = number;
@@ -135,7 +163,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);
 		if (r == STORE_ABSENT)
 			r = BUCKET_GONE;
-		else if (!r && !origin_decode(&origin, buf_slice(&record)))
+		else if (!r && (fault = origin_decode(&origin, buf_slice(&record))))
 			r = -EIO;
 	}
 	if (!r && origin.name.len) {
@@ -154,15 +182,23 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 				b->head.next_node = 1;
 			r = 0;
 		} else if (!r) {
-			r = head_decode(&b->head, &b->acl, &b->own_limits, buf_slice(&head));
+			r = head_decode(&b->head, &b->acl, &b->own_limits, buf_slice(&head), &fault);
+			if (!r && number && b->head.next_node < NODE_FIRST) {
+				fault = "the next number is none";
+				r = -EIO;
+			}
 		}
 	}
-	if (!r)
+	if (!r) {
 		r = bucket_limits_load(fs, b);
+		fault = r == -EIO ? "one of its limits is none" : fault;
+	}
 	b->owner = b->head.owner;
 	b->group = b->head.group;
 	b->enabled = b->head.enabled;
-	if (r == -EIO)
+	if (r == -EIO && fault)
+		bucket_damaged(b, "bucket", number, fault);
+	else if (r == -EIO)
 		log_error("the record of bucket number %u cannot be read", number);
 	buf_release(&record);
 	buf_release(&head);
@@ -227,6 +263,9 @@ static int get_recovered(struct fs *fs, uint32_t number, struct bucket **out)
 			r = settle_recover(fs, loaded);
 		if (!r && loaded->head.making)
 			r = version_recover(fs, loaded);
+		if (r == -EIO)
+			log_error("bucket %.*s: what a crash has left in it cannot be settled", (int)loaded->name.len,
+				  (const char *)loaded->name.at);
 		if (r)
 			bucket_free(fs, loaded);
 		else if (keep(fs, loaded, evictions))
@@ -270,6 +309,26 @@ int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out)
 	return bucket_find(fs, name, out);
 }
 
+/* The bucket that an id leads to. It must be one by that id: who believes a damaged number locks the root twice, or removes what
+ * another bucket holds. */
+static int get_named(struct fs *fs, struct slice id, struct slice number, struct bucket **out)
+{
+	struct bucket *b;
+	int r;
+
+	if (number.len != 4 || !bytes_get_le32(number.at))
+		return bucket_damaged_name(fs->root, "bucket", id, "it leads to no number");
+	r = bucket_get(fs, bytes_get_le32(number.at), &b);
+	if (r)
+		return r;
+	if (!slice_equal(b->name, id)) {
+		bucket_put(fs, b);
+		return bucket_damaged_name(fs->root, "bucket", id, "it leads to another bucket");
+	}
+	*out = b;
+	return 0;
+}
+
 int bucket_find(struct fs *fs, struct slice id, struct bucket **out)
 {
 	struct key_buf key = key_bucket_name(id);
@@ -278,11 +337,64 @@ int bucket_find(struct fs *fs, struct slice id, struct bucket **out)
 
 	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &number);
 	if (!r)
-		r = number.len == 4 ? bucket_get(fs, bytes_get_le32(number.data), out) : -EIO;
+		r = get_named(fs, id, buf_slice(&number), out);
 	else if (r == STORE_ABSENT)
 		r = BUCKET_ABSENT;
 	buf_release(&number);
 	return r == BUCKET_GONE ? BUCKET_ABSENT : r;
+}
+
+/* ---- numbers ---- */
+
+/* Looks at the records of a space that have a number from `from` on: they must be none. */
+static int raise_next(struct fs *fs, struct bucket *b, enum store_space space, struct slice prefix, const struct key_buf *from,
+		      uint64_t (*number_of)(struct slice key))
+{
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r = store_cursor_open(fs->store, b->number, space, prefix, key_slice(from), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		uint64_t number = number_of(key), end = b->number ? NODE_END : (uint64_t)bucket_number_max + 1;
+
+		if (number < b->head.next_node || number >= end)
+			continue;
+		bucket_damaged(b, "bucket", b->number, "the next number is one that is in use, so a higher one is taken");
+		b->head.next_node = number + 1;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+static uint64_t bucket_number(struct slice key)
+{
+	return key_bucket_number_of(key);
+}
+
+int bucket_check_numbers(struct fs *fs, struct bucket *b)
+{
+	struct key_buf prefix = key_child(NODE_FILES, 0), in_files, elsewhere;
+	int r;
+
+	if (b->numbers_checked)
+		return 0;
+	if (b->number == 0) {
+		in_files = key_bucket_number((uint32_t)b->head.next_node);
+		r = b->head.next_node > bucket_number_max ?
+			    0 : raise_next(fs, b, STORE_META, slice_str("N"), &in_files, bucket_number);
+		file_becomes(&b->numbers_checked, !r);
+		return r;
+	}
+	/* What is in files/ has a record there, and what is in another folder one that says in which. */
+	in_files = key_child(NODE_FILES, b->head.next_node);
+	elsewhere = key_parent(b->head.next_node);
+	r = raise_next(fs, b, STORE_NODE, slice_of(prefix.bytes, 6), &in_files, key_child_node_of);
+	if (!r)
+		r = raise_next(fs, b, STORE_NODE, slice_str("P"), &elsewhere, key_parent_node_of);
+	file_becomes(&b->numbers_checked, !r);
+	return r;
 }
 
 /* ---- making and removing ---- */
@@ -293,7 +405,7 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	uint64_t revision;
 	int r;
 
-	if (b->dead)
+	if (b->dead || b->handed_over)
 		return BUCKET_GONE;
 	head->modified = fs_now(fs);
 	pthread_rwlock_rdlock(&fs->acl_lock);
@@ -329,9 +441,12 @@ static int create_locked(struct fs *fs, const struct caller *who, struct slice n
 		buf_release(&record);
 		return r ? r : BUCKET_EXISTS;
 	}
-	if (fs->root->head.next_node >> (64 - inode_node_bits)) {
+	r = bucket_check_numbers(fs, fs->root);
+	if (!r && fs->root->head.next_node > bucket_number_max)
+		r = BUCKET_OVER_QUOTA;
+	if (r) {
 		buf_release(&record);
-		return BUCKET_OVER_QUOTA;
+		return r;
 	}
 	/* Also what comes to nothing is not given out again. */
 	*number = (uint32_t)fs->root->head.next_node++;
@@ -431,15 +546,17 @@ int bucket_erase(struct fs *fs, uint32_t number)
 	return r;
 }
 
-/* Its name goes, and its number is noted as one whose records are to be erased. */
+/* Its name goes, and its number is noted as one whose records are to be erased. Whoever has a file of it open keeps the content. */
 int bucket_end_locked(struct fs *fs, struct bucket *b)
 {
 	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);
 	struct key_buf erased = key_bucket_erased(b->number);
 	struct store_batch batch = {0};
 	struct head head;
-	int r;
+	int r = file_keep_all(fs, b);
 
+	if (r)
+		return r;
 	store_batch_delete(&batch, STORE_META, key_slice(&by_name));
 	store_batch_delete(&batch, STORE_META, key_slice(&by_number));
 	store_batch_put(&batch, STORE_META, key_slice(&erased), slice_of("", 0));
@@ -450,12 +567,43 @@ int bucket_end_locked(struct fs *fs, struct bucket *b)
 	bucket_unlock(fs->root);
 	store_batch_release(&batch);
 	if (!r) {
+		file_unlinked_all(fs, b);
 		pthread_mutex_lock(&fs->lock);
 		__atomic_store_n(&b->dead, true, __ATOMIC_RELAXED);
+		b->refs -= b->lingers;
+		b->lingers = false;
 		table_remove(&fs->buckets, &b->by_number);
 		fs->evictions++;
 		pthread_mutex_unlock(&fs->lock);
 	}
+	return r;
+}
+
+/* Whether a space has a record. */
+static int has_records(struct fs *fs, struct bucket *b, enum store_space space, struct slice prefix, bool *has)
+{
+	struct slice none = slice_of(NULL, 0), key, value;
+	struct store_cursor *cursor;
+	int r = store_cursor_open(fs->store, b->number, space, prefix, none, &cursor);
+
+	if (r)
+		return r;
+	r = store_cursor_next(cursor, &key, &value);
+	*has = r == 0;
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+/* The head says that nothing is in it: what it had forgotten would be lost. */
+static int check_empty(struct fs *fs, struct bucket *b)
+{
+	bool keys, files = false;
+	int r = has_records(fs, b, STORE_DOC, slice_of(NULL, 0), &keys);
+
+	if (!r)
+		r = has_records(fs, b, STORE_NODE, slice_str("C"), &files);
+	if (!r && (keys || files))
+		r = bucket_damaged(b, "bucket", b->number, "it counts no keys or no files where there are some");
 	return r;
 }
 
@@ -470,7 +618,10 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	r = tree_drop_unlisted(fs, b, NODE_FILES);
 	if (r)
 		return r;
-	return b->head.files ? BUCKET_NOT_EMPTY : bucket_end_locked(fs, b);
+	if (b->head.files)
+		return BUCKET_NOT_EMPTY;
+	r = check_empty(fs, b);
+	return r ? r : bucket_end_locked(fs, b);
 }
 
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
@@ -501,6 +652,20 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	return r;
 }
 
+void bucket_hand_over_locked(struct fs *fs, struct bucket *b)
+{
+	file_becomes(&b->handed_over, true);
+	file_unlinked_all(fs, b);
+	/* Of its name and its open files nothing is left then. */
+	if (bucket_end_locked(fs, b) == 0)
+		return;
+	/* Read from the store again it would look like any other transaction, and removing a file there would take the content away. */
+	pthread_mutex_lock(&fs->lock);
+	b->refs++;
+	b->lingers = true;
+	pthread_mutex_unlock(&fs->lock);
+}
+
 int bucket_discard(struct fs *fs, struct bucket *b)
 {
 	int r;
@@ -520,21 +685,31 @@ static int drop_content(void *context, const struct node *node)
 	return 0;
 }
 
+static int purge_locked(struct fs *fs, struct bucket *b, struct store_batch *batch)
+{
+	struct head head = b->head;
+	int r = tree_each(fs, b, drop_content, batch);
+
+	if (!r)
+		r = settle_drop_all(fs, b, batch);
+	/* The contents go in a commit before the one that ends the bucket. */
+	if (!r)
+		r = file_keep_all(fs, b);
+	if (!r)
+		r = bucket_commit(fs, b, &head, batch);
+	if (r)
+		return r;
+	file_unlinked_all(fs, b);
+	return bucket_end_locked(fs, b);
+}
+
 int bucket_purge(struct fs *fs, struct bucket *b)
 {
 	struct store_batch batch = {0};
-	struct head head;
 	int r;
 
 	bucket_lock(b);
-	head = b->head;
-	r = b->dead ? 0 : tree_each(fs, b, drop_content, &batch);
-	if (!r && !b->dead)
-		r = settle_drop_all(fs, b, &batch);
-	if (!r && !b->dead)
-		r = bucket_commit(fs, b, &head, &batch);
-	if (!r && !b->dead)
-		r = bucket_end_locked(fs, b);
+	r = b->dead ? 0 : purge_locked(fs, b, &batch);
 	bucket_unlock(b);
 	store_batch_release(&batch);
 	if (!r)
@@ -567,8 +742,15 @@ int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32
 		return r;
 	while (!(r = store_cursor_next(cursor, &key, &value))) {
 		struct origin origin;
+		uint32_t number = key_bucket_number_of(key);
+		const char *fault = origin_decode(&origin, value);
 
-		r = origin_decode(&origin, value) ? each(context, key_bucket_number_of(key), origin.name) : -EIO;
+		/* One that is damaged must not hide all the others. */
+		if (fault || !number || number > bucket_number_max) {
+			bucket_damaged(fs->root, "bucket", number, fault ? fault : "its number is none");
+			continue;
+		}
+		r = each(context, number, origin.name);
 		if (r)
 			break;
 	}

@@ -23,6 +23,9 @@ struct bucket {
 
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
+	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
+	bool numbers_checked; /* the next number is known to be nobody's (bucket_check_numbers). Atomic as above */
+	bool lingers;         /* it is that, and its name could not be taken away: it has one reference more, so that it stays in memory */
 	uint64_t revision;
 	struct head head;
 	struct own_limits own_limits;
@@ -92,8 +95,12 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 /* The same for whom it is owed: no privilege is asked, any id goes, and it begins with these lists (NULL: inherited). */
 int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
 		const struct acl_list *edit, struct bucket **out);
-/* Takes the bucket's name away and makes it dead; with b->lock held. Its records are erased by bucket_discard. */
+/* Takes the bucket's name away and makes it dead; with b->lock held. Files of it that are open lose their names and keep their
+ * contents, as after unlink. Its records are erased by bucket_discard. */
 int bucket_end_locked(struct fs *fs, struct bucket *b);
+/* Another bucket owns its contents from now on, and it ends: now, or if that fails when bucket_discard is called, or at the next
+ * start. With b->lock held, after file_keep_all and the commit of the other one. */
+void bucket_hand_over_locked(struct fs *fs, struct bucket *b);
 /* Ends a bucket with all that is in it. */
 int bucket_purge(struct fs *fs, struct bucket *b);
 /* Ends a bucket whose contents have another owner now: its records go, no content does. */
@@ -154,6 +161,18 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
+
+/* Before the first new number since it was loaded: makes sure that no record has it, for that would be another file's end. */
+int bucket_check_numbers(struct fs *fs, struct bucket *b);
+
+/* ---- damage ---- */
+
+/* Says in the log which record of the bucket is damaged and by what, and is -EIO. `record`: "file", "name in folder", … */
+int bucket_damaged(const struct bucket *b, const char *record, uint64_t number, const char *fault);
+/* The same for a record that is known by a name. */
+int bucket_damaged_name(const struct bucket *b, const char *record, struct slice name, const char *fault);
+/* Says so of a document's key if `r` is -EIO, and is `r`. */
+int bucket_key_result(const struct bucket *b, struct slice key, int r);
 
 /* ---- for fs.c ---- */
 

@@ -106,8 +106,8 @@ int control_schema(struct fs *fs, struct bucket *b, const struct schema **out)
 		r = stored(fs, b, 'S', &text);
 		if (r == BUCKET_ABSENT)
 			r = 0;
-		else if (!r)
-			r = schema_compile(&b->schema, buf_slice(&text), &why) ? -EIO : 0;
+		else if (!r && (r = schema_compile(&b->schema, buf_slice(&text), &why)) > 0)
+			r = bucket_damaged_name(b, "control file", slice_str("schema.json"), why.text);
 		b->schema_known = !r;
 	}
 	buf_release(&text);
@@ -257,6 +257,7 @@ static int patch_meta(struct meta *m, struct slice text, struct reason *why)
 
 static int read_meta(struct fs *fs, struct bucket *b, struct meta *m)
 {
+	struct reason why = {""};
 	struct buf text = {0};
 	int r = stored(fs, b, 'M', &text);
 
@@ -264,7 +265,9 @@ static int read_meta(struct fs *fs, struct bucket *b, struct meta *m)
 	if (r == BUCKET_ABSENT)
 		r = 0;
 	else if (!r)
-		r = patch_meta(m, buf_slice(&text), NULL) ? -EIO : 0;
+		r = patch_meta(m, buf_slice(&text), &why);
+	if (r > 0)
+		r = bucket_damaged_name(b, "control file", slice_str("meta.json"), why.text);
 	bucket_lock(b);
 	m->enabled = b->head.enabled;
 	bucket_unlock(b);

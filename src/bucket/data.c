@@ -33,7 +33,7 @@ void data_forget_text(struct fs *fs, struct bucket *b)
 	b->text = NULL;
 }
 
-static int render(struct store_cursor *cursor, struct buf *out)
+static int render(const struct bucket *b, struct store_cursor *cursor, struct buf *out)
 {
 	struct slice key, record;
 	struct buf scratch = {0};
@@ -43,7 +43,7 @@ static int render(struct store_cursor *cursor, struct buf *out)
 	while (!r && !(r = store_cursor_next(cursor, &key, &record))) {
 		struct member_view m;
 
-		r = document_decode(key, record, &scratch, &m) ? 0 : -EIO;
+		r = bucket_key_result(b, key, document_decode(key, record, &scratch, &m));
 		if (!r)
 			r = document_render_member(out, empty, m.text, m.value);
 		empty = false;
@@ -78,7 +78,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	if (!text)
 		r = -ENOMEM;
 	else if (cursor)
-		r = render(cursor, &text->bytes);
+		r = render(b, cursor, &text->bytes);
 	else
 		r = buf_add_string(&text->bytes, "{}\n");
 	store_cursor_close(cursor);
@@ -195,7 +195,7 @@ static int plan_look(struct plan *p, struct slice key, struct member_view *m)
 		return BUCKET_NO_ATTRIBUTE;
 	if (r)
 		return r;
-	return document_decode(key, buf_slice(&p->old), &p->scratch, m) ? 0 : -EIO;
+	return bucket_key_result(p->b, key, document_decode(key, buf_slice(&p->old), &p->scratch, m));
 }
 
 static int plan_put(struct plan *p, const struct member_view *m)
@@ -275,8 +275,8 @@ static int plan_render(struct plan *p, struct buf *out)
 	while (!r && (end == 0 || i < p->touched.count)) {
 		int order;
 
-		if (end == 0 && !document_decode(key, record, &p->scratch, &stored))
-			r = -EIO;
+		if (end == 0)
+			r = bucket_key_result(p->b, key, document_decode(key, record, &p->scratch, &stored));
 		if (i < p->touched.count)
 			touched = document_member(&p->touched, i);
 		order = end ? 1 : i == p->touched.count ? -1 : slice_compare(stored.key, touched.key);
@@ -429,7 +429,7 @@ static int plan_keep_previous(struct plan *p)
 
 	if (r)
 		return r;
-	r = render(cursor, &text);
+	r = render(p->b, cursor, &text);
 	store_cursor_close(cursor);
 	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
 	buf_release(&text);
@@ -575,7 +575,9 @@ int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	if (r == STORE_ABSENT)
 		r = BUCKET_NO_ATTRIBUTE;
 	else if (!r)
-		r = document_decode(key, buf_slice(&record), &scratch, &m) ? buf_add_slice(value, m.value) : -EIO;
+		r = bucket_key_result(b, key, document_decode(key, buf_slice(&record), &scratch, &m));
+	if (!r)
+		r = buf_add_slice(value, m.value);
 	buf_release(&record);
 	buf_release(&scratch);
 	return r;

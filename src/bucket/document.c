@@ -260,7 +260,14 @@ out:
 	return r;
 }
 
-bool document_decode(struct slice key, struct slice record, struct buf *scratch, struct member_view *member)
+static bool is_quoted(struct slice text)
+{
+	const char *at = text.at;
+
+	return text.len >= 2 && at[0] == '"' && at[text.len - 1] == '"';
+}
+
+int document_decode(struct slice key, struct slice record, struct buf *scratch, struct member_view *member)
 {
 	struct bytes_reader r = bytes_reader_of(record);
 	uint8_t form = bytes_read_8(&r);
@@ -271,9 +278,9 @@ bool document_decode(struct slice key, struct slice record, struct buf *scratch,
 	} else {
 		buf_clear(scratch);
 		if (json_quote(key, scratch))
-			return false;
+			return -ENOMEM;
 		member->text = buf_slice(scratch);
 	}
 	member->value = slice_of(r.at, r.left);
-	return !r.bad && form <= spelled && r.left;
+	return r.bad || form > spelled || !r.left || !is_quoted(member->text) ? -EIO : 0;
 }

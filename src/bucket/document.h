@@ -55,5 +55,5 @@ static inline uint64_t document_size_member(size_t text_len, size_t value_len)
 
 /* A member as it is stored under its key: the value, and the key's text where it is not the canonical one. */
 int document_encode(struct buf *out, struct slice key, struct slice text, struct slice value);
-/* `scratch` holds the key's text where it has to be made. False: the record is damaged. */
-bool document_decode(struct slice key, struct slice record, struct buf *scratch, struct member_view *member);
+/* `scratch` holds the key's text where it has to be made. -EIO: the record is damaged. */
+int document_decode(struct slice key, struct slice record, struct buf *scratch, struct member_view *member);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/settle.h"
+#include "bucket/transaction.h"
 #include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/log.h"
@@ -102,9 +103,9 @@ static bool leave_table(struct file *f)
 	do {
 		bool lost = false;
 
-		/* Bytes written through a mapping come after the last flush. */
+		/* Bytes written through a mapping come after the last flush. Of a file without a name nothing is kept. */
 		pthread_rwlock_wrlock(&f->lock);
-		if (!file_is(&f->unlisted) && f->dirty && file_commit(f)) {
+		if (!file_is(&f->unlisted) && !file_is(&f->unlinked) && f->dirty && file_commit(f)) {
 			log_error("bucket %.*s: a file could not be committed after its last close: what came after its "
 				  "last flush is lost", (int)b->name.len, (const char *)b->name.at);
 			lost = true;
@@ -180,6 +181,97 @@ int file_keep(struct file *f, const struct node *stored)
 	return r == STORE_ABSENT ? -EIO : r;
 }
 
+/* ---- all files of a bucket ---- */
+
+struct collecting {
+	const struct bucket *b;
+	struct buf files; /* of struct file * */
+};
+
+static int collect_one(void *context, struct table_node *node)
+{
+	struct collecting *c = context;
+	struct file *f = container_of(node, struct file, by_inode);
+
+	return f->b == c->b ? buf_add(&c->files, &f, sizeof(f)) : 0;
+}
+
+static struct file *collected(const struct collecting *c, size_t i)
+{
+	struct file *f;
+
+	memcpy(&f, c->files.data + i * sizeof(f), sizeof(f));
+	return f;
+}
+
+/* No file enters or leaves the table of open files without its bucket's lock, so these need no references. */
+int file_keep_all(struct fs *fs, struct bucket *b)
+{
+	struct collecting c = {.b = b};
+	int r;
+
+	pthread_mutex_lock(&fs->lock);
+	r = table_each(&fs->files, collect_one, &c);
+	pthread_mutex_unlock(&fs->lock);
+	for (size_t i = 0; !r && i < c.files.len / sizeof(struct file *); i++) {
+		struct file *f = collected(&c, i);
+		struct node stored = f->stored;
+
+		/* The store has nothing of a pending file. */
+		if (f->unlinked || f->pending)
+			continue;
+		stored.number = f->node.number;
+		r = file_keep(f, &stored);
+	}
+	buf_release(&c.files);
+	return r;
+}
+
+static int unlink_one(void *context, struct table_node *node)
+{
+	struct file *f = container_of(node, struct file, by_inode);
+
+	if (f->b == context && !f->unlinked)
+		file_unlinked(f);
+	return 0;
+}
+
+void file_unlinked_all(struct fs *fs, struct bucket *b)
+{
+	pthread_mutex_lock(&fs->lock);
+	table_each(&fs->files, unlink_one, b);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static int share_one(void *context, struct table_node *node)
+{
+	struct collecting *c = context;
+	struct file *f = container_of(node, struct file, by_inode);
+	int r = collect_one(c, node);
+
+	f->refs += !r && f->b == c->b;
+	return r;
+}
+
+int file_save_all(struct fs *fs, struct bucket *b)
+{
+	struct collecting c = {.b = b};
+	int r;
+
+	pthread_mutex_lock(&fs->lock);
+	r = table_each(&fs->files, share_one, &c);
+	pthread_mutex_unlock(&fs->lock);
+	for (size_t i = 0; i < c.files.len / sizeof(struct file *); i++) {
+		struct file *f = collected(&c, i);
+
+		if (!r && !file_is(&f->unlisted))
+			r = file_save(f);
+		file_put(f);
+	}
+	buf_release(&c.files);
+	return r;
+}
+
 void file_node(struct file *f, struct node *node)
 {
 	const struct node *n = &f->node;
@@ -218,6 +310,13 @@ int file_open_new(struct file *f, const struct caller *who, unsigned flags, stru
 		return -ENOMEM;
 	}
 	bucket_lock(f->b);
+	/* The content belongs to a file of another bucket by now, which this handle would change. */
+	if (f->b->handed_over && flags & TREE_WRITE) {
+		bucket_unlock(f->b);
+		free(h);
+		file_put(f);
+		return BUCKET_GONE;
+	}
 	*h = (struct file_open){
 		.file = f,
 		.next = f->handles,
@@ -232,6 +331,27 @@ int file_open_new(struct file *f, const struct caller *who, unsigned flags, stru
 	bucket_unlock(f->b);
 	*out = h;
 	return 0;
+}
+
+int file_truncate_alone(struct file *f, uint64_t size, struct reason *why)
+{
+	bool published;
+	int r;
+
+	/* Others are never published, and need not wait for the lock. */
+	if (!transaction_is_id(f->b->name))
+		return file_truncate(f, size, why);
+	bucket_lock(f->b);
+	published = f->b->handed_over;
+	f->truncating += !published;
+	bucket_unlock(f->b);
+	if (published)
+		return BUCKET_GONE;
+	r = file_truncate(f, size, why);
+	bucket_lock(f->b);
+	f->truncating--;
+	bucket_unlock(f->b);
+	return r;
 }
 
 void file_close(struct file_open *h, bool abandon)

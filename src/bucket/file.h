@@ -37,6 +37,7 @@ struct file {
 	uint64_t names;                   /* b->names when it was made, as long as it is pending */
 	unsigned writers;                 /* handles that may write */
 	unsigned closes;                  /* how often a descriptor was closed; atomic */
+	unsigned truncating;              /* threads that change its size without a handle */
 	int64_t begun;                    /* when this object was made */
 	uint64_t turn;                    /* the bucket's when it was closed or fsynced last; 0: never */
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
@@ -149,6 +150,12 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 int file_keep(struct file *f, const struct node *stored);
 /* The file has lost its name; with b->lock held. */
 void file_unlinked(struct file *f);
+/* The same for every open file of a bucket that is about to end: the first before the commit that takes the records or the contents
+ * away, the second after it. With b->lock held. */
+int file_keep_all(struct fs *fs, struct bucket *b);
+void file_unlinked_all(struct fs *fs, struct bucket *b);
+/* Writes what the open files of a bucket have that is not stored yet, but for files that are being made. With b->lock free. */
+int file_save_all(struct fs *fs, struct bucket *b);
 /* Its attributes as of now, without its names and its folder. */
 void file_node(struct file *f, struct node *node);
 /* Waits until what was written is, and sums it up for the commit: not by the commit itself, for that has the bucket's lock, and the
@@ -171,7 +178,8 @@ void file_settled(struct file *f);
 void file_drop_content(struct file *f);
 /* It has no content any more, also where that is lent: for a new one to begin. With f->lock held for writing. */
 int file_clear_locked(struct file *f, struct reason *why);
-/* Takes the reference over, also on failure. `flags` are tree_open_flag. */
+/* Takes the reference over, also on failure. `flags` are tree_open_flag. BUCKET_GONE for who would write to a file of a transaction
+ * that has been published. */
 int file_open_new(struct file *f, const struct caller *who, unsigned flags, struct file_open **out);
 /* Whether `uid` has the inode open. With b->lock held. */
 bool file_is_opener(const struct file *f, uid_t uid);
@@ -206,6 +214,8 @@ uint64_t file_content_now(struct file *f);
 /* BUCKET_TOO_LARGE, BUCKET_OVER_QUOTA, BUCKET_NO_SPACE, and what the store says. */
 int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int file_truncate(struct file *f, uint64_t size, struct reason *why);
+/* The same for a thread that has no handle that may write. BUCKET_GONE in a transaction that has been published. */
+int file_truncate_alone(struct file *f, uint64_t size, struct reason *why);
 /* ftruncate(2). */
 int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why);
 int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why);

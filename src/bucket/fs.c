@@ -12,25 +12,53 @@
 #include "bucket/scratch.h"
 #include "util/log.h"
 
+/* A bucket that still has its name is in use, whatever is noted. */
+static int is_in_use(struct fs *fs, uint32_t number, bool *in_use)
+{
+	struct key_buf key = key_bucket_number(number);
+	struct buf origin = {0};
+	int r = store_get(fs->store, 0, STORE_META, key_slice(&key), &origin);
+
+	buf_release(&origin);
+	*in_use = r == 0;
+	return r == STORE_ABSENT ? 0 : r;
+}
+
+/* The first note that comes after *last, which becomes this one's number. STORE_END. */
+static int next_left_over(struct fs *fs, uint32_t *last)
+{
+	struct key_buf from = key_bucket_erased(*last + 1);
+	struct store_cursor *cursor;
+	struct slice key, value;
+	uint32_t number = 0;
+	int r = store_cursor_open(fs->store, 0, STORE_META, slice_str("G"), key_slice(&from), &cursor);
+
+	if (r)
+		return r;
+	/* One that is not a number would be the root's. */
+	while (!number && !(r = store_cursor_next(cursor, &key, &value)))
+		if (!(number = key_bucket_number_of(key)))
+			bucket_damaged(fs->root, "deleted bucket", 0, "its number is none");
+	store_cursor_close(cursor);
+	*last = number;
+	return r;
+}
+
 static int erase_left_over(struct fs *fs)
 {
-	for (;;) {
-		struct store_cursor *cursor;
-		struct slice key, value;
-		uint32_t number = 0;
-		int r = store_cursor_open(fs->store, 0, STORE_META, slice_str("G"), slice_of(NULL, 0), &cursor);
+	uint32_t number = 0;
+	int r = 0;
 
-		if (r)
-			return r;
-		r = store_cursor_next(cursor, &key, &value);
-		if (!r)
-			number = key_bucket_number_of(key);
-		store_cursor_close(cursor);
-		if (!r)
+	while (!r && number != UINT32_MAX && !(r = next_left_over(fs, &number))) {
+		bool in_use;
+
+		r = is_in_use(fs, number, &in_use);
+		if (!r && in_use)
+			bucket_damaged(fs->root, "deleted bucket", number, "the bucket is there");
+		else if (!r)
 			r = bucket_erase(fs, number);
-		if (r)
-			return r == STORE_END ? 0 : r;
 	}
+	return r == STORE_END ? 0 : r;
 }
 
 int fs_open(struct fs **out, struct store *store, const struct fs_options *options)

@@ -83,7 +83,7 @@ static int add_bucket(struct fs *fs, struct bucket *b, const struct snapshot *s,
 	return r ? r : buf_add_format(out, ",\n    \"revision\": %llu\n  }", (unsigned long long)s->revision);
 }
 
-static int add_data(struct snapshot *s, struct buf *out)
+static int add_data(const struct bucket *b, struct snapshot *s, struct buf *out)
 {
 	struct slice key, record;
 	struct buf scratch = {0};
@@ -93,7 +93,7 @@ static int add_data(struct snapshot *s, struct buf *out)
 	while (!r && !(r = store_cursor_next(s->data, &key, &record))) {
 		struct member_view m;
 
-		r = document_decode(key, record, &scratch, &m) ? 0 : -EIO;
+		r = bucket_key_result(b, key, document_decode(key, record, &scratch, &m));
 		if (!r)
 			r = buf_add_format(out, "%s\n    ", first ? "" : ",");
 		if (!r)
@@ -123,17 +123,17 @@ struct entries {
 	struct buf names;
 };
 
-static int collect(struct snapshot *s, struct entries *e)
+static int collect(const struct bucket *b, struct snapshot *s, struct entries *e)
 {
 	struct slice key, record;
 	int r;
 
 	while (!(r = store_cursor_next(s->nodes, &key, &record))) {
-		struct entry entry = {.node = {.number = key_child_node_of(key)}};
+		struct entry entry = {.node = {.number = key_child_node_of(key), .parent = key_child_parent_of(key)}};
+		const char *fault = node_decode(&entry.node, record);
 
-		if (!node_decode(&entry.node, record))
-			return -EIO;
-		entry.node.parent = key_child_parent_of(key);
+		if (fault)
+			return bucket_damaged(b, "file", entry.node.number, fault);
 		if (e->count == e->cap) {
 			size_t cap = e->cap ? e->cap * 2 : 64;
 			struct entry *grown = realloc(e->all, cap * sizeof(*grown));
@@ -167,7 +167,7 @@ static struct slice name_of(const struct entries *e, const struct entry *entry)
 	return slice_of(e->names.data + entry->name, entry->node.name.len);
 }
 
-static int add_path(const struct entries *e, const struct entry *entry, struct buf *out, unsigned depth)
+static int add_path(const struct bucket *b, const struct entries *e, const struct entry *entry, struct buf *out, unsigned depth)
 {
 	struct entry wanted = {.node = {.number = entry->node.parent}};
 	const struct entry *folder;
@@ -175,9 +175,10 @@ static int add_path(const struct entries *e, const struct entry *entry, struct b
 
 	if (entry->node.parent != NODE_FILES) {
 		folder = bsearch(&wanted, e->all, e->count, sizeof(*e->all), by_number);
-		if (!folder || depth > 4096)
-			return -EIO;
-		r = add_path(e, folder, out, depth + 1);
+		if (!folder || folder->node.kind != NODE_FOLDER || depth > 4096)
+			return bucket_damaged(b, "the folder of file", entry->node.number,
+					      depth > 4096 ? "it is in a folder that is in it" : "there is no such folder");
+		r = add_path(b, e, folder, out, depth + 1);
 		if (!r)
 			r = buf_add_byte(out, '/');
 	}
@@ -195,7 +196,7 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 	if (!r)
 		r = buf_add_string(&path, "/files/");
 	if (!r)
-		r = add_path(e, entry, &path, 0);
+		r = add_path(b, e, entry, &path, 0);
 	if (!r)
 		r = add_string(out, "filename", name_of(e, entry));
 	if (!r)
@@ -218,7 +219,7 @@ static int add_files(struct fs *fs, struct bucket *b, struct snapshot *s, struct
 {
 	struct entries e = {0};
 	bool first = true;
-	int r = collect(s, &e);
+	int r = collect(b, s, &e);
 
 	if (!r && e.count)
 		qsort(e.all, e.count, sizeof(*e.all), by_number);
@@ -243,7 +244,7 @@ int info_text(struct fs *fs, struct bucket *b, struct buf *out)
 	if (!r)
 		r = add_bucket(fs, b, &s, out);
 	if (!r)
-		r = add_data(&s, out);
+		r = add_data(b, &s, out);
 	if (!r)
 		r = add_files(fs, b, &s, out);
 	buf_release(&s.unlisted);

@@ -69,28 +69,52 @@ void own_limits_release(struct own_limits *own)
 
 static int decode_section(struct head *h, struct acl *acl, struct own_limits *own, unsigned tag, struct slice section)
 {
-	if (tag == tag_unsettled && section.len == 4) {
+	/* It is written only if it is not 0. */
+	if (tag == tag_unsettled && section.len == 4 && !h->unsettled) {
 		h->unsettled = bytes_get_le32(section.at);
-		return 0;
+		return h->unsettled ? 0 : -EIO;
 	}
-	if (tag >= 1 && tag <= PRIVILEGE_COUNT)
+	if (tag >= 1 && tag <= PRIVILEGE_COUNT && !acl->list[tag - 1].set)
 		return acl_list_decode(&acl->list[tag - 1], section);
-	if (tag < tag_limit || tag >= tag_limit + limits_own_count || own->text[tag - tag_limit])
+	if (tag < tag_limit || tag >= tag_limit + limits_own_count || own->text[tag - tag_limit] || !section.len ||
+	    memchr(section.at, 0, section.len))
 		return -EIO;
 	own->text[tag - tag_limit] = strndup(section.at, section.len);
 	return own->text[tag - tag_limit] ? 0 : -ENOMEM;
 }
 
-int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record)
+static int decode_sections(struct head *h, struct acl *acl, struct own_limits *own, struct bytes_reader *r)
+{
+	int failed = 0;
+
+	while (!failed && !r->bad && r->left) {
+		unsigned tag = bytes_read_8(r);
+		struct slice section = bytes_read(r, bytes_read_32(r));
+
+		failed = r->bad ? -EIO : decode_section(h, acl, own, tag, section);
+	}
+	return failed;
+}
+
+static const char *check_head(const struct head *h, unsigned flags)
+{
+	if (flags & ~3u)
+		return "it has flags that nobody knows";
+	if (!h->next_node || h->next_node >= NODE_END)
+		return "the next number is none";
+	if (h->data_size > INT64_MAX || h->file_bytes > INT64_MAX || h->files >= NODE_END || h->data_keys > h->data_size)
+		return "it counts more than there can be";
+	return NULL;
+}
+
+int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record, const char **fault)
 {
 	struct bytes_reader r = bytes_reader_of(record);
-	uint8_t flags;
+	uint8_t version = bytes_read_8(&r), flags = bytes_read_8(&r);
+	int failed = 0;
 
 	*acl = (struct acl){0};
 	*own = (struct own_limits){{NULL}};
-	if (bytes_read_8(&r) != record_version)
-		return -EIO;
-	flags = bytes_read_8(&r);
 	*h = (struct head){.data_present = flags & 1, .enabled = flags >> 1 & 1};
 	h->owner = bytes_read_32(&r);
 	h->group = bytes_read_32(&r);
@@ -105,22 +129,22 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 	h->file_bytes = bytes_read_64(&r);
 	h->files_generation = bytes_read_32(&r);
 	h->making = bytes_read_32(&r);
-	while (!r.bad && r.left) {
-		unsigned tag = bytes_read_8(&r);
-		struct slice section = bytes_read(&r, bytes_read_32(&r));
-		int failed = decode_section(h, acl, own, tag, section);
-
-		if (failed) {
-			acl_release(acl);
-			own_limits_release(own);
-			return failed;
-		}
+	if (version != record_version)
+		*fault = "it has another version";
+	else if (r.bad)
+		*fault = "it is cut short";
+	else
+		*fault = check_head(h, flags);
+	if (!*fault) {
+		failed = decode_sections(h, acl, own, &r);
+		if (failed || r.bad)
+			*fault = "a section of it is none, or is there twice";
 	}
-	if (r.bad) {
+	if (*fault) {
 		acl_release(acl);
 		own_limits_release(own);
 	}
-	return r.bad ? -EIO : 0;
+	return !*fault ? 0 : failed ? failed : -EIO;
 }
 
 int node_encode(const struct node *n, struct buf *out)
@@ -152,16 +176,62 @@ int node_encode(const struct node *n, struct buf *out)
 	return 0;
 }
 
-bool node_decode(struct node *n, struct slice record)
+/* Two names are one thing here: what was given, and what is stored for it. */
+static const char *check_names(const struct node *n)
+{
+	char normal[name_max];
+	size_t len;
+
+	if (!n->name.len || n->name.len > name_max)
+		return "it has no name";
+	if (slice_equal(n->name, slice_str(".")) || slice_equal(n->name, slice_str("..")))
+		return "its name is . or ..";
+	if (name_normalise(n->name, normal, &len) || !slice_equal(n->name, slice_of(normal, len)))
+		return "its name is in no stored form";
+	if (n->given.len && (name_normalise(n->given, normal, &len) || !slice_equal(n->name, slice_of(normal, len)) ||
+			     memchr(n->given.at, 0, n->given.len) || memchr(n->given.at, '/', n->given.len)))
+		return "the name that it was given is another one";
+	if (n->job.len > node_job_max || (n->job.len && memchr(n->job.at, 0, n->job.len)))
+		return "its job has no name";
+	return NULL;
+}
+
+const char *node_check(const struct node *n)
+{
+	if (n->number < NODE_FIRST || n->number >= NODE_END)
+		return "its number is none";
+	if (n->parent == n->number)
+		return "it is in itself";
+	if (n->parent != NODE_FILES && (n->parent < NODE_FIRST || n->parent >= NODE_END))
+		return "its folder's number is none";
+	if (n->kind != NODE_FILE && n->kind != NODE_FOLDER)
+		return "it is neither a file nor a folder";
+	if (n->place > PLACE_CONTENT)
+		return "its content is at a place that nobody knows";
+	if (n->exec & ~0111u)
+		return "its mode is none";
+	if (n->place == PLACE_NONE && n->size)
+		return "it has a size and no place";
+	/* A content that is let go by one file would be another's. */
+	if ((n->place == PLACE_CONTENT) != (n->content != 0))
+		return n->content ? "it has a content and is at another place" : "the number of its content is none";
+	if (n->size > INT64_MAX)
+		return "it has a size that no file can have";
+	if (n->kind == NODE_FOLDER && n->place != PLACE_NONE)
+		return "it is a folder with a content";
+	return check_names(n);
+}
+
+const char *node_decode(struct node *n, struct slice record)
 {
 	struct bytes_reader r = bytes_reader_of(record);
+	uint8_t version = bytes_read_8(&r), has_attributes;
 
-	if (bytes_read_8(&r) != record_version)
-		return false;
 	n->kind = bytes_read_8(&r);
 	n->place = bytes_read_8(&r);
 	n->exec = bytes_read_8(&r);
-	n->has_attributes = bytes_read_8(&r);
+	has_attributes = bytes_read_8(&r);
+	n->has_attributes = has_attributes;
 	n->uid = bytes_read_32(&r);
 	n->gid = bytes_read_32(&r);
 	n->modified = (int64_t)bytes_read_64(&r);
@@ -174,13 +244,25 @@ bool node_decode(struct node *n, struct slice record)
 	n->name = bytes_read(&r, bytes_read_8(&r));
 	n->given = bytes_read(&r, bytes_read_8(&r));
 	n->job = bytes_read(&r, bytes_read_8(&r));
-	return !r.bad && r.left == 0;
+	if (version != record_version)
+		return "it has another version";
+	if (r.bad || r.left)
+		return r.bad ? "it is cut short" : "it is too long";
+	return has_attributes > 1 ? "it has flags that nobody knows" : node_check(n);
+}
+
+/* Only a damaged record has a name that is too long for a key. */
+static struct slice fitting(struct slice name)
+{
+	return slice_of(name.at, name.len > name_max ? name_max : name.len);
 }
 
 static struct key_buf key_of(char tag, struct slice name)
 {
-	struct key_buf k = {.len = 1 + name.len};
+	struct key_buf k;
 
+	name = fitting(name);
+	k.len = 1 + name.len;
 	k.bytes[0] = (unsigned char)tag;
 	if (name.len)
 		memcpy(k.bytes + 1, name.at, name.len);
@@ -189,8 +271,10 @@ static struct key_buf key_of(char tag, struct slice name)
 
 static struct key_buf key_of_node(char tag, uint64_t node, struct slice name)
 {
-	struct key_buf k = {.len = 6 + name.len};
+	struct key_buf k;
 
+	name = fitting(name);
+	k.len = 6 + name.len;
 	k.bytes[0] = (unsigned char)tag;
 	bytes_put_be40(k.bytes + 1, node);
 	if (name.len)
@@ -237,6 +321,11 @@ struct key_buf key_child(uint64_t parent, uint64_t node)
 
 	bytes_put_be40(raw, node);
 	return key_of_node('C', parent, slice_of(raw, sizeof(raw)));
+}
+
+uint64_t key_parent_node_of(struct slice key)
+{
+	return key_making_node_of(key);
 }
 
 uint64_t key_child_node_of(struct slice key)
@@ -298,15 +387,29 @@ int origin_encode(const struct origin *o, struct buf *out)
 	return 0;
 }
 
-bool origin_decode(struct origin *o, struct slice record)
+/* Whatever its kind, an id is shown in paths. */
+static bool is_id(struct slice id)
+{
+	const unsigned char *at = id.at;
+
+	for (size_t i = 0; i < id.len; i++)
+		if (at[i] <= ' ' || at[i] > '~' || at[i] == '/')
+			return false;
+	return id.len && id.len <= name_max && *at != '.';
+}
+
+const char *origin_decode(struct origin *o, struct slice record)
 {
 	struct bytes_reader r = bytes_reader_of(record);
+	uint8_t version = bytes_read_8(&r);
 
-	if (bytes_read_8(&r) != record_version)
-		return false;
 	o->owner = bytes_read_32(&r);
 	o->group = bytes_read_32(&r);
 	o->created = (int64_t)bytes_read_64(&r);
 	o->name = slice_of(r.at, r.left);
-	return !r.bad && r.left;
+	if (version != record_version)
+		return "it has another version";
+	if (r.bad)
+		return "it is cut short";
+	return is_id(o->name) ? NULL : "its id is none";
 }

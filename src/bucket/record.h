@@ -31,6 +31,10 @@ enum {
 	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
+/* No number of a stored node reaches this: from here on they are of temporary files (scratch.h). */
+#define NODE_END (1ULL << 39)
+/* A bucket's number leaves room for a node's in an inode. */
+enum { bucket_number_max = (1 << (64 - inode_node_bits)) - 1 };
 
 static inline uint64_t inode_of(uint32_t bucket, uint64_t node)
 {
@@ -59,9 +63,11 @@ struct own_limits {
 };
 void own_limits_release(struct own_limits *own);
 
+/* What is read from the store may hold anything: a decoder looks at all of it. `fault` is what is wrong with a record that is damaged,
+ * to be said after "the record is damaged:". */
 int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out);
-/* -EIO for a damaged one. */
-int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record);
+/* -EIO for a damaged one, and then there is nothing to release. */
+int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record, const char **fault);
 
 enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
 enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
@@ -83,12 +89,14 @@ struct node {
 };
 
 int node_encode(const struct node *n, struct buf *out);
-/* The number and parent come from the key. False: damaged. */
-bool node_decode(struct node *n, struct slice record);
+/* The number and parent are those of the key and must be there already. NULL, or what is wrong with it. */
+const char *node_decode(struct node *n, struct slice record);
+/* The same for a record that was taken apart. */
+const char *node_check(const struct node *n);
 
 enum { node_job_max = 64 };
 
-/* Keys, at most key_max bytes. */
+/* Keys, at most key_max bytes. A name that is longer, which only a damaged record can have, is cut. */
 enum { key_max = 16 + name_max };
 struct key_buf {
 	unsigned char bytes[key_max];
@@ -110,6 +118,7 @@ struct key_buf key_attribute(uint64_t node, struct slice name);
 struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; ordered by number within a folder */
 struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
 struct key_buf key_parent(uint64_t node);                     /* -> parent; only where that is not NODE_FILES */
+uint64_t key_parent_node_of(struct slice key);
 uint64_t key_child_node_of(struct slice key);
 uint64_t key_child_parent_of(struct slice key);
 struct key_buf key_making(uint64_t node);                     /* -> state, parent: see version.h */
@@ -126,4 +135,5 @@ struct origin {
 	struct slice name;
 };
 int origin_encode(const struct origin *o, struct buf *out);
-bool origin_decode(struct origin *o, struct slice record);
+/* NULL, or what is wrong with it. */
+const char *origin_decode(struct origin *o, struct slice record);

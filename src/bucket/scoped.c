@@ -5,6 +5,7 @@
 
 #include "bucket/control.h"
 #include "bucket/data.h"
+#include "util/log.h"
 
 static bool is_plain(unsigned char c)
 {
@@ -72,7 +73,10 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256])
 		return 0;
 	}
 	r = store_get(fs->store, 0, STORE_META, key_slice(&key), &kept);
-	if (!r) {
+	if (!r && (!kept.len || kept.len > 255 || memchr(kept.data, 0, kept.len))) {
+		bucket_damaged_name(fs->root, "device", buf_slice(&kept), "it is no name, so it goes by the host's");
+		snprintf(out, 256, "%s", *fs->options.server ? fs->options.server : "localhost");
+	} else if (!r) {
 		snprintf(out, 256, "%.*s", (int)kept.len, (const char *)kept.data);
 	} else if (r == STORE_ABSENT) {
 		snprintf(out, 256, "%s", *fs->options.server ? fs->options.server : "localhost");
@@ -141,6 +145,7 @@ int scoped_job(struct fs *fs, const struct caller *who, struct slice job, const 
 struct pruning {
 	struct fs *fs;
 	char name[name_max + 1];
+	uint32_t number; /* of the one that was looked at last */
 	bool found;
 };
 
@@ -150,11 +155,13 @@ static int find_unwritten(void *context, uint32_t number, struct slice name)
 	struct bucket *b;
 	int r;
 
+	p->number = number;
 	if (!scoped_is_id(name))
 		return 0;
 	r = bucket_get(p->fs, number, &b);
+	/* One that is damaged was named in the log, and stays. */
 	if (r)
-		return r == BUCKET_GONE ? 0 : r;
+		return r == BUCKET_GONE || r == -EIO ? 0 : r;
 	p->found = b->head.data_keys == 0 && b->head.files == 0 && b->head.data_modified == b->head.created;
 	bucket_put(p->fs, b);
 	if (p->found)
@@ -165,15 +172,18 @@ static int find_unwritten(void *context, uint32_t number, struct slice name)
 int scoped_prune(struct fs *fs)
 {
 	struct caller daemon = {.uid = fs->options.mount_uid};
+	struct pruning p = {.fs = fs};
 	int r;
 
 	do {
-		struct pruning p = {.fs = fs};
-
-		r = bucket_list(fs, 0, find_unwritten, &p);
+		p.found = false;
+		r = bucket_list(fs, p.number, find_unwritten, &p);
 		if (r < 0 || !p.found)
 			return r < 0 ? r : 0;
 		r = bucket_remove_any(fs, &daemon, slice_str(p.name));
-	} while (!r);
+		/* It may be damaged, and keeps nobody from the others. */
+		if (r && r != -ENOMEM)
+			log_warning("bucket %s, which nobody has written to, could not be removed: error %d", p.name, r);
+	} while (r != -ENOMEM);
 	return r;
 }

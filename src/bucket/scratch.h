@@ -11,7 +11,7 @@
 #include "bucket/data.h"
 
 /* Their node numbers have this bit, so that nothing else is taken for one. */
-#define SCRATCH_NODE (1ULL << 39)
+#define SCRATCH_NODE NODE_END
 enum { scratch_max = 64 }; /* of one user in one bucket */
 
 struct scratch;

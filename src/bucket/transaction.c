@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bucket/data.h"
+#include "bucket/file.h"
 #include "bucket/redirect.h"
 #include "bucket/settle.h"
 #include "bucket/tree.h"
@@ -50,8 +51,16 @@ bool transaction_is_id(struct slice id)
 
 uint32_t transaction_bucket(struct slice id)
 {
-	/* The number ends with a dot. */
-	return transaction_is_id(id) ? (uint32_t)strtoul((const char *)id.at + 3, NULL, 10) : 0;
+	const char *at = id.at;
+	uint32_t number = 0;
+	size_t i = 3;
+
+	if (!transaction_is_id(id))
+		return 0;
+	for (; i < id.len && at[i] >= '0' && at[i] <= '9' && number <= bucket_number_max; i++)
+		number = number * 10 + (uint32_t)(at[i] - '0');
+	/* A dot ends it, and an owner and a name follow. */
+	return i + 2 < id.len && at[i] == '.' && at[i + 1] == 'u' && number <= bucket_number_max ? number : 0;
 }
 
 /* tx.NUMBER.uUID.NAME */
@@ -87,8 +96,8 @@ static struct key_buf key_transaction(uint32_t number)
 	return key;
 }
 
-static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice name, uint32_t number),
-		    void *context)
+/* Every id that begins with the prefix. Where it leads to is bucket_find's to say. */
+static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice id), void *context)
 {
 	struct key_buf first = key_bucket_name(prefix);
 	struct store_cursor *cursor;
@@ -98,9 +107,7 @@ static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *contex
 	if (r)
 		return r;
 	while (!(r = store_cursor_next(cursor, &key, &value))) {
-		struct slice rest = slice_of((const char *)key.at + first.len, key.len - first.len);
-
-		r = value.len == 4 ? each(context, rest, bytes_get_le32(value.at)) : -EIO;
+		r = each(context, slice_of((const char *)key.at + 1, key.len - 1));
 		if (r)
 			break;
 	}
@@ -110,11 +117,11 @@ static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *contex
 
 /* ---- beginning and ending ---- */
 
-static int count_one(void *context, struct slice name, uint32_t number)
+static int count_one(void *context, struct slice id)
 {
 	unsigned *count = context;
 
-	(void)name, (void)number;
+	(void)id;
 	return ++*count < transaction_max ? 0 : BUCKET_OVER_QUOTA;
 }
 
@@ -166,10 +173,22 @@ int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who
 		       struct bucket **out)
 {
 	char text[256];
+	int r;
 
 	if (!is_name(name))
 		return BUCKET_ABSENT;
-	return bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+	r = bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+	/* A bucket that leads to itself would be locked twice. */
+	if (!r && *out == b) {
+		bucket_put(fs, *out);
+		return bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
+	}
+	/* It has been published, and only its name could not be taken away. */
+	if (!r && file_is(&(*out)->handed_over)) {
+		bucket_put(fs, *out);
+		r = BUCKET_ABSENT;
+	}
+	return r;
 }
 
 int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
@@ -193,9 +212,11 @@ static int own_one(void *context, uint32_t number, struct slice id)
 {
 	struct own_listing *l = context;
 
-	if (!slice_starts_with(id, l->prefix))
+	struct slice name = slice_of((const char *)id.at + l->prefix.len, id.len - l->prefix.len);
+
+	if (!slice_starts_with(id, l->prefix) || !is_name(name))
 		return 0;
-	return l->each(l->context, slice_of((const char *)id.at + l->prefix.len, id.len - l->prefix.len), number);
+	return l->each(l->context, name, number);
 }
 
 int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, uint32_t after,
@@ -230,7 +251,7 @@ struct publication {
 	uint64_t turn;
 };
 
-static int collect_one(struct publication *p, const struct node *node, uint64_t parent)
+static int collect_one(struct publication *p, const struct node *node)
 {
 	struct moved m = {.node = *node};
 	int r;
@@ -244,7 +265,6 @@ static int collect_one(struct publication *p, const struct node *node, uint64_t 
 		p->all = grown;
 		p->cap = cap;
 	}
-	m.node.parent = parent;
 	m.name = p->names.len;
 	r = buf_add_slice(&p->names, node->name);
 	m.given = p->names.len;
@@ -268,9 +288,10 @@ static int collect(struct publication *p)
 	if (r)
 		return r;
 	while (!(r = store_cursor_next(cursor, &key, &record))) {
-		struct node node = {.number = key_child_node_of(key)};
+		struct node node = {.number = key_child_node_of(key), .parent = key_child_parent_of(key)};
+		const char *fault = node_decode(&node, record);
 
-		r = node_decode(&node, record) ? collect_one(p, &node, key_child_parent_of(key)) : -EIO;
+		r = fault ? bucket_damaged(p->t, "file", node.number, fault) : collect_one(p, &node);
 		if (r)
 			break;
 	}
@@ -304,16 +325,18 @@ static int copy_attributes(struct publication *p, uint64_t from, uint64_t to)
 	return r == STORE_END ? 0 : r;
 }
 
-static int copy_body(struct publication *p, uint64_t from, uint64_t to)
+static int copy_body(struct publication *p, uint64_t from, uint64_t to, uint64_t size)
 {
 	struct key_buf old = key_body(from), new = key_body(to);
 	struct buf bytes = {0};
 	int r = store_get(p->fs->store, p->t->number, STORE_BODY, key_slice(&old), &bytes);
 
+	if (r == STORE_ABSENT || (!r && bytes.len < size))
+		r = bucket_damaged(p->t, "the content of file", from, r ? "it is missing" : "it is cut short");
 	if (!r)
 		store_batch_put(&p->batch, STORE_BODY, key_slice(&new), buf_slice(&bytes));
 	buf_release(&bytes);
-	return r == STORE_ABSENT ? -EIO : r;
+	return r;
 }
 
 /* What was closed in the bucket before this. `batch` as with version_overtake. */
@@ -413,7 +436,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	p->head.files++;
 	p->head.file_bytes += node.size;
 	if (!r && node.place == PLACE_INLINE)
-		r = copy_body(p, m->node.number, node.number);
+		r = copy_body(p, m->node.number, node.number, node.size);
 	if (!r && node.has_attributes)
 		r = copy_attributes(p, m->node.number, node.number);
 	return r;
@@ -432,15 +455,19 @@ static int move_all(struct publication *p, struct reason *why)
 			struct moved *m = &p->all[i];
 			const struct moved *folder = m->node.parent == NODE_FILES ? NULL : folder_of(p, m->node.parent);
 
-			if (done[i] || (folder && !folder->number))
+			/* A folder that is not there is never done, and so is what is in it. */
+			if (done[i] || (folder ? !folder->number : m->node.parent != NODE_FILES))
 				continue;
 			r = move_one(p, m, folder, why);
 			done[i] = true;
 			left--;
 		}
 	} while (!r && left && left < before);
+	for (size_t i = 0; !r && left && i < p->count; i++)
+		if (!done[i])
+			r = bucket_damaged(p->t, "the folder of file", p->all[i].node.number, "there is no such folder, or it is in itself");
 	free(done);
-	return r ? r : left ? -EIO : 0;
+	return r;
 }
 
 static int check_limits(const struct publication *p, struct reason *why)
@@ -467,7 +494,7 @@ static int writes_in(void *context, struct table_node *node)
 	const struct bucket *t = context;
 	const struct file *f = container_of(node, struct file, by_inode);
 
-	return f->b == t && !f->unlinked && (f->writers || f->unlisted);
+	return f->b == t && !f->unlinked && (f->writers || f->truncating || f->unlisted);
 }
 
 static bool has_writers(struct fs *fs, struct bucket *t)
@@ -493,7 +520,9 @@ static int read_patch(struct fs *fs, struct bucket *t, struct document *patch)
 	while (!(r = store_cursor_next(cursor, &key, &record))) {
 		struct member_view m;
 
-		r = document_decode(key, record, &scratch, &m) ? document_add(patch, m.key, m.text, m.value) : -EIO;
+		r = bucket_key_result(t, key, document_decode(key, record, &scratch, &m));
+		if (!r)
+			r = document_add(patch, m.key, m.text, m.value);
 		if (r)
 			break;
 	}
@@ -508,7 +537,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 	struct key_buf mark = key_transaction(p->t->number);
 	int r;
 
-	if (p->t->dead || p->b->dead)
+	if (p->t->dead || p->t->handed_over || p->b->dead)
 		return BUCKET_GONE;
 	if (p->t->head.unsettled) {
 		reason_set(why, "a file in the transaction has just been written");
@@ -518,6 +547,9 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		reason_set(why, "a file in the transaction is still open for writing");
 		return BUCKET_BUSY;
 	}
+	r = bucket_check_numbers(p->fs, p->b);
+	if (r)
+		return r;
 	p->head = p->b->head;
 	p->turn = ++p->b->turns;
 	r = read_patch(p->fs, p->t, patch);
@@ -535,6 +567,9 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		r = check_limits(p, why);
 	if (!r && p->count)
 		p->head.files_modified = fs_now(p->fs);
+	/* Whoever reads a file of the transaction goes on reading it, whatever becomes of it in the bucket. */
+	if (!r)
+		r = file_keep_all(p->fs, p->t);
 	store_batch_put(&p->batch, STORE_META, key_slice(&mark), slice_of("", 0));
 	if (!r)
 		r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
@@ -547,8 +582,7 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 	for (size_t i = 0; p->b->making.count && i < p->count; i++)
 		overtake(p, &p->all[i], NULL, NULL);
 	data_forget_text(p->fs, p->b);
-	/* From here on nobody writes there any more. If its name cannot be taken away now, the next start does. */
-	bucket_end_locked(p->fs, p->t);
+	bucket_hand_over_locked(p->fs, p->t);
 	return 0;
 }
 
@@ -597,8 +631,11 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		return r;
 	/* Nobody comes for these any more, and they would count as being written. */
 	redirect_free(redirect_take(fs, 0));
+	/* A mapping may be written to after the last close of a writer, and a reader keeps that file open. */
+	r = file_save_all(fs, p.t);
 	/* What it replaces is gone with the commit, so it must not be lost itself. */
-	r = settle_bucket(fs, p.t);
+	if (!r)
+		r = settle_bucket(fs, p.t);
 	if (!r) {
 		bucket_lock(b);
 		bucket_lock(p.t);
@@ -621,19 +658,18 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 	return r;
 }
 
-/* With everything in it. */
-static int purge_one(void *context, struct slice rest, uint32_t number)
+/* With everything in it. What is damaged stays, and the log names it. */
+static int purge_one(void *context, struct slice id)
 {
 	struct fs *fs = context;
 	struct bucket *t;
-	int r = bucket_get(fs, number, &t);
+	int r = bucket_find(fs, id, &t);
 
-	(void)rest;
-	if (r)
-		return r == BUCKET_GONE ? 0 : r;
-	r = bucket_purge(fs, t);
-	bucket_put(fs, t);
-	return r;
+	if (!r) {
+		r = bucket_purge(fs, t);
+		bucket_put(fs, t);
+	}
+	return r == BUCKET_ABSENT || r == -EIO ? 0 : r;
 }
 
 int transaction_purge(struct fs *fs, uint32_t number)
@@ -644,31 +680,52 @@ int transaction_purge(struct fs *fs, uint32_t number)
 	return list_ids(fs, slice_str(text), purge_one, fs);
 }
 
-static int recover_one(void *context, struct slice rest, uint32_t number)
+/* A transaction of a bucket that is there: ends it if it has been published. */
+static int recover_in(struct fs *fs, struct bucket *b, struct slice id)
 {
-	struct fs *fs = context;
-	struct key_buf mark = key_transaction(number);
-	struct bucket *b, *t;
 	struct buf value = {0};
-	int r = bucket_get(fs, (uint32_t)strtoul((const char *)rest.at, NULL, 10), &b);
+	struct key_buf mark;
+	struct bucket *t;
+	int r = bucket_find(fs, id, &t);
 
-	if (r == BUCKET_GONE)
-		return purge_one(context, rest, number);
 	if (r)
 		return r;
-	r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
+	mark = key_transaction(t->number);
+	if (t == b)
+		r = bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
+	else
+		r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
 	buf_release(&value);
-	if (!r) {
-		r = bucket_get(fs, number, &t);
-		if (!r) {
-			r = end(fs, b, t);
-			bucket_put(fs, t);
-		}
-	} else if (r == STORE_ABSENT) {
-		r = 0;
+	if (!r && end(fs, b, t)) {
+		/* It is published all the same. */
+		bucket_lock(t);
+		if (!t->dead)
+			bucket_hand_over_locked(fs, t);
+		bucket_unlock(t);
 	}
-	bucket_put(fs, b);
-	return r;
+	bucket_put(fs, t);
+	return r == STORE_ABSENT ? 0 : r;
+}
+
+static int recover_one(void *context, struct slice id)
+{
+	struct fs *fs = context;
+	uint32_t number = transaction_bucket(id);
+	struct bucket *b;
+	int r;
+
+	if (!number)
+		r = bucket_damaged_name(fs->root, "bucket", id, "it is a transaction of no bucket");
+	else
+		r = bucket_get(fs, number, &b);
+	if (r == BUCKET_GONE)
+		return purge_one(context, id);
+	if (!r) {
+		r = recover_in(fs, b, id);
+		bucket_put(fs, b);
+	}
+	/* One that is damaged keeps nobody from the others, and was named. */
+	return r == BUCKET_ABSENT || r == -EIO ? 0 : r;
 }
 
 int transaction_recover(struct fs *fs)

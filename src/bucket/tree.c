@@ -26,13 +26,15 @@ static uint64_t number_in(const struct buf *value)
 int tree_get_record(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t number, struct found *out)
 {
 	struct key_buf key = key_child(parent, number);
+	const char *fault;
 	int r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &out->record);
 
 	if (r)
 		return r == STORE_ABSENT ? BUCKET_GONE : r;
 	out->node.number = number;
 	out->node.parent = parent;
-	return node_decode(&out->node, buf_slice(&out->record)) ? 0 : -EIO;
+	fault = node_decode(&out->node, buf_slice(&out->record));
+	return fault ? bucket_damaged(b, "file", number, fault) : 0;
 }
 
 /* Where a number was found lately: those that are next to each other were mostly made in the same folder. Atomic. */
@@ -61,6 +63,8 @@ int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct fo
 		if (r)
 			return r == STORE_ABSENT ? BUCKET_GONE : r;
 		parent = number_in(&out->record);
+		if (!parent)
+			return bucket_damaged(b, "the folder of file", number, "it is no number");
 		r = tree_get_record(fs, b, parent, number, out);
 	}
 	if (!r && out->node.kind == NODE_FILE)
@@ -91,6 +95,20 @@ struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice na
 	return NULL;
 }
 
+/* What the name leads to, whose number is in out->record. */
+static int get_named(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
+{
+	uint64_t number = number_in(&out->record);
+	int r = number ? tree_get_record(fs, b, parent, number, out) : BUCKET_GONE;
+
+	if (r == BUCKET_GONE)
+		return bucket_damaged_name(b, "name", name, "it leads to no file");
+	/* Who deletes the one would leave the other, which leads nowhere then. */
+	if (!r && !slice_equal(out->node.name, name))
+		return bucket_damaged(b, "file", number, "its name is not the one that it was found by");
+	return r;
+}
+
 int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
 {
 	struct key_buf key = key_name(parent, name);
@@ -107,8 +125,7 @@ int tree_find_name(struct fs *fs, struct bucket *b, uint64_t parent, struct slic
 	}
 	if (r)
 		return r == STORE_ABSENT ? BUCKET_ABSENT : r;
-	r = tree_get_record(fs, b, parent, number_in(&out->record), out);
-	return r == BUCKET_GONE ? -EIO : r;
+	return get_named(fs, b, parent, name, out);
 }
 
 int tree_name_is_taken(struct file *f, bool *taken)
@@ -484,9 +501,9 @@ int tree_parent(struct fs *fs, struct bucket *b, uint64_t number, uint64_t *pare
 
 static int check_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags)
 {
-	int r = 0;
+	int r = flags & (TREE_WRITE | TREE_TRUNCATE) && file_is(&b->handed_over) ? BUCKET_GONE : 0;
 
-	if (flags & TREE_READ)
+	if (!r && flags & TREE_READ)
 		r = bucket_check(fs, b, who, PRIVILEGE_READ, "read a file");
 	if (!r && flags & (TREE_WRITE | TREE_TRUNCATE))
 		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write a file");
@@ -496,13 +513,26 @@ static int check_open(struct fs *fs, struct bucket *b, const struct caller *who,
 static int open_file(struct file *f, const struct caller *who, unsigned flags, struct file_open **out,
 		     struct reason *why)
 {
-	int r = flags & TREE_TRUNCATE ? file_truncate(f, 0, why) : 0;
+	int r = flags & TREE_TRUNCATE ? file_truncate_alone(f, 0, why) : 0;
 
 	if (r) {
 		file_put(f);
 		return r;
 	}
 	return file_open_new(f, who, flags, out);
+}
+
+/* A new version takes a number. */
+static int check_numbers(struct fs *fs, struct bucket *b)
+{
+	int r;
+
+	if (file_is(&b->numbers_checked))
+		return 0;
+	bucket_lock(b);
+	r = bucket_check_numbers(fs, b);
+	bucket_unlock(b);
+	return r;
 }
 
 int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags, int64_t closed,
@@ -513,7 +543,10 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 
 	if (r)
 		return r;
-	r = tree_get_file(fs, b, number, &f);
+	if (flags & (TREE_WRITE | TREE_TRUNCATE))
+		r = check_numbers(fs, b);
+	if (!r)
+		r = tree_get_file(fs, b, number, &f);
 	if (!r) {
 		r = version_choose(f, who, &flags, closed, why);
 		if (r)
@@ -574,6 +607,8 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 	bucket_lock(b);
 	r = tree_check_folder(fs, b, parent);
+	if (!r)
+		r = bucket_check_numbers(fs, b);
 	if (!r && take_absent(b, parent, name) && !(b->making.count && tree_find_making(b, parent, name)))
 		r = BUCKET_ABSENT;
 	else if (!r)

@@ -76,7 +76,7 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 /* The numbers of what is in the store and not published; with b->lock held. */
 int tree_unlisted(struct bucket *b, struct buf *numbers);
 bool tree_is_unlisted(const struct buf *numbers, uint64_t number);
-/* Every node of the bucket, in no particular order. */
+/* Every node of the bucket, in no particular order; without those whose records are damaged, which the log names. */
 int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context);
 
 /* ---- for version.c and file.c; with b->lock held ---- */

@@ -129,8 +129,9 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 	else
 		delete_name(n, batch);
 	version_note_lost(fs, b, n);
-	head->files--;
-	head->file_bytes -= n->size;
+	/* A damaged count is not made worse. */
+	head->files -= head->files > 0;
+	head->file_bytes -= n->size < head->file_bytes ? n->size : head->file_bytes;
 	return r;
 }
 
@@ -240,6 +241,8 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	*canonical = slice_equal(given, name);
 	bucket_lock(b);
 	r = tree_check_folder(fs, b, parent);
+	if (!r)
+		r = bucket_check_numbers(fs, b);
 	if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == BUCKET_ABSENT)
@@ -353,12 +356,21 @@ int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
 /* BUCKET_INVALID if `folder` is `inside` or above it. */
 static int check_not_inside(struct fs *fs, struct bucket *b, uint64_t folder, uint64_t inside)
 {
+	/* Damaged records may lead in a circle. Whoever goes round it meets the folder that was remembered last: Brent's way. */
+	uint64_t remembered = 0, steps = 0, limit = 1;
+
 	while (inside != NODE_FILES) {
 		struct found found = {0};
 		int r;
 
 		if (inside == folder)
 			return BUCKET_INVALID;
+		if (inside == remembered)
+			return bucket_damaged(b, "the folder of folder", inside, "it is in a folder that is in it");
+		if (++steps == limit) {
+			remembered = inside;
+			limit *= 2;
+		}
 		r = tree_find_number(fs, b, inside, &found);
 		inside = found.node.parent;
 		tree_found_release(&found);
@@ -641,7 +653,7 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		return r;
 	r = version_wait_for_new(f, closed);
 	if (!r)
-		r = file_truncate(f, size, why);
+		r = file_truncate_alone(f, size, why);
 	/* Nobody may ever close it: what truncate(2) did is there when it returns. */
 	if (!r && !file_is(&f->unlisted))
 		r = file_save(f);

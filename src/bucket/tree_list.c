@@ -54,9 +54,11 @@ int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, 
 		struct node node = {.number = key_child_node_of(k), .parent = parent};
 		struct file *f = NULL;
 		struct attr attr;
+		const char *fault = node_decode(&node, record);
 
-		if (!node_decode(&node, record)) {
-			r = -EIO;
+		/* A list without it would look whole: what is deleted by it would be deleted elsewhere. */
+		if (fault) {
+			r = bucket_damaged(b, "file", node.number, fault);
 			break;
 		}
 		if (tree_is_unlisted(&unlisted, node.number))
@@ -88,9 +90,14 @@ int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const 
 	if (r)
 		return r;
 	while (!(r = store_cursor_next(cursor, &k, &record))) {
-		struct node node = {.number = key_child_node_of(k)};
+		struct node node = {.number = key_child_node_of(k), .parent = key_child_parent_of(k)};
+		const char *fault = node_decode(&node, record);
 
-		r = node_decode(&node, record) ? each(context, &node) : -EIO;
+		if (fault) {
+			bucket_damaged(b, "file", node.number, fault);
+			continue;
+		}
+		r = each(context, &node);
 		if (r)
 			break;
 	}

@@ -7,6 +7,8 @@ static int before(void *context, const char *call)
 	struct faulty *f = context;
 	unsigned now = __atomic_add_fetch(&f->calls, 1, __ATOMIC_RELAXED);
 
+	if (f->fail_from && now >= f->fail_from)
+		return f->error;
 	if (now != f->fail_at || (f->after && strcmp(call, "commit") == 0))
 		return 0;
 	return f->error;

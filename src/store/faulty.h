@@ -6,6 +6,7 @@
 struct faulty {
 	unsigned calls;   /* made so far (closing does not count) */
 	unsigned fail_at; /* the call that fails, counted from 1; 0: none */
+	unsigned fail_from; /* this one and every later one fails; 0: none */
 	int error;        /* with this negative errno */
 	bool after;       /* a commit that fails is applied all the same: the answer was lost */
 };

@@ -68,6 +68,32 @@ def test_commit():
         m.start()
 
 
+def test_open_when_it_ends():
+    """A reader of a transaction goes on reading it when it is published, and a writer writing when the bucket goes."""
+    with Mount('passthrough=off') as m:
+        b, t, commit = setup(m)
+        fill(t)
+        small, large = os.open(t + '/files/Replaced', os.O_RDONLY), os.open(t + '/files/large', os.O_RDONLY)
+        os.rename(t, commit)
+        for i in range(2):
+            assert os.pread(small, 10, 0) == b'new' and os.pread(large, 200000, 0) == bytes(100000)
+            # By way of the transaction nobody can change what the bucket has now.
+            fails(errno.ESTALE, os.truncate, f'/proc/self/fd/{large}', 10)
+            sh('rm nightly/files/large nightly/files/replaced' if i == 0 else 'true', m.point)
+        os.close(small)
+        os.close(large)
+        os.mkdir(t)
+        writer = os.open(t + '/files/w', os.O_RDWR | os.O_CREAT)
+        os.write(writer, bytes(50000))
+        sh('rm -r nightly/files/*; rm nightly/data.json; rmdir nightly', m.point)
+        os.write(writer, b'more')
+        os.fsync(writer)
+        assert os.pread(writer, 10, 50000) == b'more'
+        os.close(writer)
+        time.sleep(0.1)
+        assert 'is missing' not in m.log_text() and 'could not be' not in m.log_text(), m.log_text()
+
+
 def test_all_or_nothing():
     with Mount('reserve=0%') as m:
         b, t, commit = setup(m)
