@@ -508,7 +508,9 @@ int file_lend_begin(struct file *f, struct file_loan *loan)
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = file_is(&f->unlisted) || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
+	/* The content of an unlinked file may be another file's by now: that of a transaction that was published. To lend it would fit
+	 * its length to an old record. */
+	r = file_is(&f->unlisted) || file_is(&f->unlinked) || f->node.place != PLACE_CONTENT ? BUCKET_UNSUPPORTED : load(f);
 	if (!r)
 		r = fit_content(f);
 	if (r) {

@@ -92,8 +92,7 @@ int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle 
 		return 0;
 	r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &record);
 	if (!r && (r = decode(s, buf_slice(&record))) == -EIO)
-		log_error("bucket %.*s: the record of what is not on the disk yet of file number %llu is damaged", (int)b->name.len,
-			  (const char *)b->name.at, (unsigned long long)number);
+		bucket_damaged(b, "what is not on the disk yet of file", number, "it makes no sense");
 	buf_release(&record);
 	return r == STORE_ABSENT ? 0 : r;
 }
@@ -551,8 +550,7 @@ static int next_record(struct fs *fs, struct bucket *b, uint64_t after, struct s
 		/* Another length of the key gives number 0, and the same record for ever. */
 		r = s->number > after ? decode(s, value) : -EIO;
 		if (r == -EIO)
-			log_error("bucket %.*s: a record of what is not on the disk yet is damaged (file number %llu)", (int)b->name.len,
-				  (const char *)b->name.at, (unsigned long long)s->number);
+			bucket_damaged(b, "what is not on the disk yet of file", s->number, "it makes no sense");
 	}
 	store_cursor_close(cursor);
 	return r;

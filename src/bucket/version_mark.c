@@ -124,6 +124,8 @@ static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 		has = tree_find_name(fs, b, m->parent, found.node.name, &holder);
 	if (!r && has && has != BUCKET_ABSENT)
 		r = has;
+	if (!r && found.node.kind != NODE_FILE)
+		r = BUCKET_GONE;
 	if (!r)
 		r = file_new(fs, b, &found.node, FILE_STORED, &f);
 	if (!r) {
@@ -207,7 +209,12 @@ static int load_marks(struct fs *fs, struct bucket *b, struct buf *marks)
 	while (!(r = store_cursor_next(cursor, &key, &value))) {
 		struct mark m;
 
-		r = decode_mark(&m, key, value) ? buf_add(marks, &m, sizeof(m)) : -EIO;
+		/* One that makes no sense says nothing of the others. */
+		if (!decode_mark(&m, key, value)) {
+			bucket_damaged(b, "what is being written of file", key_making_node_of(key), "it says nothing");
+			continue;
+		}
+		r = buf_add(marks, &m, sizeof(m));
 		if (r)
 			break;
 	}

@@ -31,9 +31,7 @@ static bool lend(struct call *c, struct file *f)
 	struct file_loan loan;
 	int backing;
 
-	/* The content of an unlinked file may be another file's by now: that of a transaction that was published. To lend it would
-	 * fit its length to an old record. */
-	if (file_is(&f->unlinked) || file_lend_begin(f, &loan))
+	if (file_lend_begin(f, &loan))
 		return false;
 	backing = backing_open(c, loan.fd);
 	file_lend_end(f, backing > 0);

@@ -38,8 +38,12 @@ int blob_create(int folder_fd, uint64_t number)
 
 int blob_open(int folder_fd, uint64_t number)
 {
-	int fd = openat(folder_fd, blob_path(number).file, O_RDWR | O_CLOEXEC);
+	struct blob_path path = blob_path(number);
+	int fd = openat(folder_fd, path.file, O_RDWR | O_CLOEXEC);
 
+	/* A disk that has become read-only can still be read. */
+	if (fd < 0 && errno == EROFS)
+		fd = openat(folder_fd, path.file, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
