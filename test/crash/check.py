@@ -335,9 +335,10 @@ class LogRegion:
             if not self.moment.power and o.acknowledged is None:
                 # A write is whole when it returns.
                 lengths.update(range(min(before, len(now)), max(before, len(now)) + 1))
-            if not self.moment.power or (o.boundary is not None and o.boundary <= self.moment.ended):
-                lengths.add(len(now))
-            elif before * CELL <= LARGE < len(now) * CELL:
+            # A close of any descriptor commits all that was written before it, and ftruncate commits a file that becomes shorter: so
+            # the end of every operation may be the end of the log. The middle of none may.
+            lengths.add(len(now))
+            if before * CELL <= LARGE < len(now) * CELL:
                 lengths.add(before)  # it has moved from its record to a file of its own
         last = f'; it was {len(must)} cells, after {self.operations[self.least - 1] if self.least else None}'
         if wrong:
@@ -362,7 +363,9 @@ def check_partials(history, snapshot, regions):
                 if isinstance(value, (list, tuple)) and path not in ('log', 'mv', 'do'):
                     if o.acknowledged is not None:
                         finished[path] = finished.get(path, 0) + 1
-                    if history.moment.power and is_large(as_spec(value)) and as_spec(value) not in region.kept:
+                    # Of a group the log may end with what its first command has left.
+                    if history.moment.power and as_spec(value) not in region.kept and (
+                            is_large(as_spec(value)) or os.path.basename(path)[2:4] == '_r'):
                         soft.add(os.path.basename(path))
     unfinished = {os.path.basename(p) for p, n in history.opened.items() if n > finished.get(p, 0)}
     logs = {os.path.basename(r.path) for r in regions if isinstance(r, LogRegion) and not r.least}

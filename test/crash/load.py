@@ -285,6 +285,8 @@ class Worker:
             shell.stdin.write(b'\n')
             shell.stdin.flush()
             self.hear(shell, b'end\n')
+            # The shell does not tell of a close that failed: the mount had to be there after it.
+            os.stat(self.at(path))
             self.acknowledged(n)
         self.held.remove(shell)
         shell.stdin.close()

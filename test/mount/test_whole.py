@@ -641,7 +641,7 @@ def test_store_on_a_full_disk():
             for i in range(4):
                 write(f'{f}/f{i}', kept)
             failed = 0
-            for n in range(100):
+            for n in range(200):
                 try:
                     with open(f'{f}/f{n % 4 if n % 2 else f"new{n}"}', 'wb', buffering=0) as h:
                         for part in range(8):
