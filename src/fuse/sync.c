@@ -30,7 +30,8 @@ static void note(struct call *c, int r)
 static enum file_closer closer_of(pid_t thread, struct handle *h)
 {
 	bool first = !__atomic_exchange_n(&h->flushed, true, __ATOMIC_RELAXED);
-	bool written = file_is(&h->file->file->written), same;
+	struct file *f = h->file->file;
+	bool written = file_is(&f->written), same;
 
 	__atomic_store_n(&h->reviewed, false, __ATOMIC_RELAXED);
 	if (caller_is_killed(thread))
@@ -40,7 +41,10 @@ static enum file_closer closer_of(pid_t thread, struct handle *h)
 	same = thread == h->opener || caller_same_process(thread, h->opener) || !caller_is_there(h->opener);
 	if (same && first && written)
 		return FILE_CLOSER_DONE;
-	return same && !caller_has_open(thread, h->file->file->inode) ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES;
+	/* A child has it: then its parent may have taken a copy of the descriptor, and not the last one, to write by. */
+	if (!same && file_is(&f->candidate) && caller_has_open(h->opener, f->inode))
+		file_is_shared(f, __atomic_load_n(&f->closes, __ATOMIC_RELAXED));
+	return same && !caller_has_open(thread, f->inode) ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES;
 }
 
 int sync_flush(struct call *c, struct handle *h)

@@ -2,6 +2,7 @@
 """Whole or not at all: nobody takes a half-written file for a finished one."""
 import errno
 import fcntl
+import glob
 import hashlib
 import mmap
 import os
@@ -628,6 +629,80 @@ def test_own_output_by_its_other_names():
                 sh(script, f)
                 sh(script, native)
                 sh(f'diff -r {native} {f}')
+
+
+def killed_between(m, script, mark):
+    """The daemon is killed when the script says so on its standard error; then it is started again."""
+    shell = subprocess.Popen(['bash', '-c', script], stderr=subprocess.PIPE, stdin=subprocess.PIPE, start_new_session=True)
+    assert shell.stderr.readline() == mark + b'\n'
+    time.sleep(1.5 if mark == b'late' else 0.05)
+    m.kill()
+    os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
+    shell.stderr.close()
+    shell.stdin.close()
+    m.start()
+
+
+def test_killed_between_two_writers_of_one_file():
+    """A child that ends has closed nothing for its parent, and a copy of a descriptor nothing for the other one."""
+    with Mount() as m:
+        f = files(m)
+        for i, (script, kept) in enumerate((
+                ('{ /bin/echo one; echo mid >&2; read x; echo two; } > %s', 'one\n'),
+                ('{ echo one >&3; /bin/true; echo mid >&2; read x; echo two >&3; } 3> %s', 'one\n'),
+                ('{ echo one >&3; echo late >&2; read x; echo two >&3; } 3> %s', 'one\n'),
+                ('{ echo mid >&2; read x; echo two; } > %s', None))):
+            for new in (False, True):
+                name = f'{"new" if new else "old"}{i}'
+                if not new:
+                    write(f'{f}/{name}', 'what was there')
+                killed_between(m, script % f'{f}/{name}', b'late' if 'late' in script else b'mid')
+                assert not os.path.exists(f'{f}/{name}') if new else read(f'{f}/{name}') == 'what was there', script
+                partial = f'{f}/.{name}.partial'
+                assert read(partial) == kept if kept else not os.path.exists(partial), script
+
+
+def test_killed_after_a_close():
+    """What a shell has closed is there: a file of two writers, and one with nothing in it."""
+    with Mount() as m:
+        f = files(m)
+        for i in range(6):
+            write(f'{f}/old{i}', 'what was there')
+            sh(f': > old{i}; : > empty{i}; {{ /bin/echo one; /bin/echo two; }} > both{i}; {{ echo 1 >&3; /bin/echo 2 >&3; }} 3> copied{i}', f)
+            m.kill()
+            m.start()
+            assert read(f'{f}/old{i}') == read(f'{f}/empty{i}') == ''
+            assert read(f'{f}/both{i}') == 'one\ntwo\n' and read(f'{f}/copied{i}') == '1\n2\n'
+
+
+def test_damaged_content_is_no_other_content():
+    """A flipped bit, a content cut short: EIO with a reason, in whatever way it is read, and the other files go on."""
+    with Mount() as m:
+        f = files(m)
+        for name in ('flipped', 'cut', 'good'):
+            write(f'{f}/{name}', 'x' * 1000000)
+        m.unmount()
+        blobs = [b for b in glob.glob(m.store + '/blobs/*/*') if os.path.getsize(b) == 1000000]
+        assert len(blobs) == 3
+        with open(blobs[0], 'r+b') as b:
+            b.seek(600000)
+            b.write(b'y')
+        os.truncate(blobs[1], 999999)
+        m.start()
+        bad = [n for n in ('flipped', 'cut', 'good') if fails_to(read, f'{f}/{n}', 'rb')]
+        assert len(bad) == 2, bad
+        for name in bad:
+            fails(errno.EIO, read, f'{f}/{name}', 'rb')
+            assert subprocess.run(['cp', f'{f}/{name}', m.folder + '/copy'], stderr=subprocess.DEVNULL).returncode
+        reasons = read(m / 'nightly/.bucketfs/errors')
+        assert 'damaged' in reasons, reasons
+        # Replaced, it is as good as any.
+        for name in bad:
+            write(f'{f}/{name}', 'z' * 1000000)
+        m.restart()
+        for name in bad:
+            assert read(f'{f}/{name}') == 'z' * 1000000
 
 
 def test_store_on_a_full_disk():
