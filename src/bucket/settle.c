@@ -142,16 +142,18 @@ bool settle_inherit(struct settle *s, struct settle *own, const struct node *old
 {
 	struct node safe = *old;
 
-	/* What the disk may not have is no fallback; what it falls back to is, or its first bytes. */
-	if (own->falls_back && settle_fall_back(s, &own->fallback)) {
-		own->falls_back = false;
-		s->since = own->since < s->since ? own->since : s->since;
-		if (own->turn && own->turn < s->turn)
-			s->turn = own->turn;
-		return false;
-	}
+	/* What the disk may not have is no fallback; its first bytes are, or what it falls back to. */
 	safe.size = own->safe < old->size ? own->safe : old->size;
-	return own->safe && settle_fall_back(s, &safe);
+	if (own->safe)
+		return settle_fall_back(s, &safe);
+	if (s->content && !s->falls_back) {
+		s->since = own->since < s->since ? own->since : s->since;
+		s->turn = own->turn && own->turn < s->turn ? own->turn : s->turn;
+		s->changed = true;
+	}
+	if (own->falls_back && settle_fall_back(s, &own->fallback))
+		own->falls_back = false;
+	return false;
 }
 
 static void drop_fallback(struct settle *s, struct store_batch *batch)

@@ -791,6 +791,23 @@ static void test_superseded_and_released(void **state)
 	superseded(state, true);
 }
 
+/* Three closes, and the last two are lost: what the first of these two had superseded has the name. */
+static void test_superseded_by_two_that_were_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = create(f, NODE_FILES, "a");
+
+	write_fill(first, 0, 100, '1');
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	put(f, "a", large, '2');
+	put(f, "a", large, '3');
+	file_close(first, false);
+	expect(f, "a", large, '3');
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	expect(f, "a", 100, '1');
+}
+
 /* ---- anything, and then the power goes ---- */
 
 enum { slots = 5, names = 3, versions_most = 200 };
@@ -1064,7 +1081,7 @@ int main(void)
 		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
 		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost),
-		T(test_superseded_and_released), cmocka_unit_test(test_anything_and_then_the_power_goes),
+		T(test_superseded_and_released), T(test_superseded_by_two_that_were_lost), cmocka_unit_test(test_anything_and_then_the_power_goes),
 		T(test_failed_sync_is_made_again),
 	};
 
