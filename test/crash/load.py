@@ -242,7 +242,8 @@ class Worker:
         path = self.name(name)
         size = self.size(self.rnd.randrange(4) > 0) if self.rnd.randrange(5) else 0
         s = spec(os.path.basename(path), self.version(), size)
-        fd = self.fill(path, content(*s), self.rnd.choice(self.hows) if size else 'trunc')
+        # With truncation: what is opened without is the file that has the name, which another held one may be about to take.
+        fd = self.fill(path, content(*s), 'trunc')
         self.held.append(self.spawn(['cat'], pass_fds=[fd], stdin=subprocess.PIPE))
         self.finish(fd, name, {path: s}, path, s)
         if len(self.held) > 3:
