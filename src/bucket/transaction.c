@@ -43,31 +43,10 @@ static struct slice id_of(char *text, size_t size, const struct bucket *b, uid_t
 	return slice_of(text, at + name.len);
 }
 
-bool transaction_is_id(struct slice id)
-{
-	return slice_starts_with(id, slice_str("tx."));
-}
-
-uint32_t transaction_bucket(struct slice id)
-{
-	/* The number ends with a dot. */
-	return transaction_is_id(id) ? (uint32_t)strtoul((const char *)id.at + 3, NULL, 10) : 0;
-}
-
-/* tx.NUMBER.uUID.NAME */
-static struct slice name_in_id(struct slice id)
-{
-	const char *at = id.at, *end = at + id.len;
-
-	for (int dots = 0; at < end && dots < 3; at++)
-		dots += *at == '.';
-	return slice_of(at, (size_t)(end - at));
-}
-
 uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size)
 {
 	uint32_t number = transaction_bucket(b->name);
-	struct slice name = number ? name_in_id(b->name) : b->name;
+	struct slice name = number ? transaction_name(b->name) : b->name;
 	struct bucket *into = NULL;
 
 	if (number && !bucket_get(fs, number, &into))
@@ -77,14 +56,6 @@ uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, siz
 		snprintf(path, size, "%.*s", (int)name.len, (const char *)name.at);
 	bucket_put(fs, into);
 	return into ? number : b->number;
-}
-
-static struct key_buf key_transaction(uint32_t number)
-{
-	struct key_buf key = {.bytes = {'T'}, .len = 5};
-
-	bytes_put_be32(key.bytes + 1, number);
-	return key;
 }
 
 static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice name, uint32_t number),
