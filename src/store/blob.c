@@ -40,6 +40,9 @@ int blob_open(int folder_fd, uint64_t number)
 {
 	int fd = openat(folder_fd, blob_path(number).file, O_RDWR | O_CLOEXEC);
 
+	/* A check reads a store on a filesystem that is mounted read-only. */
+	if (fd < 0 && errno == EROFS)
+		fd = openat(folder_fd, blob_path(number).file, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
