@@ -241,12 +241,12 @@ int rocksdb_check_buckets(struct store *base, int (*each)(void *context, uint32_
 		uint32_t least = UINT32_MAX, bucket;
 
 		found = false;
-		for (int i = 0; i < family_count && !r; i++) {
+		/* A family that cannot be read here cannot be read in one of the buckets either, and is told of there. */
+		for (int i = 0; i < family_count; i++) {
 			if (next_bucket(s, i, it[i], from, &bucket)) {
 				least = !found || bucket < least ? bucket : least;
 				found = true;
 			}
-			r = iterator_error(it[i]);
 		}
 		if (!r && found)
 			r = each(context, least);

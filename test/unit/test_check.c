@@ -643,6 +643,126 @@ static void test_bad_record_with_content(void **state)
 	serve(x, "nightly", NO_BIG | NO_DEEP, look_saved_large);
 }
 
+static void size_without_place(struct node *n) { n->size = 7; n->place = PLACE_NONE; }
+static void place_without_content(struct node *n) { n->place = PLACE_CONTENT; }
+static void no_kind(struct node *n) { n->kind = 9; }
+static void no_name(struct node *n) { n->name.len = 0; }
+static void folder_with_bytes(struct node *n) { n->kind = NODE_FOLDER; n->size = 1; }
+
+/* A record that can be decoded and makes no sense. */
+static void test_unsound_record(void **state)
+{
+	struct box *x = *state;
+	void (*const edits[])(struct node *n) = {size_without_place, place_without_content, no_kind, no_name, folder_with_bytes};
+	struct key_buf child = key_child(NODE_FILES, x->a);
+	struct buf record = {0}, changed = {0};
+	struct node n;
+
+	begin(x);
+	assert_int_equal(store_get(x->store, x->bucket, STORE_NODE, key_slice(&child), &record), 0);
+	end(x);
+	for (size_t i = 0; i < sizeof(edits) / sizeof(*edits); i++) {
+		assert_true(node_decode(&n, buf_slice(&record)));
+		edits[i](&n);
+		buf_clear(&changed);
+		assert_int_equal(node_encode(&n, &changed), 0);
+		put(x, STORE_NODE, child, buf_slice(&changed));
+		assert_int_equal(check(x, false, false), 0);
+		expect_told(x, "nightly", "files/a", "record", false);
+	}
+	assert_int_equal(check(x, false, true), 0);
+	expect_count(x, 1);
+	expect_nothing(x, true);
+	serve(x, "nightly", NO_A, look_saved);
+	buf_release(&record);
+	buf_release(&changed);
+}
+
+static void look_both(struct fixture *f)
+{
+	uint64_t lost = number_of(f, NODE_FILES, "lost_found");
+	struct buf names = {0};
+	size_t spaces = 0;
+
+	in_lost(f, "a", "hello");
+	assert_int_equal(tree_list(f->fs, f->b, lost, 0, TREE_CLOSED_NONE, add_name, &names), 0);
+	for (size_t i = 0; i < names.len; i++)
+		spaces += names.data[i] == ' ';
+	assert_int_equal(spaces, 2);
+	buf_release(&names);
+}
+
+/* Two that come to lost_found at once, by one name. */
+static void test_one_name_for_two(void **state)
+{
+	struct box *x = *state;
+	struct key_buf child = key_child(NODE_FILES, x->a), first = key_child(800, x->a), second = key_child(801, x->empty),
+		       name = key_name(NODE_FILES, S("a")), empty_child = key_child(NODE_FILES, x->empty), empty = key_name(NODE_FILES, S("empty"));
+	struct store_batch batch = {0};
+	struct buf record = {0}, other = {0}, changed = {0};
+	struct node n;
+
+	begin(x);
+	assert_int_equal(store_get(x->store, x->bucket, STORE_NODE, key_slice(&child), &record), 0);
+	assert_int_equal(store_get(x->store, x->bucket, STORE_NODE, key_slice(&empty_child), &other), 0);
+	assert_true(node_decode(&n, buf_slice(&other)));
+	n.name = S("a");
+	assert_int_equal(node_encode(&n, &changed), 0);
+	store_batch_put(&batch, STORE_NODE, key_slice(&first), buf_slice(&record));
+	store_batch_put(&batch, STORE_NODE, key_slice(&second), buf_slice(&changed));
+	store_batch_delete(&batch, STORE_NODE, key_slice(&child));
+	store_batch_delete(&batch, STORE_NODE, key_slice(&empty_child));
+	store_batch_delete(&batch, STORE_NODE, key_slice(&name));
+	store_batch_delete(&batch, STORE_NODE, key_slice(&empty));
+	commit(x, x->bucket, &batch, NULL);
+	end(x);
+	buf_release(&record);
+	buf_release(&other);
+	buf_release(&changed);
+	assert_int_equal(check(x, false, true), 0);
+	expect_count(x, 2);
+	expect_nothing(x, true);
+	serve(x, "nightly", NO_A | NO_EMPTY, look_both);
+}
+
+static int flip_hello(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	size_t len = (size_t)st->st_size;
+	const char *dot = strrchr(path, '.');
+	char *bytes, *at;
+	int fd;
+
+	(void)ftw;
+	if (type != FTW_F || !dot || strcmp(dot, ".sst"))
+		return 0;
+	bytes = malloc(len + 1);
+	fd = open(path, O_RDWR);
+	assert_int_equal(read(fd, bytes, len), (ssize_t)len);
+	at = memmem(bytes, len, "hello", 5);
+	if (at)
+		assert_int_equal(pwrite(fd, "j", 1, at - bytes), 1);
+	close(fd);
+	free(bytes);
+	return 0;
+}
+
+/* RocksDB's own files are damaged: everything else is still looked at. */
+static void test_damaged_table(void **state)
+{
+	struct box *x = *state;
+
+	nftw(x->folder, flip_hello, 16, FTW_PHYS);
+	for (int repair = 0; repair < 2; repair++) {
+		assert_int_equal(check(x, false, repair), 0);
+		expect_count(x, 2);
+		for (int i = 0; i < 2; i++) {
+			assert_string_equal(x->told[i].bucket, i ? "nightly" : "other");
+			assert_string_equal(x->told[i].kind, "record");
+			assert_false(x->told[i].mended);
+		}
+	}
+}
+
 static void test_bad_keys(void **state)
 {
 	struct box *x = *state;
@@ -1181,7 +1301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_clean), T(test_no_store), T(test_live), T(test_live_and_broken), T(test_counts),
 		T(test_no_name), T(test_name_taken), T(test_no_record), T(test_name_to_nothing), T(test_name_to_another),
-		T(test_bad_record), T(test_bad_record_with_body), T(test_bad_record_with_content), T(test_bad_keys), T(test_unknown_kind),
+		T(test_bad_record), T(test_bad_record_with_body), T(test_bad_record_with_content), T(test_unsound_record), T(test_one_name_for_two), T(test_damaged_table), T(test_bad_keys), T(test_unknown_kind),
 		T(test_no_parent), T(test_other_parent), T(test_no_folder), T(test_cycle), T(test_twice),
 		T(test_marks), T(test_fallback), T(test_body_gone), T(test_body_length), T(test_body_of_nobody),
 		T(test_document), T(test_settings), T(test_leftovers), T(test_bad_head), T(test_no_head),
