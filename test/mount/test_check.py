@@ -153,7 +153,8 @@ def test_after_a_kill():
         for w in workers:
             pids.append(os.fork())
             if not pids[-1]:
-                os.dup2(os.open('/dev/null', os.O_WRONLY), 2)
+                for fd in (1, 2):
+                    os.dup2(os.open('/dev/null', os.O_WRONLY), fd)
                 try:
                     w.run(30)
                 finally:
