@@ -71,7 +71,7 @@ struct check_item {
 	bool making;    /* it is not published yet */
 	bool unsettled; /* the disk may not have its content yet */
 	bool told;      /* a finding about its name has been made */
-	bool gone;      /* repair has removed it */
+	bool gone;      /* repair has removed it; or it is one too many of its number */
 	bool parented;  /* a record says where it is */
 	uint8_t way;    /* enum check_way */
 };
@@ -165,6 +165,8 @@ void check_mend_delete(struct check_scan *s, enum store_space space, struct slic
 int check_mend_name(struct check_scan *s, struct check_item *item);
 /* To lost_found, with so many bytes. */
 int check_mend_move(struct check_scan *s, struct check_item *item, uint64_t size);
+/* One that is there twice: its record and its name, and nothing else. */
+void check_mend_extra(struct check_scan *s, struct check_item *item);
 /* With what belongs to it. */
 int check_mend_remove(struct check_scan *s, struct check_item *item);
 /* A body without a record gets one in lost_found. */

@@ -86,6 +86,9 @@ static int check_name(struct check_scan *s, const struct check_name *name)
 	char detail[400];
 	int r = 0;
 
+	/* It went with its record. */
+	if (item && item->gone)
+		return 0;
 	if (item && item->bad) {
 		/* So that the finding names it. */
 		item->name = name->name;
@@ -117,6 +120,55 @@ static int check_name(struct check_scan *s, const struct check_name *name)
 		r = s->mends ? check_mend_body(s, left->node, left->len, text_of(s, name)) : 0;
 	}
 	return r ? r : tell_name(s, name, left ? "record" : "name", detail);
+}
+
+/* ---- one number in several folders ---- */
+
+static int score(const struct check_scan *s, const struct check_item *item)
+{
+	const struct check_item *folder = check_scan_find(s, item->parent, 0);
+	bool placed = item->parent == NODE_FILES || (folder && folder->kind == NODE_FOLDER);
+
+	return item->bad ? -1 : 4 * placed + 2 * item->named + item->parented;
+}
+
+/* Where the others own nothing of their own they can go without a loss. */
+static int check_group(struct check_scan *s, size_t from, size_t to)
+{
+	struct check_item *best = &s->items[from];
+	int r = 0;
+
+	for (size_t i = from + 1; i < to; i++)
+		if (score(s, &s->items[i]) > score(s, best))
+			best = &s->items[i];
+	for (size_t i = from; !r && i < to; i++) {
+		struct check_item *item = &s->items[i];
+		bool mends = s->mends && (!item->content || item->content == best->content);
+
+		if (item == best)
+			continue;
+		r = check_scan_tell(s, item, "twice", mends, "number %llu is in two folders", (unsigned long long)item->number);
+		item->told = best->told = true;
+		if (mends)
+			check_mend_extra(s, item);
+		else
+			item->gone = !item->content || item->content == best->content;
+	}
+	/* The one record of its place is about this one from now on. */
+	return !r && s->mends && best->named && !best->bad ? check_mend_name(s, best) : r;
+}
+
+static int check_groups(struct check_scan *s)
+{
+	int r = 0;
+
+	for (size_t i = 0, end; !r && i < s->count; i = end) {
+		for (end = i + 1; end < s->count && s->items[end].number == s->items[i].number; end++)
+			;
+		if (end - i > 1)
+			r = check_group(s, i, end);
+	}
+	return r;
 }
 
 /* ---- folders ---- */
@@ -159,14 +211,10 @@ static int check_folders(struct check_scan *s)
 
 	for (size_t i = 0; !r && i < s->count; i++) {
 		struct check_item *wrong;
-		bool cycle, twice = i && s->items[i - 1].number == s->items[i].number;
+		bool cycle;
 
-		if (s->items[i].bad || s->items[i].gone)
+		if (s->items[i].bad || s->items[i].gone || s->items[i].told)
 			continue;
-		if (twice) {
-			r = check_scan_tell(s, &s->items[i], "twice", false, "number %llu is in two folders", (unsigned long long)s->items[i].number);
-			continue;
-		}
 		wrong = way_up(s, &s->items[i]);
 		if (!wrong)
 			continue;
@@ -189,7 +237,7 @@ static int check_nameless(struct check_scan *s)
 	for (size_t i = 0; !r && i < s->count; i++) {
 		struct check_item *item = &s->items[i];
 
-		if (item->bad && !item->told)
+		if (item->bad && !item->told && !item->gone)
 			r = check_bad(s, item, slice_of(NULL, 0));
 		if (item->bad || item->named || item->making || item->told || item->gone)
 			continue;
@@ -253,15 +301,18 @@ static int check_making(struct check_scan *s)
 
 	for (size_t i = 0; !r && i < s->making_count; i++) {
 		struct check_making *m = &s->making[i];
+		struct check_item *item = check_scan_find(s, m->record.number, m->record.parent);
 		struct key_buf key = key_making(m->record.number);
 
-		if (check_scan_find(s, m->record.number, m->record.parent) || m->gone)
+		if ((item && !item->gone) || m->gone)
 			continue;
 		if (s->mends) {
 			check_mend_delete(s, STORE_NODE, key_slice(&key));
 			m->gone = true;
 		}
 		s->broken++;
+		if (item)
+			continue;
 		r = check_tell(s->c, s->bucket->id, NULL, "made", s->mends ? CHECK_MENDED : 0,
 			       "number %llu is kept as being made, and it is not there", (unsigned long long)m->record.number);
 	}
@@ -294,6 +345,7 @@ int check_names(struct check_scan *s)
 {
 	int r = 0;
 
+	r = check_groups(s);
 	for (size_t i = 0; !r && i < s->name_count; i++)
 		r = check_name(s, &s->names[i]);
 	if (!r)

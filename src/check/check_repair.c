@@ -359,6 +359,13 @@ int check_mend_unsettled(struct check_scan *s, struct check_unsettled *u)
 	return r > 0 ? -EIO : r;
 }
 
+void check_mend_extra(struct check_scan *s, struct check_item *item)
+{
+	forget_name(s, item);
+	delete(s, STORE_NODE, key_child(item->parent, item->number));
+	item->gone = true;
+}
+
 int check_mend_remove(struct check_scan *s, struct check_item *item)
 {
 	forget_name(s, item);

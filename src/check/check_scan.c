@@ -32,6 +32,10 @@ struct check_item *check_scan_find(const struct check_scan *s, uint64_t number, 
 	}
 	if (low == s->count || s->items[low].number != number || (parent && s->items[low].parent != parent))
 		return NULL;
+	/* Of several the one that stays. */
+	for (size_t i = low; !parent && i < s->count && s->items[i].number == number; i++)
+		if (!s->items[i].gone)
+			return &s->items[i];
 	return &s->items[low];
 }
 

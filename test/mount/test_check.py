@@ -7,7 +7,6 @@ import pty
 import re
 import signal
 import subprocess
-import threading
 import time
 
 import test_mixed
@@ -131,13 +130,20 @@ def test_under_load():
     with Mount() as m:
         test_mixed.prepare(m)
         workers = [test_mixed.Worker(m, i) for i in range(test_mixed.PROCESSES)]
-        load = threading.Thread(target=lambda: parallel(len(workers), lambda i: workers[i].run(SECONDS)))
-        load.start()
-        checks = 0
-        while load.is_alive():
+        load = os.fork()
+        if not load:
+            code = 1
+            try:
+                parallel(len(workers), lambda i: workers[i].run(SECONDS))
+                code = 0
+            finally:
+                os._exit(code)
+        checks, status = 0, (0, 0)
+        while not status[0]:
             check(*(['--data'] if checks % 2 else []), m.point if checks % 3 else m.store)
             checks += 1
-        load.join()
+            status = os.waitpid(load, os.WNOHANG)
+        assert status[1] == 0, 'the load itself failed'
         assert checks >= 3, f'only {checks} checks: that is no test'
         check('--data', m.store)
         m.unmount()

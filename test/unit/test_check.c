@@ -18,7 +18,7 @@
 #include "store/rocksdb_internal.h"
 #include "util/bytes.h"
 
-enum { large = 50000, findings_most = 16 };
+enum { large = 50000, findings_most = 64 };
 
 struct told {
 	char bucket[64], path[128], kind[16], detail[256];
@@ -896,7 +896,8 @@ static void test_twice(void **state)
 	commit(x, x->bucket, &batch, more_making);
 	end(x);
 	buf_release(&record);
-	leaves(x, "nightly", "files/sub/empty", "twice");
+	mends(x, false, "nightly", "files/sub/empty", "twice");
+	serves(x);
 }
 
 /* ---- files that are being made ---- */
@@ -1265,6 +1266,177 @@ static void test_content_of_two(void **state)
 	leaves(x, "nightly", "", "twice");
 }
 
+/* ---- whatever is broken ---- */
+
+static uint64_t dice_state;
+
+static unsigned dice(unsigned sides)
+{
+	dice_state = dice_state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (unsigned)(dice_state >> 33) % sides;
+}
+
+/* A record of this space, by chance. */
+static bool pick(struct box *x, uint32_t bucket, enum store_space space, struct buf *key, struct buf *value)
+{
+	struct slice k, v, none = slice_of(NULL, 0);
+	struct store_cursor *cursor;
+	unsigned seen = 0;
+
+	assert_int_equal(store_cursor_open(x->store, bucket, space, none, none, &cursor), 0);
+	while (store_cursor_next(cursor, &k, &v) == 0) {
+		if (dice(++seen))
+			continue;
+		buf_clear(key);
+		buf_clear(value);
+		buf_add_slice(key, k);
+		buf_add_slice(value, v);
+	}
+	store_cursor_close(cursor);
+	return seen;
+}
+
+static void flip(struct buf *bytes)
+{
+	if (bytes->len)
+		bytes->data[dice((unsigned)bytes->len)] ^= (unsigned char)(1u << dice(8));
+}
+
+static void break_one(struct box *x, uint32_t bucket, struct store_batch *batch)
+{
+	enum store_space space = bucket ? (enum store_space)dice(STORE_SPACES) : STORE_META;
+	struct buf key = {0}, value = {0}, other_key = {0}, other = {0};
+
+	if (pick(x, bucket, space, &key, &value) && pick(x, bucket, space, &other_key, &other)) {
+		switch (dice(6)) {
+		case 0:
+			store_batch_delete(batch, space, buf_slice(&key));
+			break;
+		case 1:
+			flip(&value);
+			store_batch_put(batch, space, buf_slice(&key), buf_slice(&value));
+			break;
+		case 2:
+			value.len = dice((unsigned)value.len + 1);
+			store_batch_put(batch, space, buf_slice(&key), buf_slice(&value));
+			break;
+		case 3:
+			flip(&key);
+			store_batch_put(batch, space, buf_slice(&key), buf_slice(&value));
+			break;
+		case 4:
+			store_batch_put(batch, space, buf_slice(&key), buf_slice(&other));
+			break;
+		default:
+			key.len = dice((unsigned)key.len) + 1;
+			store_batch_put(batch, space, buf_slice(&key), buf_slice(&other));
+		}
+	}
+	buf_release(&key);
+	buf_release(&value);
+	buf_release(&other_key);
+	buf_release(&other);
+}
+
+static int read_node(void *context, const struct node *node, const struct attr *attr)
+{
+	struct fixture *f = context;
+	struct file_open *h;
+	char bytes[64];
+	size_t got;
+	int r;
+
+	(void)attr;
+	if (node->kind == NODE_FOLDER)
+		return tree_list(f->fs, f->b, node->number, 0, TREE_CLOSED_NONE, read_node, f);
+	r = tree_open(f->fs, f->b, &test_root, node->number, TREE_READ, TREE_CLOSED_NONE, &h, NULL);
+	if (!r)
+		r = file_read(h->file, 0, bytes, sizeof(bytes), &got);
+	assert_int_equal(r, 0);
+	file_close(h, false);
+	return 0;
+}
+
+static int read_bucket(void *context, uint32_t number, struct slice name)
+{
+	struct fixture *f = context;
+	struct text *text = NULL;
+
+	(void)name;
+	assert_int_equal(bucket_get(f->fs, number, &f->b), 0);
+	assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_NONE, read_node, f), 0);
+	if (f->b->head.data_present)
+		assert_int_equal(data_text(f->fs, f->b, &text), 0);
+	data_text_put(text);
+	bucket_put(f->fs, f->b);
+	return 0;
+}
+
+/* Several records at once, by chance: the check ends, repair leaves nothing but what it said it leaves, and where it leaves nothing a
+ * daemon can read everything. The other bucket stays as it was. */
+static void break_by_chance(struct box *x, uint64_t seed)
+{
+	struct store_batch batch = {0};
+	uint32_t bucket;
+	size_t left, mended;
+
+	dice_state = seed;
+	bucket = dice(8) ? x->bucket : 0;
+	begin(x);
+	for (unsigned i = 0, n = 1 + dice(5); i < n; i++)
+		break_one(x, bucket, &batch);
+	commit(x, bucket, &batch, NULL);
+	end(x);
+	assert_int_equal(check(x, true, false), 0);
+	assert_int_equal(check(x, true, true), 0);
+	left = x->sums.findings - x->sums.mended;
+	for (mended = 0; left && mended < 2; mended++) {
+		assert_int_equal(check(x, true, true), 0);
+		if (x->sums.mended || x->sums.findings != left) {
+			show(x);
+			fail_msg("seed %llu: %llu of %llu findings are mended by a second repair, and %zu were left", (unsigned long long)seed,
+				 (unsigned long long)x->sums.mended, (unsigned long long)x->sums.findings, left);
+		}
+	}
+	assert_int_equal(check(x, true, false), 0);
+	if (x->sums.findings != left) {
+		show(x);
+		fail_msg("seed %llu: %llu findings after the repair, not %zu", (unsigned long long)seed, (unsigned long long)x->sums.findings, left);
+	}
+	if (left)
+		return;
+	open_fs(x);
+	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	assert_int_equal(bucket_list(x->f.fs, 0, read_bucket, &x->f), 0);
+	if (bucket) {
+		assert_int_equal(bucket_find(x->f.fs, S("other"), &x->f.b), 0);
+		assert_file(&x->f, NODE_FILES, "a", "hello");
+		expect_large(&x->f, NODE_FILES, "big", large, 'x');
+		bucket_put(x->f.fs, x->f.b);
+	}
+	close_fs(x);
+}
+
+/* BUCKETFS_SEEDS=FROM-TO for more. */
+static void test_by_chance(void **state)
+{
+	const char *range = getenv("BUCKETFS_SEEDS");
+	unsigned long from = 1, to = 40;
+	(void)state;
+
+	if (range)
+		sscanf(range, "%lu-%lu", &from, &to);
+	for (unsigned long seed = from; seed <= to; seed++) {
+		void *x = NULL;
+
+		box_setup(&x);
+		if (range)
+			print_message("seed %lu\n", seed);
+		break_by_chance(x, seed);
+		box_teardown(&x);
+	}
+}
+
 /* ---- nothing is changed without --repair ---- */
 
 static struct buf files_seen;
@@ -1307,6 +1479,7 @@ int main(void)
 		T(test_document), T(test_settings), T(test_leftovers), T(test_bad_head), T(test_no_head),
 		T(test_list), T(test_unlisted), T(test_transactions), T(test_content_gone), T(test_content_short),
 		T(test_content_damaged), T(test_notes_of_contents), T(test_content_of_two), T(test_changes_nothing),
+		cmocka_unit_test(test_by_chance),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
