@@ -276,7 +276,7 @@ static void remove_scratch(const char *scratch)
 static int open_live(struct check *c, char *scratch, size_t size, struct reason *why)
 {
 	const char *temporary = getenv("TMPDIR");
-	int r;
+	int r = STORE_DAMAGED;
 
 	snprintf(scratch, size, "%s/bucketfs-check-XXXXXX", temporary && *temporary ? temporary : "/tmp");
 	if (!mkdtemp(scratch)) {
@@ -286,7 +286,10 @@ static int open_live(struct check *c, char *scratch, size_t size, struct reason 
 		return r;
 	}
 	c->live = c->sums->live = true;
-	return rocksdb_store_open_to_check(&c->store, c->o->store, ROCKSDB_CHECK_LIVE, scratch, why);
+	/* The daemon may remove a file between the look at its name and the look at its content. */
+	for (int i = 0; i < looks && r == STORE_DAMAGED; i++)
+		r = rocksdb_store_open_to_check(&c->store, c->o->store, ROCKSDB_CHECK_LIVE, scratch, why);
+	return r;
 }
 
 static int open_store(struct check *c, char *scratch, size_t size, struct reason *why)

@@ -169,14 +169,19 @@ int rocksdb_store_open_to_check(struct store **out, const char *folder, enum roc
 }
 
 /* A log that the daemon has just put into tables and removed is no longer there to be read: then the tables are known by the second
- * call only, and RocksDB does not say so. */
+ * call only, and RocksDB does not say so. A list of tables that has just been replaced is an error, once. */
 int rocksdb_check_catch_up(struct store *base)
 {
+	enum { tries = 5 };
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 	char *error = NULL;
 
-	for (int i = 0; i < 2 && !error; i++)
+	for (int i = 0, good = 0; i < tries && good < 2; i++) {
+		rocksdb_free(error);
+		error = NULL;
 		rocksdb_try_catch_up_with_primary(s->db, &error);
+		good += !error;
+	}
 	return rocks_errno_of(error);
 }
 

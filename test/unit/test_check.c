@@ -1338,6 +1338,40 @@ static void break_one(struct box *x, uint32_t bucket, struct store_batch *batch)
 	buf_release(&other);
 }
 
+/* Something about a content of the bucket, or of nobody. */
+static void break_content(struct box *x)
+{
+	uint64_t number = dice(4) ? dice(2) ? x->content : x->deep_content : 4711;
+	char path[128];
+	int fd;
+
+	blob_path(x, number, path);
+	switch (dice(6)) {
+	case 0:
+		unlink(path);
+		break;
+	case 1:
+		if (truncate(path, dice(large)))
+			break;
+		break;
+	case 2:
+		fd = open(path, O_WRONLY);
+		if (fd >= 0) {
+			assert_int_equal(pwrite(fd, "!", 1, dice(large)), 1);
+			close(fd);
+		}
+		break;
+	case 3:
+		own_change(x, 'S', number, dice(2));
+		break;
+	case 4:
+		own_change(x, 'X', number, true);
+		break;
+	default:
+		break;
+	}
+}
+
 static int read_node(void *context, const struct node *node, const struct attr *attr)
 {
 	struct fixture *f = context;
@@ -1387,6 +1421,8 @@ static void break_by_chance(struct box *x, uint64_t seed)
 		break_one(x, bucket, &batch);
 	commit(x, bucket, &batch, NULL);
 	end(x);
+	if (bucket && !dice(3))
+		break_content(x);
 	assert_int_equal(check(x, true, false), 0);
 	assert_int_equal(check(x, true, true), 0);
 	left = x->sums.findings - x->sums.mended;
