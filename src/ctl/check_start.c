@@ -19,7 +19,7 @@ int check_run(const struct request *r)
 	int argc = 2;
 
 	if (len < 0) {
-		say_errno(NULL, errno, "/proc/self/exe");
+		say_error("/proc/self/exe: %s", strerror(errno));
 		return CHECK_UNCHECKED;
 	}
 	memcpy(path + len, end, sizeof(end));
@@ -32,6 +32,6 @@ int check_run(const struct request *r)
 	argv[argc++] = (char *)"--";
 	argv[argc] = r->args[0];
 	execv(path, argv);
-	say_errno(NULL, errno, "%s", path);
+	say_error("%s, which belongs beside bucketctl, cannot be started: %s", path, strerror(errno));
 	return CHECK_UNCHECKED;
 }

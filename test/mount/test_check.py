@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -287,6 +288,15 @@ def test_statuses():
         assert subprocess.run([CTL, 'check', '--help'], stdout=subprocess.PIPE).stdout.startswith(b'usage: bucketctl check ')
         with open('/dev/full', 'w') as full:
             assert subprocess.run([CTL, 'check', m.store], stdout=full, stderr=subprocess.DEVNULL).returncode == 8
+
+
+def test_without_its_program():
+    """bucketctl says what is missing."""
+    with Mount() as m:
+        alone = m.folder + '/bucketctl'
+        shutil.copy(CTL, alone)
+        r = subprocess.run([alone, 'check', m.store], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert r.returncode == 8 and b'bucketctl-check' in r.stderr and b'No such file' in r.stderr, r
 
 
 def test_not_root():
