@@ -473,6 +473,57 @@ static void test_live_and_broken(void **state)
 	close_fs(x);
 }
 
+static void name_empty(struct box *x, bool is)
+{
+	struct key_buf key = key_name(NODE_FILES, S("empty"));
+	struct store_batch batch = {0};
+	unsigned char raw[5];
+
+	bytes_put_be40(raw, x->empty);
+	if (is)
+		store_batch_put(&batch, STORE_NODE, key_slice(&key), slice_of(raw, 5));
+	else
+		store_batch_delete(&batch, STORE_NODE, key_slice(&key));
+	x->store = x->f.store;
+	commit(x, x->bucket, &batch, NULL);
+	x->store = NULL;
+}
+
+/* After the moment that is looked at, and before the next look. */
+static bool mend_meanwhile(void *context, const char *what, uint64_t done, uint64_t total)
+{
+	struct box *x = context;
+
+	(void)what, (void)total;
+	if (done == 1 && x->notes == 0) {
+		name_empty(x, true);
+		x->notes = 1;
+	}
+	return true;
+}
+
+/* What is found at one look only is not told. */
+static void test_second_look(void **state)
+{
+	struct box *x = *state;
+	struct check_options o = {.store = x->folder, .finding = note_finding, .progress = mend_meanwhile, .context = x};
+
+	open_fs(x);
+	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	name_empty(x, false);
+	x->count = x->notes = 0;
+	assert_int_equal(check_store(&o, &x->sums, NULL), 0);
+	assert_true(x->sums.live);
+	assert_int_equal(x->notes, 1);
+	expect_count(x, 0);
+	name_empty(x, false);
+	assert_int_equal(check(x, false, false), 0);
+	expect_told(x, "nightly", "files/empty", "name", false);
+	name_empty(x, true);
+	close_fs(x);
+	serves(x);
+}
+
 /* ---- counts ---- */
 
 static void more_files(struct head *h) { h->files++; }
@@ -1507,7 +1558,7 @@ static void test_changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_clean), T(test_no_store), T(test_live), T(test_live_and_broken), T(test_counts),
+		T(test_clean), T(test_no_store), T(test_live), T(test_live_and_broken), T(test_second_look), T(test_counts),
 		T(test_no_name), T(test_name_taken), T(test_no_record), T(test_name_to_nothing), T(test_name_to_another),
 		T(test_bad_record), T(test_bad_record_with_body), T(test_bad_record_with_content), T(test_unsound_record), T(test_one_name_for_two), T(test_damaged_table), T(test_bad_keys), T(test_unknown_kind),
 		T(test_no_parent), T(test_other_parent), T(test_no_folder), T(test_cycle), T(test_twice),
