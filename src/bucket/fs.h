@@ -15,8 +15,6 @@
 #include "util/reason.h"
 #include "util/table.h"
 
-enum { boot_size = 16 };
-
 struct fs_options {
 	struct limits limits;
 	const struct acl_names *names;

@@ -368,6 +368,11 @@ uint64_t key_unsettled_node_of(struct slice key)
 	return key_making_node_of(key);
 }
 
+struct key_buf key_transaction(uint32_t number)
+{
+	return key_of_bucket('T', number);
+}
+
 struct key_buf key_body(uint64_t node)
 {
 	return key_of_node('I', node, slice_of(NULL, 0));
@@ -412,4 +417,88 @@ const char *origin_decode(struct origin *o, struct slice record)
 	if (r.bad)
 		return "it is cut short";
 	return is_id(o->name) ? NULL : "its id is none";
+}
+
+/* State, folder, turn, and the turn of what it was overtaken by. */
+void making_encode(const struct making_record *m, unsigned char value[making_len])
+{
+	value[0] = m->state;
+	bytes_put_be40(value + 1, m->parent);
+	bytes_put_be40(value + 6, m->turn);
+	bytes_put_be40(value + 11, m->by);
+}
+
+bool making_decode(struct making_record *m, struct slice key, struct slice value)
+{
+	const unsigned char *at = value.at;
+
+	/* The shorter ones are older. */
+	if (key.len != 6 || value.len > making_len || value.len < 6 || (value.len - 6) % 5)
+		return false;
+	*m = (struct making_record){.number = key_making_node_of(key), .parent = bytes_get_be40(at + 1), .state = at[0]};
+	if (value.len > 6)
+		m->turn = bytes_get_be40(at + 6);
+	if (value.len > 11)
+		m->by = bytes_get_be40(at + 11);
+	return m->state >= MARK_CANDIDATE && m->state <= MARK_OVERTAKEN;
+}
+
+/* Bits of a record's flags. Records of older versions end after the fallback. */
+enum { flag_falls_back = 1, flag_checks = 2 };
+
+int unsettled_encode(const struct unsettled_record *u, struct buf *out)
+{
+	const struct node *f = &u->fallback;
+	int r = buf_add_slice(out, u->boot);
+
+	if (!r)
+		r = bytes_add_64(out, u->content);
+	if (!r)
+		r = buf_add_byte(out, (unsigned char)((u->falls_back ? flag_falls_back : 0) | (u->checks.len ? flag_checks : 0)));
+	if (!r && u->falls_back) {
+		r = buf_add_byte(out, f->place);
+		for (int i = 0; !r && i < 5; i++)
+			r = bytes_add_64(out, (const uint64_t[]){f->number, f->size, f->blocks, f->content, (uint64_t)f->modified}[i]);
+	}
+	if (!r && u->checks.len) {
+		r = bytes_add_64(out, u->safe);
+		if (!r)
+			r = bytes_add_64(out, (uint64_t)u->since);
+		if (!r)
+			r = bytes_add_64(out, u->turn);
+		if (!r)
+			r = buf_add_slice(out, u->checks);
+	}
+	return r;
+}
+
+bool unsettled_decode(struct unsettled_record *u, struct slice record)
+{
+	struct bytes_reader r = bytes_reader_of(record);
+	struct node *f = &u->fallback;
+	uint8_t flags;
+
+	*u = (struct unsettled_record){.boot = bytes_read(&r, boot_size)};
+	u->content = bytes_read_64(&r);
+	flags = bytes_read_8(&r);
+	u->falls_back = flags & flag_falls_back;
+	if (u->falls_back) {
+		f->place = bytes_read_8(&r);
+		f->number = bytes_read_64(&r);
+		f->size = bytes_read_64(&r);
+		f->blocks = bytes_read_64(&r);
+		f->content = bytes_read_64(&r);
+		f->modified = (int64_t)bytes_read_64(&r);
+	}
+	if (flags & flag_checks) {
+		u->safe = bytes_read_64(&r);
+		u->since = (int64_t)bytes_read_64(&r);
+		u->turn = bytes_read_64(&r);
+	}
+	if (r.bad || !u->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
+		return false;
+	if (u->falls_back && (f->place > PLACE_CONTENT || (f->place == PLACE_NONE) != !f->size || (f->place == PLACE_CONTENT && !f->content)))
+		return false;
+	u->checks = slice_of(r.at, r.left);
+	return true;
 }

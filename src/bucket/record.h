@@ -125,8 +125,41 @@ struct key_buf key_making(uint64_t node);                     /* -> state, paren
 uint64_t key_making_node_of(struct slice key);
 struct key_buf key_unsettled(uint64_t node);                  /* -> boot, content, what it fell back to: see settle.h */
 uint64_t key_unsettled_node_of(struct slice key);
+struct key_buf key_transaction(uint32_t number);              /* STORE_META: published, and not erased yet */
 /* STORE_BODY of a bucket */
 struct key_buf key_body(uint64_t node);
+
+/* ---- a file that is in the store and not published (version.h) ---- */
+
+enum mark_state { MARK_CANDIDATE = 1, MARK_WRITING = 2, MARK_OVERTAKEN = 3 };
+
+/* The record under key_making. */
+struct making_record {
+	uint64_t number, parent, turn;
+	uint64_t by; /* the turn of what it was overtaken by */
+	unsigned char state;
+};
+enum { making_len = 16 };
+void making_encode(const struct making_record *m, unsigned char value[making_len]);
+/* False: damaged. */
+bool making_decode(struct making_record *m, struct slice key, struct slice value);
+
+/* ---- a content that the disk may not have yet (settle.h) ---- */
+
+enum { boot_size = 16 };
+
+/* The record under key_unsettled. */
+struct unsettled_record {
+	uint64_t content, safe, turn;
+	int64_t since;
+	bool falls_back;
+	struct node fallback; /* its place, size, blocks, content and time, and whose body it is (number) */
+	struct slice boot;    /* boot_size bytes */
+	struct slice checks;  /* an encoded list of checksums; empty: of an older version */
+};
+int unsettled_encode(const struct unsettled_record *u, struct buf *out);
+/* The slices are those of the record. False: damaged. */
+bool unsettled_decode(struct unsettled_record *u, struct slice record);
 
 /* Where a bucket comes from: valid until its own first commit writes a head. */
 struct origin {

@@ -15,65 +15,29 @@
 /* ns after which a fallback is too old to be replaced by nothing better. */
 enum { settle_overdue = 2000000000 };
 
-/* Bits of a record's flags. Records of older versions end after the fallback. */
-enum { flag_falls_back = 1, flag_checks = 2 };
-
 static int encode(const struct settle *s, struct buf *out)
 {
-	const struct node *f = &s->fallback;
-	int r = buf_add(out, s->boot, sizeof(s->boot));
+	struct unsettled_record u = {s->content, s->safe, s->turn, s->since, s->falls_back, s->fallback, slice_of(s->boot, boot_size),
+				     buf_slice(&s->checks)};
 
-	if (!r)
-		r = bytes_add_64(out, s->content);
-	if (!r)
-		r = buf_add_byte(out, (unsigned char)((s->falls_back ? flag_falls_back : 0) | (s->checks.len ? flag_checks : 0)));
-	if (!r && s->falls_back) {
-		r = buf_add_byte(out, f->place);
-		for (int i = 0; !r && i < 5; i++)
-			r = bytes_add_64(out, (const uint64_t[]){f->number, f->size, f->blocks, f->content, (uint64_t)f->modified}[i]);
-	}
-	if (!r && s->checks.len) {
-		r = bytes_add_64(out, s->safe);
-		if (!r)
-			r = bytes_add_64(out, (uint64_t)s->since);
-		if (!r)
-			r = bytes_add_64(out, s->turn);
-		if (!r)
-			r = buf_add_slice(out, buf_slice(&s->checks));
-	}
-	return r;
+	return unsettled_encode(&u, out);
 }
 
 static int decode(struct settle *s, struct slice record)
 {
-	struct bytes_reader r = bytes_reader_of(record);
-	struct slice boot = bytes_read(&r, boot_size);
-	struct node *f = &s->fallback;
-	uint8_t flags;
+	struct unsettled_record u;
 
-	s->content = bytes_read_64(&r);
-	flags = bytes_read_8(&r);
-	s->falls_back = flags & flag_falls_back;
-	if (s->falls_back) {
-		f->place = bytes_read_8(&r);
-		f->number = bytes_read_64(&r);
-		f->size = bytes_read_64(&r);
-		f->blocks = bytes_read_64(&r);
-		f->content = bytes_read_64(&r);
-		f->modified = (int64_t)bytes_read_64(&r);
-	}
-	if (flags & flag_checks) {
-		s->safe = bytes_read_64(&r);
-		s->since = (int64_t)bytes_read_64(&r);
-		s->turn = bytes_read_64(&r);
-	}
-	if (r.bad || !s->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
+	if (!unsettled_decode(&u, record))
 		return -EIO;
-	if (s->falls_back && (f->place > PLACE_CONTENT || (f->place == PLACE_NONE) != !f->size || (f->place == PLACE_CONTENT && !f->content)))
-		return -EIO;
-	memcpy(s->boot, boot.at, boot_size);
+	s->content = u.content;
+	s->safe = u.safe;
+	s->turn = u.turn;
+	s->since = u.since;
+	s->falls_back = u.falls_back;
+	s->fallback = u.fallback;
+	memcpy(s->boot, u.boot.at, boot_size);
 	s->stored = true;
-	return buf_add(&s->checks, r.at, r.left);
+	return buf_add_slice(&s->checks, u.checks);
 }
 
 void settle_release(struct settle *s)

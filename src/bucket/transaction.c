@@ -44,39 +44,10 @@ static struct slice id_of(char *text, size_t size, const struct bucket *b, uid_t
 	return slice_of(text, at + name.len);
 }
 
-bool transaction_is_id(struct slice id)
-{
-	return slice_starts_with(id, slice_str("tx."));
-}
-
-uint32_t transaction_bucket(struct slice id)
-{
-	const char *at = id.at;
-	uint32_t number = 0;
-	size_t i = 3;
-
-	if (!transaction_is_id(id))
-		return 0;
-	for (; i < id.len && at[i] >= '0' && at[i] <= '9' && number <= bucket_number_max; i++)
-		number = number * 10 + (uint32_t)(at[i] - '0');
-	/* A dot ends it, and an owner and a name follow. */
-	return i + 2 < id.len && at[i] == '.' && at[i + 1] == 'u' && number <= bucket_number_max ? number : 0;
-}
-
-/* tx.NUMBER.uUID.NAME */
-static struct slice name_in_id(struct slice id)
-{
-	const char *at = id.at, *end = at + id.len;
-
-	for (int dots = 0; at < end && dots < 3; at++)
-		dots += *at == '.';
-	return slice_of(at, (size_t)(end - at));
-}
-
 uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size)
 {
 	uint32_t number = transaction_bucket(b->name);
-	struct slice name = number ? name_in_id(b->name) : b->name;
+	struct slice name = number ? transaction_name(b->name) : b->name;
 	struct bucket *into = NULL;
 
 	if (number && !bucket_get(fs, number, &into))
@@ -86,14 +57,6 @@ uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, siz
 		snprintf(path, size, "%.*s", (int)name.len, (const char *)name.at);
 	bucket_put(fs, into);
 	return into ? number : b->number;
-}
-
-static struct key_buf key_transaction(uint32_t number)
-{
-	struct key_buf key = {.bytes = {'T'}, .len = 5};
-
-	bytes_put_be32(key.bytes + 1, number);
-	return key;
 }
 
 /* Every id that begins with the prefix. Where it leads to is bucket_find's to say. */

@@ -7,13 +7,10 @@
 #pragma once
 
 #include "bucket/bucket.h"
+#include "bucket/transaction_id.h"
 
 enum { transaction_max = 100 }; /* of one user in one bucket */
 
-/* Whether a bucket's id is a transaction's. Pure. */
-bool transaction_is_id(struct slice id);
-/* The number of the bucket that it will be published in; 0: the id is no transaction's. Pure. */
-uint32_t transaction_bucket(struct slice id);
 /* A bucket's path under the mount, with that of a transaction below its bucket; the number of the bucket. */
 uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, size_t size);
 

@@ -4,8 +4,6 @@
 
 #include "bucket/version.h"
 
-enum mark_state { MARK_CANDIDATE = 1, MARK_WRITING = 2, MARK_OVERTAKEN = 3 };
-
 /* The record under key_making. */
 void version_put_mark(struct file *f, struct store_batch *batch, enum mark_state state, uint64_t turn);
 /* The record under key_making, as a close or an fsync needs it, whose turn is the next, or its end; with both locks held.

@@ -7,17 +7,13 @@
 #include "util/bytes.h"
 #include "util/log.h"
 
-/* State, folder, turn, and the turn of what it was overtaken by. */
-enum { mark_len = 16 };
-
 static void put_mark(uint64_t number, uint64_t parent, enum mark_state state, uint64_t turn, uint64_t by, struct store_batch *batch)
 {
+	struct making_record m = {number, parent, turn, by, (unsigned char)state};
 	struct key_buf key = key_making(number);
-	unsigned char value[mark_len] = {(unsigned char)state};
+	unsigned char value[making_len];
 
-	bytes_put_be40(value + 1, parent);
-	bytes_put_be40(value + 6, turn);
-	bytes_put_be40(value + 11, by);
+	making_encode(&m, value);
 	store_batch_put(batch, STORE_NODE, key_slice(&key), slice_of(value, sizeof(value)));
 }
 
@@ -169,17 +165,12 @@ static int compare_marks(const void *a, const void *b)
 
 static bool decode_mark(struct mark *m, struct slice key, struct slice value)
 {
-	const unsigned char *at = value.at;
+	struct making_record r;
 
-	/* The shorter ones are older. */
-	if (key.len != 6 || value.len > mark_len || value.len < 6 || (value.len - 6) % 5)
+	if (!making_decode(&r, key, value))
 		return false;
-	*m = (struct mark){.number = key_making_node_of(key), .parent = bytes_get_be40(at + 1), .state = at[0]};
-	if (value.len > 6)
-		m->turn = bytes_get_be40(at + 6);
-	if (value.len > 11)
-		m->by = bytes_get_be40(at + 11);
-	return m->state >= MARK_CANDIDATE && m->state <= MARK_OVERTAKEN;
+	*m = (struct mark){.number = r.number, .parent = r.parent, .turn = r.turn, .by = r.by, .state = r.state};
+	return true;
 }
 
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)

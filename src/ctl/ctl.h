@@ -37,10 +37,11 @@ struct command {
 	const char *more;  /* paragraphs for --help; may be NULL */
 	const struct ctl_option *options;
 	int min, max; /* arguments that are no options; max -1: any number */
+	int usage_status; /* for a command line that makes no sense; 0: CTL_USAGE */
 	int (*run)(const struct request *r);
 };
 
-extern const struct command command_acl, command_create, command_delete, command_edit, command_empty, command_fetch,
+extern const struct command command_acl, command_check, command_create, command_delete, command_edit, command_empty, command_fetch,
 	command_get, command_info, command_limits, command_list, command_schema, command_set, command_store, command_unset,
 	command_update, command_wait, command_why;
 

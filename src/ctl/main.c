@@ -13,6 +13,7 @@ static const struct command *const commands[] = {
 	&command_get,    &command_set,    &command_unset,  &command_edit,   &command_fetch, &command_store,
 	&command_wait,   &command_info,   &command_list,   &command_create, &command_update, &command_delete,
 	&command_empty,  &command_acl,    &command_limits, &command_schema, &command_why,
+	&command_check,
 };
 
 static void help(FILE *to)
@@ -25,7 +26,7 @@ static void help(FILE *to)
 		fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->about);
 	fprintf(to, "\n"
 		    "bucketctl COMMAND --help tells more. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no such bucket,\n"
-		    "124 wait took too long.\n");
+		    "124 wait took too long; those of check are fsck's.\n");
 }
 
 static const struct command *find(const char *name)
@@ -46,6 +47,8 @@ static int run(const struct command *command, int argc, char **argv)
 	status = ctl_parse(command, argc, argv, &request, &done);
 	if (!status && !done)
 		status = command->run(&request);
+	else if (status == CTL_USAGE && command->usage_status)
+		status = command->usage_status;
 	if (fflush(stdout) || ferror(stdout))
 		status = status ? status : say_error("cannot write the output");
 	return status;

@@ -147,7 +147,7 @@ static int rocksdb_store_statistics(struct store *base, struct store_statistics 
 	return 0;
 }
 
-static void rocksdb_store_close(struct store *base)
+void rocks_store_close(struct store *base)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 
@@ -198,9 +198,9 @@ static void rocksdb_store_close(struct store *base)
 	free(s);
 }
 
-static const struct store_ops rocksdb_ops = {
+const struct store_ops rocks_ops = {
 	.name = "rocksdb",
-	.close = rocksdb_store_close,
+	.close = rocks_store_close,
 	.head = rocks_record_head,
 	.get = rocks_record_get,
 	.commit = rocks_record_commit,
@@ -250,7 +250,7 @@ static void set_hints(rocksdb_options_t **options)
 }
 
 /* Bounded memory: one block cache for everything, indexes and filters included, and one budget for all memtables. */
-static void make_options(struct rocksdb_store *s, const struct rocksdb_store_options *o, bool new)
+void rocks_make_options(struct rocksdb_store *s, const struct rocksdb_store_options *o, bool new)
 {
 	size_t buffers = o->buffer_bytes ? o->buffer_bytes : 96u << 20;
 
@@ -292,18 +292,10 @@ static void make_options(struct rocksdb_store *s, const struct rocksdb_store_opt
 	s->write = rocksdb_writeoptions_create();
 }
 
-static int open_db(struct rocksdb_store *s, struct reason *why)
+int rocks_open_failed(struct rocksdb_store *s, char *error, struct reason *why)
 {
-	const rocksdb_options_t *options[family_count];
-	char path[4096], *error = NULL;
 	int r;
 
-	for (int i = 0; i < family_count; i++)
-		options[i] = s->family_options[i];
-	snprintf(path, sizeof(path), "%s/db", s->folder);
-	s->db = rocksdb_open_column_families(s->options, path, family_count, rocks_family_name, options, s->family, &error);
-	if (!error)
-		return 0;
 	s->db = NULL;
 	memset(s->family, 0, sizeof(s->family));
 	r = strstr(error, "No space left") ? -ENOSPC : strstr(error, "Permission denied") ? -EACCES : STORE_DAMAGED;
@@ -313,6 +305,20 @@ static int open_db(struct rocksdb_store *s, struct reason *why)
 		reason_set(why, "store %s: %.160s", s->folder, error);
 	rocksdb_free(error);
 	return r;
+}
+
+static int open_db(struct rocksdb_store *s, struct reason *why)
+{
+	const rocksdb_options_t *options[family_count];
+	char path[4096], *error = NULL;
+
+	for (int i = 0; i < family_count; i++)
+		options[i] = s->family_options[i];
+	snprintf(path, sizeof(path), "%s/db", s->folder);
+	s->db = rocksdb_open_column_families(s->options, path, family_count, rocks_family_name, options, s->family, &error);
+	if (!error)
+		return 0;
+	return rocks_open_failed(s, error, why);
 }
 
 static int start(struct rocksdb_store *s, const struct rocksdb_store_options *options, struct reason *why)
@@ -337,7 +343,7 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, s);
 	if (!s->disk)
 		return -ENOMEM;
-	make_options(s, options, new);
+	rocks_make_options(s, options, new);
 	r = new ? 0 : rocks_synced_check(s, options->accept_loss, why);
 	if (r)
 		return r;
@@ -359,15 +365,14 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	return r;
 }
 
-int rocksdb_store_open(struct store **out, const char *folder, const struct rocksdb_store_options *options,
-		       struct reason *why)
+int rocks_store_new(struct rocksdb_store **out, const char *folder, struct reason *why)
 {
 	struct rocksdb_store *s = calloc(1, sizeof(*s));
-	int r;
+	int r = 0;
 
 	if (!s)
 		return -ENOMEM;
-	s->base.ops = &rocksdb_ops;
+	s->base.ops = &rocks_ops;
 	s->lock_fd = s->synced_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
@@ -384,15 +389,29 @@ int rocksdb_store_open(struct store **out, const char *folder, const struct rock
 	} else if (s->folder_fd < 0) {
 		r = errno == ENOENT ? STORE_ABSENT : -errno;
 		reason_set(why, "store %s: %s%s", folder, strerror(errno), r == STORE_ABSENT ? ": create it with mkdir" : "");
-	} else {
-		r = start(s, options, why);
 	}
+	if (r)
+		rocks_store_close(&s->base);
+	else
+		*out = s;
+	return r;
+}
+
+int rocksdb_store_open(struct store **out, const char *folder, const struct rocksdb_store_options *options,
+		       struct reason *why)
+{
+	struct rocksdb_store *s;
+	int r = rocks_store_new(&s, folder, why);
+
+	if (r)
+		return r;
+	r = start(s, options, why);
 	if (r == -EIO && why && !*why->text)
 		reason_set(why, "store %s cannot be read: it may be damaged; restore it from a backup", folder);
 	if (r < 0 && why && !*why->text)
 		reason_set(why, "store %s: %s", folder, strerror(-r));
 	if (r)
-		rocksdb_store_close(&s->base);
+		rocks_store_close(&s->base);
 	else
 		*out = &s->base;
 	return r;

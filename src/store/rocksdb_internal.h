@@ -85,6 +85,17 @@ struct rocksdb_store {
 	struct buf condemned;
 };
 
+/* ---- the whole: rocksdb.c ---- */
+
+extern const struct store_ops rocks_ops;
+extern const char *const rocks_family_name[family_count];
+/* With its folder open and nothing else; rocks_store_close is its end. STORE_ABSENT; -errno. */
+int rocks_store_new(struct rocksdb_store **out, const char *folder, struct reason *why);
+void rocks_store_close(struct store *base);
+void rocks_make_options(struct rocksdb_store *s, const struct rocksdb_store_options *o, bool new);
+/* What follows from the sentence that RocksDB opens with no database; it is freed. STORE_DAMAGED, -errno. */
+int rocks_open_failed(struct rocksdb_store *s, char *error, struct reason *why);
+
 /* RocksDB's sentence as an errno. */
 int rocks_errno_in(const char *sentence);
 /* The same for what was read; it is logged and freed. NULL is 0. */

@@ -32,7 +32,7 @@ static void write_line(enum log_level level, const char *format, va_list args)
 	static const char *const label[] = {"error: ", "warning: ", "", "debug: "};
 	char line[1024];
 
-	if (level > log_level)
+	if (level > log_level || log_target == LOG_TARGET_NONE)
 		return;
 	vsnprintf(line, sizeof(line), format, args);
 	/* A name with a line break in it must not be able to forge a line. */

@@ -63,7 +63,7 @@ def fill(folder, names):
         write(os.path.join(folder, n), 'content of ' + n)
 
 
-COMMANDS = 'get set unset edit fetch store wait info list create update delete empty acl limits schema why'.split()
+COMMANDS = 'get set unset edit fetch store wait info list create update delete empty acl limits schema why check'.split()
 
 
 def test_help():
@@ -71,7 +71,7 @@ def test_help():
     for c in COMMANDS:
         out = ctl(c, '--help').out
         assert out.startswith(f'usage: bucketctl {c}') and '--json' in out, c
-        ctl(c, '--no-such-option', status=2)
+        ctl(c, '--no-such-option', status=16 if c == 'check' else 2)
     ctl(status=2)
     ctl('nonsense', status=2)
     ctl('set', status=2)
