@@ -64,6 +64,7 @@ struct unsettled {
 	uint32_t bucket;
 	uint64_t number, content;
 	int64_t since;
+	bool reseal; /* its checksums are to be made anew */
 };
 
 /* Takes no ownership of the store. -EIO: what is in it cannot be read. */

@@ -149,9 +149,9 @@ void settle_end(struct settle *s, struct store_batch *batch)
 
 /* If there is no memory for it, a loss of power in this moment may cost the file; it will be settled when the bucket is
  * loaded next. */
-static void add_to(struct fs *fs, struct buf *list, uint32_t bucket, uint64_t number, uint64_t content)
+static void add_to(struct fs *fs, struct buf *list, uint32_t bucket, uint64_t number, uint64_t content, bool reseals)
 {
-	struct unsettled u = {bucket, number, content, fs_moment(fs)};
+	struct unsettled u = {bucket, number, content, fs_moment(fs), reseals};
 
 	pthread_mutex_lock(&fs->lock);
 	buf_add(list, &u, sizeof(u));
@@ -160,7 +160,7 @@ static void add_to(struct fs *fs, struct buf *list, uint32_t bucket, uint64_t nu
 
 void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
 {
-	add_to(fs, &fs->unsettled, bucket, number, content);
+	add_to(fs, &fs->unsettled, bucket, number, content, true);
 }
 
 void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head *head, struct store_batch *batch)
@@ -177,9 +177,9 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 		/* One that is there already is waited for already. But a file that is replaced again and again before it is settled
 		 * would keep a very old fallback: its turn is next. */
 		if (s->fresh)
-			settle_later(fs, b->number, s->number, s->content);
+			add_to(fs, &fs->unsettled, b->number, s->number, s->content, false);
 		else if (s->falls_back && fs_moment(fs) - s->since > settle_overdue)
-			add_to(fs, &fs->overdue, b->number, s->number, s->content);
+			add_to(fs, &fs->overdue, b->number, s->number, s->content, false);
 	} else if (s->stored) {
 		store_batch_delete(batch, STORE_NODE, key_slice(&key));
 		head->unsettled -= head->unsettled > 0;
@@ -473,7 +473,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 		return;
 	if (!r) {
 		r = settle_one(fs, b, u->number, u->content, false, &rest);
-		if (!r && !rest)
+		if (!r && !rest && u->reseal)
 			r = reseal(fs, b, u->number, u->content);
 		if (r < 0)
 			log_limited(u->bucket, LOG_LEVEL_ERROR,

@@ -64,7 +64,7 @@ int settle_bucket(struct fs *fs, struct bucket *b);
 /* The same for what was committed before this moment (fs_moment), as far as it is known, and seals what nobody writes; for a thread
  * of its own. What fails is tried again at a later call. */
 void settle_due(struct fs *fs, int64_t before);
-/* A content is to be settled and sealed by settle_due, whether or not it is unsettled. */
+/* A content is to be settled by settle_due, and sealed with new checksums, whether or not it is unsettled. */
 void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content);
 /* Adds the end of every fallback to a batch: the bucket is being removed. With b->lock held. */
 int settle_drop_all(struct fs *fs, struct bucket *b, struct store_batch *batch);

@@ -246,8 +246,9 @@ static int read_piece(const struct checksum_source *source, uint64_t piece, size
 	return source->read(source->context, at, buffer, len, got);
 }
 
+/* *buffer is made when something has to be read. */
 static int sum_piece(struct checksum *c, uint64_t piece, uint64_t size, const struct checksum_source *source,
-		     unsigned char *buffer, uint64_t *sum)
+		     unsigned char **buffer, uint64_t *sum)
 {
 	uint64_t at = piece * checksum_piece;
 	size_t len = piece_len(piece, size), got;
@@ -261,16 +262,18 @@ static int sum_piece(struct checksum *c, uint64_t piece, uint64_t size, const st
 		*sum = XXH3_64bits_digest(c->state);
 		return 0;
 	}
-	r = read_piece(source, piece, len, buffer, &got);
+	if (!*buffer && !(*buffer = malloc(checksum_piece)))
+		return -ENOMEM;
+	r = read_piece(source, piece, len, *buffer, &got);
 	if (r || got != len)
 		return r ? r : -EIO;
-	*sum = checksum_of(buffer, len);
+	*sum = checksum_of(*buffer, len);
 	if (c && len == checksum_piece) {
 		know(c, piece, *sum);
 	} else if (c) {
 		/* The next bytes are mostly appended: from here on they are followed. */
 		begin_piece(c, at);
-		follow(c, buffer, len);
+		follow(c, *buffer, len);
 	}
 	return 0;
 }
@@ -279,14 +282,14 @@ int checksum_add_list(struct checksum *c, uint64_t from, uint64_t size, const st
 {
 	uint64_t pieces = checksum_pieces(size), first = from / checksum_piece < pieces ? from / checksum_piece : pieces;
 	struct checksum_list list = {size, first, NULL, (size_t)(pieces - first)};
-	unsigned char *buffer = malloc(checksum_piece);
+	unsigned char *buffer = NULL;
 	int r = 0;
 
 	list.sums = malloc((list.count + 1) * sizeof(*list.sums));
-	if (!buffer || !list.sums)
+	if (!list.sums)
 		r = -ENOMEM;
 	for (size_t i = 0; !r && i < list.count; i++)
-		r = sum_piece(c, first + i, size, source, buffer, &list.sums[i]);
+		r = sum_piece(c, first + i, size, source, &buffer, &list.sums[i]);
 	if (!r)
 		r = checksum_list_encode(&list, out);
 	free(buffer);
