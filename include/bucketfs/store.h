@@ -117,6 +117,7 @@ struct store_ops {
 	int (*content_size)(struct store_content *c, uint64_t *size);
 	int (*content_unseal)(struct store_content *c);
 	int (*content_is_sealed)(struct store_content *c, uint64_t size, bool *sealed);
+	int (*content_check)(struct store_content *c, uint64_t piece);
 	int (*content_sync)(struct store_content *c);
 	int (*content_fd)(struct store_content *c);
 	void (*content_close)(struct store_content *c, bool discard);
@@ -270,6 +271,13 @@ static inline int store_content_unseal(struct store_content *c)
 static inline int store_content_is_sealed(struct store_content *c, uint64_t size, bool *sealed)
 {
 	return c->ops->content_is_sealed(c, size, sealed);
+}
+
+/* Reads one piece (checksum_piece bytes) and compares it with the seal, also where nothing is compared any more on reading. -EIO.
+ * STORE_END: there is no such piece, or no seal. */
+static inline int store_content_check(struct store_content *c, uint64_t piece)
+{
+	return c->ops->content_check(c, piece);
 }
 
 /* Its bytes survive the loss of power. After a failure the kernel has forgotten which of them the disk lacks, and may have forgotten

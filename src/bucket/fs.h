@@ -45,6 +45,7 @@ struct fs {
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
 	uint64_t collisions;   /* files that replaced one of another name; atomic */
 	uint64_t merges;       /* that changed a document; atomic */
+	uint64_t scrub_damaged; /* contents that a scrub found damaged; atomic */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
 	struct refusals *refusals; /* with a lock of its own */

@@ -357,7 +357,7 @@ static int add_checks(struct store_content *content, uint64_t size, struct buf *
 
 /* A content that is to be sealed. */
 struct unsealed {
-	uint64_t number, content, size;
+	uint64_t number, content, size, most;
 	int64_t changed; /* the node's time, which every commit of its content moves */
 };
 
@@ -371,7 +371,7 @@ static int find_unsealed(struct fs *fs, struct bucket *b, struct unsealed *u, bo
 	if (!r)
 		r = tree_find_number(fs, b, u->number, &found);
 	*is = !r && !s.content && !is_written(fs, b, u->number) && found.node.place == PLACE_CONTENT &&
-	      found.node.content == u->content && found.node.size <= reseal_most;
+	      found.node.content == u->content && found.node.size <= u->most;
 	u->size = found.node.size;
 	u->changed = found.node.changed;
 	tree_found_release(&found);
@@ -396,9 +396,9 @@ static int seal_now(struct fs *fs, struct bucket *b, const struct unsealed *u, c
 	return r;
 }
 
-static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, uint64_t most)
 {
-	struct unsealed u = {.number = number, .content = content};
+	struct unsealed u = {.number = number, .content = content, .most = most};
 	struct store_content *open;
 	struct buf checks = {0};
 	bool is, sealed = true;
@@ -428,6 +428,11 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 	}
 	buf_release(&checks);
 	return r;
+}
+
+int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+{
+	return reseal(fs, b, number, content, UINT64_MAX);
 }
 
 /* ---- what is due ---- */
@@ -474,7 +479,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 	if (!r) {
 		r = settle_one(fs, b, u->number, u->content, false, &rest);
 		if (!r && !rest && u->reseal)
-			r = reseal(fs, b, u->number, u->content);
+			r = reseal(fs, b, u->number, u->content, reseal_most);
 		if (r < 0)
 			log_limited(u->bucket, LOG_LEVEL_ERROR,
 				    "bucket %.*s: file number %llu is not safe from a loss of power yet (error %d); this is tried again",

@@ -23,6 +23,7 @@
 #include "fuse/patience.h"
 #include "fuse/place.h"
 #include "fuse/ring.h"
+#include "fuse/scrubber.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
 #include "store/behind.h"
@@ -166,6 +167,7 @@ struct mount {
 	struct store *store;
 	struct frontend fe;
 	struct settler *settler;
+	struct scrubber *scrubber;
 	int ready; /* where to tell the waiting parent, or -1 */
 	bool signals, mounted;
 };
@@ -384,6 +386,8 @@ static int start_session(struct mount *m, struct reason *why)
 		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
 		r = settler_new(&m->settler, fe->fs, review, fe);
+	if (!r && m->options->scrub)
+		r = scrubber_new(&m->scrubber, fe->fs, m->options->scrub);
 	if (!r)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);
 	if (r)
@@ -461,6 +465,7 @@ static void stop(struct mount *m)
 	if (fe->session)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
+	scrubber_free(m->scrubber);
 	settler_free(m->settler);
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))

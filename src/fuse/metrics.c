@@ -180,9 +180,11 @@ int metrics_text(struct frontend *fe, struct buf *out)
 				   "# HELP bucketfs_merges_total Merges that changed a document.\n# TYPE bucketfs_merges_total counter\n"
 				   "bucketfs_merges_total %llu\n"
 				   "# HELP bucketfs_name_collisions_total Files that replaced one of another given name.\n"
-				   "# TYPE bucketfs_name_collisions_total counter\nbucketfs_name_collisions_total %llu\n",
+				   "# TYPE bucketfs_name_collisions_total counter\nbucketfs_name_collisions_total %llu\n"
+				   "# HELP bucketfs_scrub_damaged_total Contents that the scrub found damaged.\n"
+				   "# TYPE bucketfs_scrub_damaged_total counter\nbucketfs_scrub_damaged_total %llu\n",
 				   (unsigned long long)get(&bytes_read), (unsigned long long)get(&bytes_written),
 				   (unsigned long long)get(&fe->fs->merges),
-				   (unsigned long long)get(&fe->fs->collisions));
+				   (unsigned long long)get(&fe->fs->collisions), (unsigned long long)get(&fe->fs->scrub_damaged));
 	return r ? r : add_gauges(fe, out);
 }

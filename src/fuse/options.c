@@ -32,6 +32,7 @@ void options_help(void)
 	       "  -o collide=replace|refuse  two names with one stored form: the newer replaces the older, or EEXIST (replace)\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
 	       "  -o sync            every close is an fsync\n"
+	       "  -o scrub=DAYS      read all contents over 32K once in so many days, slowly, and compare their checksums (0: no)\n"
 	       "  -o accept_loss     start a store whose log is damaged, without what is lost\n"
 	       "  -o device=NAME     what @device and @job call this host (the host name at the first mount)\n"
 	       "  -o device_acl=LIST first read and edit list of @device, entries joined by + (user:alice+group:ci)\n"
@@ -112,6 +113,14 @@ static int own_option(struct options *o, const char *option)
 		return *texts[i].at ? 0 : -1;
 	}
 	struct slice name = slice_of(option, (size_t)(equals - option));
+	if (slice_equal(name, slice_str("scrub"))) {
+		char *end;
+		unsigned long days = strtoul(equals + 1, &end, 10);
+
+		if (*end || end == equals + 1 || equals[1] == '-' || days > 3650)
+			return wrong_value(option);
+		return o->scrub = (unsigned)days, 0;
+	}
 	r = limits_set(&o->limits, name, equals + 1, &why);
 	if (r == BUCKET_INVALID)
 		fprintf(stderr, "bucketfs: option %s\n", why.text);

@@ -15,6 +15,7 @@ struct options {
 	bool squash_root; /* root=squash */
 	bool collide_refuse; /* collide=refuse */
 	bool sync;
+	unsigned scrub;   /* days between two passes; 0: none */
 	bool accept_loss; /* start with what is left of a damaged log */
 	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
 	enum { PASSTHROUGH_AUTO, PASSTHROUGH_OFF } passthrough;

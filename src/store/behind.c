@@ -333,6 +333,13 @@ static int behind_content_is_sealed(struct store_content *base, uint64_t size, b
 	return store_content_is_sealed(content(base)->inner, size, sealed);
 }
 
+static int behind_content_check(struct store_content *base, uint64_t piece)
+{
+	int r = drain(content(base));
+
+	return r ? r : store_content_check(content(base)->inner, piece);
+}
+
 static int behind_content_sync(struct store_content *base)
 {
 	int r = drain(content(base));
@@ -481,6 +488,7 @@ static const struct store_ops behind_ops = {
 	.content_size = behind_content_size,
 	.content_unseal = behind_content_unseal,
 	.content_is_sealed = behind_content_is_sealed,
+	.content_check = behind_content_check,
 	.content_sync = behind_content_sync,
 	.content_fd = behind_content_fd,
 	.content_close = behind_content_close,

@@ -204,6 +204,11 @@ static int decorator_content_is_sealed(struct store_content *base, uint64_t size
 	return FORWARD(content(base)->of, 0, "content_is_sealed", store_content_is_sealed(content(base)->inner, size, sealed));
 }
 
+static int decorator_content_check(struct store_content *base, uint64_t piece)
+{
+	return FORWARD(content(base)->of, 0, "content_check", store_content_check(content(base)->inner, piece));
+}
+
 static int decorator_content_sync(struct store_content *base)
 {
 	return FORWARD(content(base)->of, 0, "content_sync", store_content_sync(content(base)->inner));
@@ -246,6 +251,7 @@ static const struct store_ops decorator_ops = {
 	.content_size = decorator_content_size,
 	.content_unseal = decorator_content_unseal,
 	.content_is_sealed = decorator_content_is_sealed,
+	.content_check = decorator_content_check,
 	.content_sync = decorator_content_sync,
 	.content_fd = decorator_content_fd,
 	.content_close = decorator_content_close,

@@ -581,6 +581,12 @@ static int memory_content_is_sealed(struct store_content *base, uint64_t size, b
 	return 0;
 }
 
+static int memory_content_check(struct store_content *base, uint64_t piece)
+{
+	(void)base, (void)piece;
+	return STORE_END;
+}
+
 static int memory_content_sync(struct store_content *base)
 {
 	(void)base;
@@ -630,6 +636,7 @@ static const struct store_ops memory_ops = {
 	.content_size = memory_content_size,
 	.content_unseal = memory_content_unseal,
 	.content_is_sealed = memory_content_is_sealed,
+	.content_check = memory_content_check,
 	.content_sync = memory_content_sync,
 	.content_fd = memory_content_fd,
 	.content_close = memory_content_close,

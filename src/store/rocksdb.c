@@ -222,6 +222,7 @@ const struct store_ops rocks_ops = {
 	.content_size = blob_size,
 	.content_unseal = rocks_content_unseal,
 	.content_is_sealed = rocks_content_is_sealed,
+	.content_check = rocks_content_check,
 	.content_sync = rocks_content_sync,
 	.content_fd = rocks_content_fd,
 	.content_close = rocks_content_close,

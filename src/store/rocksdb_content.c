@@ -190,6 +190,11 @@ int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sea
 	return rocks_seal_is(content_of(base)->store, base->number, size, sealed);
 }
 
+int rocks_content_check(struct store_content *base, uint64_t piece)
+{
+	return rocks_seal_scrub(content_of(base)->store, base, piece);
+}
+
 /* A reader of the descriptor compares nothing. */
 int rocks_content_fd(struct store_content *base)
 {

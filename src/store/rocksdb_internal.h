@@ -161,6 +161,7 @@ int rocks_content_truncate(struct store_content *base, uint64_t len);
 int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len);
 int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len);
 int rocks_content_unseal(struct store_content *base);
+int rocks_content_check(struct store_content *base, uint64_t piece);
 int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed);
 int rocks_content_sync(struct store_content *base);
 int rocks_content_fd(struct store_content *base);
@@ -197,6 +198,8 @@ int rocks_seal_check(struct rocksdb_store *s, struct rocks_seal *seal, struct st
 int rocks_seal_break(struct rocksdb_store *s, struct rocks_seal *seal, uint64_t content, uint64_t from);
 /* The seal that a commit brings, as it is to be stored. STORE_ABSENT: it goes on from one that is not there. */
 int rocks_seal_join(struct rocksdb_store *s, uint64_t content, struct slice checksums, struct buf *joined);
+/* As store_content_check. */
+int rocks_seal_scrub(struct rocksdb_store *s, struct store_content *content, uint64_t piece);
 /* The content is what it was when it was written, or compared. */
 void rocks_seal_trust(struct rocksdb_store *s, uint64_t content);
 /* Whether there is one for so many bytes. */

@@ -69,6 +69,56 @@ int rocks_seal_load(struct rocksdb_store *s, uint64_t content, struct rocks_seal
 	return r == STORE_ABSENT ? 0 : r;
 }
 
+static int check_piece(const struct checksum_list *list, struct store_content *content, size_t piece, unsigned char *bytes)
+{
+	uint64_t at = (uint64_t)piece * checksum_piece, rest = list->size - at;
+	size_t len = rest < checksum_piece ? (size_t)rest : checksum_piece, got;
+	int r = blob_read(content, at, bytes, len, &got);
+
+	return !r && (got != len || checksum_of(bytes, len) != list->sums[piece]) ? -EIO : r;
+}
+
+static int tell_damaged(const struct store_content *content, uint64_t piece)
+{
+	log_error("store: content %016llx is damaged: piece %llu, from byte %llu on, is not what was written",
+		  (unsigned long long)content->number, (unsigned long long)piece, (unsigned long long)(piece * checksum_piece));
+	return -EIO;
+}
+
+/* Whether the seal is still what it was: else a writer has ended it, and then changed what it was about. */
+static bool is_still(struct rocksdb_store *s, uint64_t content, struct slice seal)
+{
+	struct buf now = {0};
+	bool is = !get(s, content, &now) && slice_equal(buf_slice(&now), seal);
+
+	buf_release(&now);
+	return is;
+}
+
+int rocks_seal_scrub(struct rocksdb_store *s, struct store_content *content, uint64_t piece)
+{
+	struct checksum_list list = {0};
+	struct buf seal = {0};
+	unsigned char *bytes = malloc(checksum_piece);
+	int r = bytes ? get(s, content->number, &seal) : -ENOMEM;
+
+	if (!r)
+		r = seal.len ? checksum_list_decode(&list, buf_slice(&seal)) : STORE_END;
+	if (!r)
+		r = piece < list.count ? check_piece(&list, content, (size_t)piece, bytes) : STORE_END;
+	if (r == -EIO && !is_still(s, content->number, buf_slice(&seal)))
+		r = STORE_END;
+	if (r == -EIO) {
+		tell_damaged(content, piece);
+		/* Nobody gets it unseen any more. */
+		__atomic_store_n(&s->trusted[content->number % named_count], 0, __ATOMIC_RELAXED);
+	}
+	free(bytes);
+	buf_release(&seal);
+	checksum_list_release(&list);
+	return r == STORE_ABSENT ? STORE_END : r;
+}
+
 /* How many bytes there is a seal for; `none`: there is no seal. */
 static int sealed_bytes(struct rocksdb_store *s, uint64_t content, uint64_t *bytes, bool *none)
 {
@@ -91,20 +141,6 @@ int rocks_seal_is(struct rocksdb_store *s, uint64_t content, uint64_t size, bool
 	return r;
 }
 
-static int check_piece(struct rocks_seal *seal, struct store_content *content, size_t piece, unsigned char *bytes)
-{
-	uint64_t at = (uint64_t)piece * checksum_piece, rest = seal->list.size - at;
-	size_t len = rest < checksum_piece ? (size_t)rest : checksum_piece, got;
-	int r = blob_read(content, at, bytes, len, &got);
-
-	if (!r && (got != len || checksum_of(bytes, len) != seal->list.sums[piece])) {
-		log_error("store: content %016llx is damaged: bytes %llu to %llu are not what was written", (unsigned long long)content->number,
-			  (unsigned long long)at, (unsigned long long)(at + len - 1));
-		r = -EIO;
-	}
-	return r;
-}
-
 int rocks_seal_check(struct rocksdb_store *s, struct rocks_seal *seal, struct store_content *content, uint64_t at, size_t len)
 {
 	uint64_t end = at + len < seal->list.size ? at + len : seal->list.size;
@@ -116,7 +152,9 @@ int rocks_seal_check(struct rocksdb_store *s, struct rocks_seal *seal, struct st
 			continue;
 		if (!bytes && !(bytes = malloc(checksum_piece)))
 			return -ENOMEM;
-		r = check_piece(seal, content, (size_t)piece, bytes);
+		r = check_piece(&seal->list, content, (size_t)piece, bytes);
+		if (r == -EIO)
+			tell_damaged(content, piece);
 		/* The reader that checks the last one opens the content for everybody. */
 		if (!r && !__atomic_exchange_n(&seal->checked[piece], 1, __ATOMIC_ACQ_REL) &&
 		    !__atomic_sub_fetch(&seal->left, 1, __ATOMIC_ACQ_REL))

@@ -705,6 +705,28 @@ def test_damaged_content_is_no_other_content():
             assert read(f'{f}/{name}') == 'z' * 1000000
 
 
+def test_scrub_finds_what_nobody_reads():
+    """A content that went bad after it was written: a pass tells of it, and from then on nobody gets it."""
+    with Mount(options='scrub=1') as m:
+        f = files(m)
+        for name in ('bad', 'good'):
+            write(f'{f}/{name}', 'x' * 700000)
+        time.sleep(3.5)  # sealed by then
+        m.restart()
+        assert wait_for(lambda: 'all contents were read, 0 of them are damaged' in m.log_text(), 20)
+        assert read(f'{f}/bad') == 'x' * 700000
+        blob = [b for b in glob.glob(m.store + '/blobs/*/*') if os.path.getsize(b) == 700000][0]
+        with open(blob, 'r+b') as b:
+            b.seek(300000)
+            b.write(b'y')
+        m.restart()
+        assert wait_for(lambda: 'all contents were read, 1 of them are damaged' in m.log_text(), 20)
+        metrics = read(m / '.bucketfs/metrics')
+        assert 'bucketfs_scrub_damaged_total 1' in metrics
+        assert sum(bool(fails_to(read, f'{f}/{n}', 'rb')) for n in ('bad', 'good')) == 1
+        assert 'is damaged: what is on the disk is not what was written' in m.log_text()
+
+
 def test_store_on_a_full_disk():
     """The filesystem below is full, not only a limit reached: what was there stays, nothing half-written gets a name."""
     store = tempfile.mkdtemp(prefix='bucketfs-full')
