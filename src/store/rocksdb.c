@@ -358,6 +358,13 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 		r = rocks_folder_finish(s);
 	if (!r)
 		r = rocks_content_begin(s);
+	/* An older program would leave seals behind that lie, and own contents that have none: a sweep would remove them. */
+	if (!r && !new && s->format < rocksdb_store_format) {
+		r = rocks_folder_finish(s);
+		if (!r)
+			log_info("store: its format was %u and is %d now: an older bucketfs does not open it any more", s->format,
+				 rocksdb_store_format);
+	}
 	if (!r)
 		r = rocks_health_begin(s);
 	/* What has been read is what counts from here on, also where something was lost. */

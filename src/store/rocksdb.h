@@ -1,7 +1,7 @@
 /* The local backend: records in RocksDB, contents as plain files.
  *
  * On disk:
- *   STORE/format      "bucketfs store 1": the format's version
+ *   STORE/format      "bucketfs store 2": the format's version. Since 2 every content that a record owns has a seal
  *   STORE/lock        held (flock) while the store is open; says who holds it
  *   STORE/synced      the sequence number up to which RocksDB's log was on the disk
  *   STORE/ballast     room for removals on a full disk; made again when there is plenty
@@ -24,7 +24,7 @@ struct rocksdb_store_options {
 	void *context;
 };
 
-enum { rocksdb_store_format = 1, rocksdb_store_wait_seconds = 15 };
+enum { rocksdb_store_format = 2, rocksdb_store_wait_seconds = 15 };
 
 /* Opens the store in an existing folder; an empty folder becomes a new store. STORE_ABSENT: no such folder;
  * STORE_IN_USE, STORE_NEWER, STORE_FOREIGN, STORE_DAMAGED: `why` says what it is and what to do. */

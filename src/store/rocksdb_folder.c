@@ -104,6 +104,7 @@ int rocks_folder_check(struct rocksdb_store *s, bool *new, struct reason *why)
 			   s->folder);
 		return STORE_DAMAGED;
 	}
+	s->format = version;
 	if (version > rocksdb_store_format) {
 		reason_set(why, "store %s has format %u and this bucketfs knows up to %d: use a newer bucketfs",
 			   s->folder, version, rocksdb_store_format);

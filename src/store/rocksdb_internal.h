@@ -47,6 +47,7 @@ struct rocksdb_store {
 	char *folder;
 	int folder_fd;
 	int lock_fd;
+	unsigned format; /* of the store, as it was opened */
 	rocksdb_t *db;
 	rocksdb_options_t *options;
 	rocksdb_options_t *family_options[family_count];

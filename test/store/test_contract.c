@@ -705,7 +705,7 @@ static void test_open_refuses(void **state)
 	assert_int_equal(try_open("/nonexistent/store", &why), STORE_ABSENT);
 	store_close(f->store);
 	f->store = NULL;
-	write_text(f->folder, "format", "bucketfs store 2\n");
+	write_text(f->folder, "format", "bucketfs store 3\n");
 	assert_int_equal(try_open(f->folder, &why), STORE_NEWER);
 	assert_non_null(strstr(why.text, "newer"));
 	write_text(f->folder, "format", "gibberish\n");
