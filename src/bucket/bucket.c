@@ -21,7 +21,7 @@ enum { idle_max = 4096 };
 
 /* ---- damage ---- */
 
-/* Whoever looks at a damaged record again and again must not fill the log. */
+/* A reader that looks at a damaged record again and again must not fill the log. */
 int bucket_damaged(const struct bucket *b, const char *record, uint64_t number, const char *fault)
 {
 	log_limited(b->owner, LOG_LEVEL_ERROR, "bucket %.*s: the record of %s number %llu is damaged: %s",
@@ -258,7 +258,7 @@ static int get_recovered(struct fs *fs, uint32_t number, struct bucket **out)
 	if (!*out)
 		r = bucket_load(fs, number, &loaded);
 	if (!*out && !r) {
-		/* What is published must be on the disk: so that is looked at first. */
+		/* Publishing believes a content: so the disk is asked first. */
 		if (loaded->head.unsettled)
 			r = settle_recover(fs, loaded);
 		if (!r && loaded->head.making)
@@ -387,7 +387,7 @@ int bucket_check_numbers(struct fs *fs, struct bucket *b)
 		file_becomes(&b->numbers_checked, !r);
 		return r;
 	}
-	/* What is in files/ has a record there, and what is in another folder one that says in which. */
+	/* A node right in files/ has a record there; one in another folder has a record that says in which. */
 	in_files = key_child(NODE_FILES, b->head.next_node);
 	elsewhere = key_parent(b->head.next_node);
 	r = raise_next(fs, b, STORE_NODE, slice_of(prefix.bytes, 6), &in_files, key_child_node_of);
