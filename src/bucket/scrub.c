@@ -25,7 +25,7 @@ static void tell_damaged(struct fs *fs, struct bucket *b, const struct scrubbed 
 	bucket_lock(b);
 	if (!b->dead && !tree_find_number(fs, b, one->number, &found) && found.node.content == one->content) {
 		__atomic_add_fetch(&fs->scrub_damaged, 1, __ATOMIC_RELAXED);
-		log_error("bucket %.*s: %.*s (file number %llu) is damaged: what is on the disk is not what was written",
+		log_error("bucket %.*s: %.*s (file number %llu) is damaged: its content is not what was written",
 			  (int)b->name.len, (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at,
 			  (unsigned long long)one->number);
 	}
@@ -39,8 +39,12 @@ static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one
 	bool sealed = true;
 	int r = store_content_open(fs->store, one->content, &content);
 
+	if (r == STORE_ABSENT) {
+		tell_damaged(fs, b, one);
+		return 0;
+	}
 	if (r)
-		return r == STORE_ABSENT ? 0 : r;
+		return r;
 	for (uint64_t piece = 0; !r; piece++)
 		r = s->go_on(s->context) ? store_content_check(content, piece) : -EINTR;
 	if (r == STORE_END)

@@ -2,10 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "bucket/bucket.h"
 #include "bucket/scrub.h"
@@ -13,7 +10,7 @@
 #include "util/log.h"
 
 /* Five MiB a second: a disk has something else to do. */
-enum { pause_ns = 50000000, ioprio_who_process = 1, ioprio_idle = 3 << 13 };
+enum { pause_ns = 50000000 };
 #define DAY_NS ((int64_t)86400 * 1000000000)
 
 struct scrubber {
@@ -86,12 +83,10 @@ static void pass(struct scrubber *s)
 
 static void *serve(void *argument)
 {
-	const struct sched_param nothing = {0};
 	struct scrubber *s = argument;
 	int64_t next = clock_monotonic();
 
-	pthread_setschedparam(pthread_self(), SCHED_IDLE, &nothing);
-	syscall(SYS_ioprio_set, ioprio_who_process, 0, ioprio_idle);
+	/* The pauses make it slow. A low priority would keep a bucket's lock for long on a busy machine. */
 	while (wait_until(s, next)) {
 		next = clock_monotonic() + s->days * DAY_NS;
 		pass(s);

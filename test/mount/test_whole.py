@@ -724,7 +724,7 @@ def test_scrub_finds_what_nobody_reads():
         metrics = read(m / '.bucketfs/metrics')
         assert 'bucketfs_scrub_damaged_total 1' in metrics
         assert sum(bool(fails_to(read, f'{f}/{n}', 'rb')) for n in ('bad', 'good')) == 1
-        assert 'is damaged: what is on the disk is not what was written' in m.log_text()
+        assert 'is damaged: its content is not what was written' in m.log_text()
 
 
 def test_store_on_a_full_disk():
