@@ -354,6 +354,55 @@ int file_truncate_alone(struct file *f, uint64_t size, struct reason *why)
 	return r;
 }
 
+/* Without a reference it would leave the bucket's `making`, and what the store has of it would be listed, half-made as it is. */
+static void end_later(struct file *f)
+{
+	struct fs *fs = f->fs;
+
+	pthread_mutex_lock(&fs->lock);
+	if (!f->unended) {
+		f->unended = true;
+		f->refs++;
+		f->next_unended = fs->unended;
+		fs->unended = f;
+	}
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static struct file *take_unended(struct fs *fs)
+{
+	struct file *f;
+
+	pthread_mutex_lock(&fs->lock);
+	f = fs->unended;
+	fs->unended = NULL;
+	pthread_mutex_unlock(&fs->lock);
+	return f;
+}
+
+/* Until then it is in a list, and nobody puts it into another one. */
+static struct file *take_next(struct file *f)
+{
+	struct file *next = f->next_unended;
+
+	pthread_mutex_lock(&f->fs->lock);
+	f->unended = false;
+	pthread_mutex_unlock(&f->fs->lock);
+	return next;
+}
+
+void file_end_again(struct fs *fs, bool last)
+{
+	struct file *next;
+
+	for (struct file *f = take_unended(fs); f; f = next) {
+		next = take_next(f);
+		if (version_settle_again(f) && !last)
+			end_later(f);
+		file_put(f);
+	}
+}
+
 void file_close(struct file_open *h, bool abandon)
 {
 	struct file *f = h->file;
@@ -372,7 +421,7 @@ void file_close(struct file_open *h, bool abandon)
 		f->settling = h->closed ? h->closed : fs_moment(f->fs);
 	bucket_unlock(f->b);
 	free(h);
-	if (last_writer)
-		version_settle(f, abandon);
+	if (last_writer && version_settle(f, abandon))
+		end_later(f);
 	file_put(f);
 }

@@ -20,6 +20,8 @@ struct file_modes {
 struct file {
 	struct table_node by_inode; /* fs->lock */
 	unsigned refs;              /* fs->lock */
+	struct file *next_unended;  /* fs->lock: in fs->unended, which has a reference, while … */
+	bool unended;               /* … this is true */
 	uint64_t inode;
 	struct fs *fs;
 	struct bucket *b;
@@ -43,6 +45,7 @@ struct file {
 	uint64_t overtaken;               /* the turn of what took its name after that; 0: nothing did */
 	int64_t counted;                  /* its part of b->pending_bytes; atomic (file_count) */
 	struct file_open *handles;
+	bool abandoned;                   /* its last writer did not close it */
 	int64_t settling;                 /* its last writer was released and closed it then; 0: not yet */
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
 	struct buf kept_bytes;            /* the stored content of a file unlinked while open, until it is loaded: … */
@@ -246,3 +249,6 @@ static inline void file_closes(struct file_open *h)
 }
 /* The last close of this handle. With `abandon` (the mount ends) what was not flushed is not published. */
 void file_close(struct file_open *h, bool abandon);
+/* Tries again to publish the files whose store refused that when their last writer was gone. `last`: nobody will come again; the next
+ * start finds them in the store. */
+void file_end_again(struct fs *fs, bool last);

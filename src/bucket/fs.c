@@ -107,6 +107,7 @@ void fs_close(struct fs *fs)
 
 	if (!fs)
 		return;
+	file_end_again(fs, true);
 	redirect_drop_all(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
 		struct bucket *b = container_of(node, struct bucket, by_number);

@@ -56,6 +56,7 @@ struct fs {
 	int64_t opened; /* when (fs_moment) */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	struct buf overdue;   /* likewise: those that do not wait any longer */
+	struct file *unended; /* files whose last writer is gone, while the store refused to publish them (file_end_again) */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
 };

@@ -75,8 +75,10 @@ void version_overtake(struct bucket *b, const struct overtaking *o, struct store
 /* `.NAME.partial`, cut where it would be too long; a partial's is its own. The length of it. */
 size_t version_partial_name(struct slice name, char partial[name_max]);
 bool version_is_partial(struct slice name);
-/* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. */
-void version_settle(struct file *f, bool abandon);
+/* The last writer has closed it: publishes it, or makes it the partial. With `abandon` only a candidate is published. What the store
+ * refuses stays unlisted: version_settle_again tries once more, if nobody has begun to write it since. */
+int version_settle(struct file *f, bool abandon);
+int version_settle_again(struct file *f);
 /* Publishes it as it is. Fine if it is published. */
 int version_publish(struct file *f);
 /* A file that is being made loses its name. With b->lock held. */

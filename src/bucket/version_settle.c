@@ -416,7 +416,7 @@ int version_settle_locked(struct file *f, bool abandon)
 	return f->written ? make_partial(f) : version_drop(f);
 }
 
-void version_settle(struct file *f, bool abandon)
+int version_settle(struct file *f, bool abandon)
 {
 	int r = 0;
 
@@ -426,17 +426,30 @@ void version_settle(struct file *f, bool abandon)
 	/* Somebody may have published it meanwhile, and somebody begun it anew: then it is theirs to end. */
 	if (f->settling)
 		r = version_settle_locked(f, abandon);
-	/* Nobody will ask for this again before the next start, which would find it in the store and settle it. */
-	if (r < 0)
-		r = version_settle_locked(f, abandon);
+	f->abandoned = abandon;
 	/* Nobody waits for what will not come. */
 	if (r || f->unlisted)
 		f->settling = 0;
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	if (r)
-		log_error("bucket %.*s: %.*s could not be published: error %d", (int)f->b->name.len,
+		log_error("bucket %.*s: %.*s could not be published (error %d): this is tried again", (int)f->b->name.len,
 			  (const char *)f->b->name.at, (int)f->node.name.len, f->name, r);
+	return r;
+}
+
+int version_settle_again(struct file *f)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	file_drain(f);
+	bucket_lock(f->b);
+	if (f->writers == 0)
+		r = version_settle_locked(f, f->abandoned);
+	bucket_unlock(f->b);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
 }
 
 int version_publish(struct file *f)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "bucket/file.h"
 #include "bucket/settle.h"
 #include "util/clock.h"
 
@@ -56,6 +57,7 @@ static void *serve(void *argument)
 
 	while (wait_second(s)) {
 		s->each_second(s->context);
+		file_end_again(s->fs, false);
 		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
 		sync_if_due(s);
 	}
