@@ -61,6 +61,7 @@ struct file {
 	bool dirty;          /* differs from what is stored, and … */
 	bool unsaved;        /* … so does its content; atomic */
 	bool written;        /* something was written since it was made */
+	bool promised;       /* fsynced while it was made: a later commit does not lose that, for the disk has its bytes first; atomic */
 	bool candidate;      /* closed or fsynced, and nothing written since */
 	bool failed;         /* a write failed: what is there is not whole */
 	int error;           /* of one that had been acknowledged; 0: none since it was begun */
@@ -74,6 +75,7 @@ struct file {
 	int checks_error;      /* … this reason */
 	uint64_t safe;         /* so many of the committed bytes are known to be on the disk (settle.h), if … */
 	bool safe_known;       /* … it was asked */
+	bool ownerless;        /* it has lost its name, and nothing falls back to its content any more */
 	bool exposed;          /* others may write to `content` by themselves */
 	bool reseal;           /* it was changed in place: its checksums are to be made again when nobody has it open */
 

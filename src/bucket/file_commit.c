@@ -30,19 +30,16 @@ int file_add_content(struct file *f, struct settle *settle, struct store_batch *
 
 		old.number = f->node.number;
 		store_batch_adopt(batch, f->node.content);
-		/* What was unsettled itself is no fallback, but it has one. */
-		if (settle->content)
-			store_batch_drop(batch, settle->content);
-		kept = settle->content;
-		settle_begin(f->fs, settle, f->node.content);
+		kept = settle_replace(f->fs, settle, f->stored.number && f->stored_whole ? &old : NULL, f->node.content, batch);
 		settle_change(f->fs, settle, f->node.content, 0, buf_slice(&f->checks), batch);
-		if (!kept && f->stored.number && f->stored_whole)
-			kept = settle_fall_back(settle, &old);
 	} else if (has_moved(f)) {
 		settle_end(settle, batch);
 	} else if (f->node.place == PLACE_CONTENT) {
 		uint64_t stored = f->stored.size < f->node.size ? f->stored.size : f->node.size;
 
+		/* Bytes of what is being made may be written over at any time, and there is something else to fall back to. */
+		if (f->unlisted)
+			stored = 0;
 		settle_change(f->fs, settle, f->node.content, stored, buf_slice(&f->checks), batch);
 	}
 	if (f->node.place == PLACE_INLINE)
@@ -96,6 +93,11 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 	uint64_t end = at + len < f->stored.size ? at + len : f->stored.size;
 	int r;
 
+	if (file_is(&f->unlinked) && f->node.place == PLACE_CONTENT && f->node.content == f->stored.content && !f->ownerless) {
+		r = settle_heir(f->fs, f->b, f->stored.content);
+		f->ownerless = !r;
+		return r;
+	}
 	/* What is not published is nobody's yet, and has a record that says so. */
 	if (!file_is_in_place(f) || file_is(&f->unlisted) || at >= end)
 		return 0;
@@ -123,7 +125,7 @@ static int sum_up(struct file *f)
 	buf_clear(&f->checks);
 	if (f->node.place != PLACE_CONTENT || !f->content || !f->unsaved)
 		return 0;
-	if (file_is_in_place(f)) {
+	if (file_is_in_place(f) && !file_is(&f->unlisted)) {
 		r = ask_safe(f);
 		from = f->safe < f->node.size ? f->safe : f->node.size;
 	}
@@ -163,6 +165,9 @@ int file_drain(struct file *f)
 
 	if (r)
 		cut(f, r);
+	/* Should that fail, a loss of power still finds by the checksums which bytes are missing. */
+	if (f->content && f->unsaved && file_is(&f->unlisted) && file_is(&f->promised))
+		store_content_sync(f->content);
 	f->checks_error = sum_up(f);
 	return f->error;
 }
@@ -334,5 +339,7 @@ int file_settle(struct file *f)
 	/* Under no lock: the disk takes its time, and others open, read and write meanwhile. */
 	uint64_t content = file_content_now(f);
 
+	if (file_is(&f->unlisted))
+		file_becomes(&f->promised, true);
 	return content ? settle_content(f->fs, f->b, f->node.number, content) : 0;
 }

@@ -289,10 +289,12 @@ static int shorten(struct file *f, uint64_t size)
 		f->node.size = was;
 		unaccount(f, size);
 	}
-	if (r)
+	/* Once the record says so, the bytes past the end must not come back. */
+	if (f->stored.size != size)
 		return r;
 	f->trimmed = false;
-	r = store_sync(f->fs->store);
+	if (!r)
+		r = store_sync(f->fs->store);
 	if (!r)
 		r = store_content_truncate(f->content, size);
 	f->trimmed = !r;

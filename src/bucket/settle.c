@@ -72,6 +72,27 @@ void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 	s->changed = s->fresh = true;
 }
 
+bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t content, struct store_batch *batch)
+{
+	uint64_t unsettled = s->content, safe = s->safe;
+	int64_t since = s->since;
+	struct node first;
+
+	settle_begin(fs, s, content);
+	if (!unsettled)
+		return old && settle_fall_back(s, old);
+	/* What has a fallback itself is none. */
+	if (s->falls_back)
+		s->since = since;
+	if (s->falls_back || !safe || !old) {
+		store_batch_drop(batch, unsettled);
+		return true;
+	}
+	first = *old;
+	first.size = safe < old->size ? safe : old->size;
+	return settle_fall_back(s, &first);
+}
+
 void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch)
 {
 	if (!s->content) {
@@ -158,6 +179,11 @@ static void add_to(struct fs *fs, struct buf *list, uint32_t bucket, uint64_t nu
 	pthread_mutex_unlock(&fs->lock);
 }
 
+static bool is_overdue(struct fs *fs, const struct settle *s)
+{
+	return s->falls_back && fs_moment(fs) - s->since > settle_overdue;
+}
+
 void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content)
 {
 	add_to(fs, &fs->unsettled, bucket, number, content, true);
@@ -178,7 +204,7 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 		 * would keep a very old fallback: its turn is next. */
 		if (s->fresh)
 			add_to(fs, &fs->unsettled, b->number, s->number, s->content, false);
-		else if (s->falls_back && fs_moment(fs) - s->since > settle_overdue)
+		if (is_overdue(fs, s))
 			add_to(fs, &fs->overdue, b->number, s->number, s->content, false);
 	} else if (s->stored) {
 		store_batch_delete(batch, STORE_NODE, key_slice(&key));
@@ -229,6 +255,14 @@ static bool is_written(struct fs *fs, const struct bucket *b, uint64_t number)
 	return f && (f->writers || file_is(&f->unsaved));
 }
 
+/* With b->lock held. */
+static bool is_being_made(struct fs *fs, const struct bucket *b, uint64_t number)
+{
+	struct file *f = file_peek(fs, inode_of(b->number, number));
+
+	return f && f->unlisted;
+}
+
 /* Whether the checksums of a record are those of what is in the content. `f` is the open file, with f->lock held, or NULL; with b->lock
  * held. A process that was killed may have changed the content after its last commit. A file that is written over in place would only
  * have its seal removed again. */
@@ -238,8 +272,9 @@ static bool can_be_sealed(struct fs *fs, const struct bucket *b, const struct se
 	       !(f && (file_is(&f->unsaved) || f->reseal || f->exposed));
 }
 
-/* What was committed when `then` was loaded is on the disk. With b->lock held. *rest: more was committed since. */
-static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool seals, const struct file *f, bool *rest)
+/* What was committed when `then` was loaded is on the disk; `made`: and it was not published yet. With b->lock held. *rest: more was
+ * committed since. */
+static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool made, bool seals, const struct file *f, bool *rest)
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
@@ -253,6 +288,9 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 			if (seals && can_be_sealed(fs, b, &s, f))
 				store_batch_seal(&batch, content, buf_slice(&s.checks));
 			settle_end(&s, &batch);
+		} else if (made) {
+			/* Its first bytes may have been written over since. */
+			*rest = true;
 		} else {
 			/* The first bytes are there, whatever became of the others: there is something to end at now. */
 			drop_fallback(&s, &batch);
@@ -309,19 +347,24 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 {
 	struct settle then;
 	struct file *f;
+	bool made;
 	int r;
 
 	*rest = false;
 	bucket_lock(b);
 	r = settle_load(fs, b, number, &then);
+	made = is_being_made(fs, b, number);
 	bucket_unlock(b);
+	/* Replaced in place since, and it falls back to what is still older. */
+	if (!r && then.content && then.content != content && is_overdue(fs, &then))
+		content = then.content;
 	/* Not under a lock: the disk takes its time. */
 	if (!r)
 		r = sync_content(fs, &then, content);
 	if (!r && then.content == content) {
 		f = locked ? NULL : hold_still(fs, b, number);
 		bucket_lock(b);
-		r = settle_now(fs, b, &then, !locked, f, rest);
+		r = settle_now(fs, b, &then, made, !locked, f, rest);
 		bucket_unlock(b);
 		let_go(f);
 	}
@@ -535,6 +578,22 @@ int settle_bucket(struct fs *fs, struct bucket *b)
 		r = settle_content(fs, b, s.number, s.content);
 		if (r)
 			break;
+	}
+	settle_release(&s);
+	return r == STORE_END ? 0 : r;
+}
+
+int settle_heir(struct fs *fs, struct bucket *b, uint64_t content)
+{
+	struct settle s = {0};
+	int r = 0;
+
+	while (!r) {
+		bucket_lock(b);
+		r = b->dead ? STORE_END : settle_next(fs, b, s.number, &s);
+		bucket_unlock(b);
+		if (!r && s.falls_back && s.fallback.place == PLACE_CONTENT && s.fallback.content == content)
+			r = settle_content_locked(fs, b, s.number, s.content);
 	}
 	settle_release(&s);
 	return r == STORE_END ? 0 : r;

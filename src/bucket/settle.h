@@ -38,6 +38,9 @@ int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle 
 void settle_release(struct settle *s);
 /* The node owns another content with this commit. */
 void settle_begin(struct fs *fs, struct settle *s, uint64_t content);
+/* The node gets another content, `content`, in the place of `old`; NULL: that is no fallback. True: the old one is taken care of; false: the
+ * caller drops it. */
+bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t content, struct store_batch *batch);
 /* The node's content is changed with this commit, of which so many bytes are safe at most; `checks` from there on, or from an earlier
  * piece. -ENOMEM is remembered in the batch. */
 void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch);
@@ -59,6 +62,9 @@ void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head
 int settle_content(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
 /* The same for a caller that has the file's lock. */
 int settle_content_locked(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
+/* Waits until nothing falls back to this content, which is about to be changed: its node has lost its name. The caller may have locks of
+ * files. */
+int settle_heir(struct fs *fs, struct bucket *b, uint64_t content);
 /* Waits until everything of a bucket is on the disk. */
 int settle_bucket(struct fs *fs, struct bucket *b);
 /* The same for what was committed before this moment (fs_moment), as far as it is known, and seals what nobody writes; for a thread

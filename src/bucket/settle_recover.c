@@ -160,9 +160,12 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 int settle_recover(struct fs *fs, struct bucket *b)
 {
 	struct settle s = {0};
+	uint64_t after = 0;
 	int r;
 
-	while (!(r = settle_next(fs, b, s.number, &s)) || (r == -EIO && s.number)) {
+	/* A damaged record has a number, and is passed over; where the store itself cannot be read, there is no next one. */
+	while (!(r = settle_next(fs, b, after, &s)) || (r == -EIO && s.number > after)) {
+		after = s.number;
 		/* The process ended and the system did not: everything is there, and on its way to the disk. */
 		if (!r && memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0)
 			settle_later(fs, b->number, s.number, s.content);

@@ -426,6 +426,9 @@ int version_settle(struct file *f, bool abandon)
 	/* Somebody may have published it meanwhile, and somebody begun it anew: then it is theirs to end. */
 	if (f->settling)
 		r = version_settle_locked(f, abandon);
+	/* At once, for a fault of a moment: until then nobody finds the new version. */
+	if (r < 0)
+		r = version_settle_locked(f, abandon);
 	f->abandoned = abandon;
 	/* Nobody waits for what will not come. */
 	if (r || f->unlisted)

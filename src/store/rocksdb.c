@@ -70,8 +70,7 @@ int rocks_own_write(struct rocksdb_store *s, char kind, uint64_t number, const v
 	char *error = NULL;
 	int r = reserve_ask(0);
 
-	if (!r)
-		r = rocks_health_may_grow(s);
+	/* It is small, and without it nothing starts: a full disk has the ballast's room for it. */
 	if (!r)
 		r = rocks_health_enter(s);
 	if (r)
@@ -352,19 +351,21 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	if (r == -ENOSPC && rocks_health_give_room(s)) {
 		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
 		s->health.short_of_room = true;
+		reason_set(why, "%s", "");
 		r = open_db(s, why);
 	}
 	if (!r && new)
 		r = rocks_folder_finish(s);
-	if (!r)
-		r = rocks_content_begin(s);
-	/* An older program would leave seals behind that lie, and own contents that have none: a sweep would remove them. */
+	/* An older program would leave seals behind that lie, and own contents that have none: a sweep would remove them. So the format
+	 * is raised before the first note that makes this true. */
 	if (!r && !new && s->format < rocksdb_store_format) {
 		r = rocks_folder_finish(s);
 		if (!r)
 			log_info("store: its format was %u and is %d now: an older bucketfs does not open it any more", s->format,
 				 rocksdb_store_format);
 	}
+	if (!r)
+		r = rocks_content_begin(s);
 	if (!r)
 		r = rocks_health_begin(s);
 	/* What has been read is what counts from here on, also where something was lost. */

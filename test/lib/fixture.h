@@ -27,6 +27,7 @@ static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	file_end_again(f->fs, true);
 	assert_int_equal(f->fs->files.count, 0);
 	if (!f->b->dead) {
 		assert_int_equal(f->b->pending_bytes, 0);

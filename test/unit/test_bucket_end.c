@@ -653,6 +653,7 @@ static void round_of(uint64_t seed, bool faults)
 	check_log(w);
 	bucket_put(w->fs, w->b);
 	redirect_drop_all(w->fs);
+	file_end_again(w->fs, true);
 	assert_int_equal(w->fs->files.count, 0);
 	fs_close(w->fs);
 	check_store(w);
@@ -745,6 +746,7 @@ static void open_world(struct world *w)
 static void close_world(struct world *w)
 {
 	assert_string_equal(log_lines, "");
+	file_end_again(w->fs, true);
 	assert_int_equal(w->fs->files.count, 0);
 	bucket_put(w->fs, w->b);
 	fs_close(w->fs);

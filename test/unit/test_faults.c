@@ -265,6 +265,7 @@ static void world_open(struct world *w)
 
 static void world_close(struct world *w)
 {
+	file_end_again(w->fs, true);
 	assert_int_equal(w->fs->files.count, 0);
 	assert_int_equal(w->b->making.count, 0);
 	assert_int_equal(w->b->pending_bytes, 0);

@@ -534,6 +534,7 @@ static void tour(struct store *store)
 		bucket_put(fs, b);
 	settle_due(fs, INT64_MAX);
 	redirect_drop_all(fs);
+	file_end_again(fs, true);
 	assert_int_equal(fs->files.count, 0);
 	fs_close(fs);
 	/* And once more, as the next start finds it. */
@@ -738,6 +739,7 @@ static void reopen_world(struct world *w)
 static void close_world(struct world *w)
 {
 	bucket_put(w->fs, w->b);
+	file_end_again(w->fs, true);
 	assert_int_equal(w->fs->files.count, 0);
 	fs_close(w->fs);
 	store_close(w->store);

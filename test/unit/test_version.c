@@ -1134,6 +1134,7 @@ static void test_write_fails_behind(void **state)
 	assert_int_equal(f.b->head.file_bytes, 7);
 	assert_int_equal(f.b->pending_bytes, 0);
 	assert_int_equal(f.b->making.count, 0);
+	file_end_again(f.fs, true);
 	assert_int_equal(f.fs->files.count, 0);
 	buf_release(&bytes);
 	bucket_put(f.fs, f.b);
