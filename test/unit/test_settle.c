@@ -1068,6 +1068,201 @@ static void test_failed_sync_is_made_again(void **state)
 	expect(f, "a", large, 'x');
 }
 
+static int count_listed(void *context, const struct node *node, const struct attr *attr)
+{
+	(void)node;
+	(void)attr;
+	++*(int *)context;
+	return 0;
+}
+
+/* A child has written the first part, or it was fsynced, and all of that is on the disk before the rest is written. */
+static struct file_open *half_made(struct fixture *f, const char *name, bool fsynced, size_t size)
+{
+	struct file_open *h = create(f, NODE_FILES, name);
+
+	write_fill(h, 0, size, '1');
+	if (fsynced) {
+		assert_int_equal(file_save(h->file), 0);
+		assert_int_equal(file_settle(h->file), 0);
+	} else {
+		assert_int_equal(file_flush(h, FILE_CLOSER_SHARES), 0);
+		settle_due(f->fs, INT64_MAX);
+	}
+	return h;
+}
+
+static void end_made(struct file_open *h)
+{
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+	file_close(h, false);
+}
+
+static void test_half_of_it_was_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	struct node node;
+
+	for (int fsynced = 0; fsynced < 2; fsynced++) {
+		const char *name = fsynced ? "a" : "b";
+
+		put(f, name, large, 'o');
+		settle_due(f->fs, INT64_MAX);
+		h = half_made(f, name, fsynced, 60000);
+		write_fill(h, 60000, 60000, '2');
+		end_made(h);
+		lose_bytes(f, name, 60000);
+		restart(f, true);
+		expect(f, name, large, 'o');
+	}
+	h = half_made(f, "new", false, 60000);
+	write_fill(h, 60000, 60000, '2');
+	end_made(h);
+	lose_bytes(f, "new", 60000);
+	restart(f, true);
+	assert_int_equal(find(f, "new", &node), BUCKET_ABSENT);
+	put(f, "c", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	h = half_made(f, "temporary", false, 60000);
+	write_fill(h, 60000, 60000, '2');
+	end_made(h);
+	assert_int_equal(rename_name(f, NODE_FILES, "temporary", NODE_FILES, "c"), 0);
+	lose_bytes(f, "c", 60000);
+	restart(f, true);
+	expect(f, "c", large, 'o');
+}
+
+/* What the writer did to the part that is on the disk already is missing there. */
+static void test_written_over_while_it_was_made(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *c;
+	struct file_open *h;
+	struct node node;
+
+	for (int variant = 0; variant < 4; variant++) {
+		put(f, "a", large, 'o');
+		settle_due(f->fs, INT64_MAX);
+		h = half_made(f, "a", variant & 1, 600000);
+		if (variant & 2)
+			assert_int_equal(file_truncate(h->file, 1000, NULL), 0);
+		write_fill(h, 1000, variant & 2 ? 599000 : 5000, '2');
+		end_made(h);
+		assert_int_equal(find(f, "a", &node), 0);
+		assert_int_equal(store_content_open(f->store, node.content, &c), 0);
+		assert_int_equal(store_content_punch(c, 1000, variant & 2 ? 599000 : 5000), 0);
+		store_content_close(c, false);
+		restart(f, true);
+		expect(f, "a", large, 'o');
+	}
+}
+
+static void test_rewritten_in_place_before_it_is_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	append(f, "a", 1000, 'p');
+	h = reopen(f, "a", TREE_READ | TREE_WRITE);
+	assert_int_equal(file_truncate(h->file, 0, NULL), 0);
+	write_fill(h, 0, large, 'n');
+	end_made(h);
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	expect(f, "a", large, 'o');
+	expect_settled(f);
+}
+
+/* The old inode is written by a holder, while the new one may still fall back to it. */
+static void test_fallback_is_written(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *h;
+	struct node node;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	h = reopen(f, "a", TREE_READ | TREE_WRITE);
+	write_fill(h, 0, 1, 'o');
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+	settle_due(f->fs, INT64_MAX);
+	put(f, "a", large, 'n');
+	assert_int_equal(find(f, "a", &node), 0);
+	assert_int_equal(f->b->head.unsettled, 1);
+	write_fill(h, 100, 100, 'X');
+	/* So the new one is on the disk before. */
+	expect_settled(f);
+	assert_int_equal(file_truncate(h->file, 40000, NULL), 0);
+	file_close(h, false);
+	restart(f, true);
+	expect(f, "a", large, 'n');
+}
+
+/* Not for ever: the bucket opens later, or not. */
+static void test_records_cannot_be_read(void **state)
+{
+	struct fixture *f = *state;
+	struct faulty faulty = {.error = -EIO};
+	struct store *faulty_store;
+	struct bucket *b;
+	unsigned failed = 0;
+
+	put(f, "a", large, 'x');
+	put(f, "b", large, 'x');
+	bucket_put(f->fs, f->b);
+	assert_int_equal(faulty_store_open(&faulty_store, f->store, &faulty), 0);
+	for (unsigned n = 1; n < 16; n++) {
+		fs_close(f->fs);
+		assert_int_equal(test_fs_open(f->store, &f->fs), 0);
+		f->fs->store = faulty_store;
+		faulty.calls = 0;
+		faulty.fail_from = n;
+		if (bucket_find(f->fs, S("nightly"), &b) == 0)
+			bucket_put(f->fs, b);
+		else
+			failed++;
+		faulty.fail_from = 0;
+	}
+	assert_true(failed > 3);
+	fs_close(f->fs);
+	f->store = faulty_store;
+	assert_int_equal(test_fs_open(f->store, &f->fs), 0);
+	assert_int_equal(bucket_find(f->fs, S("nightly"), &f->b), 0);
+	expect(f, "a", large, 'x');
+}
+
+/* A store that refuses for a while: half a file is listed in no moment, and ends as it should afterwards. */
+static void test_end_is_refused_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	struct faulty faulty = {.error = -EIO};
+	struct store *faulty_store;
+	struct file_open *h;
+	struct node node;
+	int listed = 0;
+
+	assert_int_equal(faulty_store_open(&faulty_store, f->store, &faulty), 0);
+	f->fs->store = f->store = faulty_store;
+	h = create(f, NODE_FILES, "a");
+	write_fill(h, 0, 100, '1');
+	assert_int_equal(file_flush(h, FILE_CLOSER_SHARES), 0);
+	write_fill(h, 100, 100, '2');
+	faulty.fail_from = faulty.calls + 1;
+	file_close(h, true);
+	file_end_again(f->fs, false);
+	faulty.fail_from = 0;
+	assert_int_equal(tree_list(f->fs, f->b, NODE_FILES, 0, TREE_CLOSED_NONE, count_listed, &listed), 0);
+	assert_int_equal(listed, 0);
+	file_end_again(f->fs, false);
+	assert_int_equal(find(f, "a", &node), BUCKET_ABSENT);
+	assert_int_equal(find(f, ".a.partial", &node), 0);
+	assert_int_equal(node.size, 200);
+	assert_int_equal(f->fs->files.count, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1082,7 +1277,9 @@ int main(void)
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
 		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost),
 		T(test_superseded_and_released), T(test_superseded_by_two_that_were_lost), cmocka_unit_test(test_anything_and_then_the_power_goes),
-		T(test_failed_sync_is_made_again),
+		T(test_failed_sync_is_made_again), T(test_half_of_it_was_settled), T(test_written_over_while_it_was_made),
+		T(test_rewritten_in_place_before_it_is_settled), T(test_fallback_is_written), T(test_records_cannot_be_read),
+		T(test_end_is_refused_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
