@@ -154,7 +154,7 @@ int rocks_content_read(struct store_content *base, uint64_t at, void *bytes, siz
 int rocks_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len)
 {
 	struct content *c = content_of(base);
-	int r = rocks_seal_break(c->store, &c->seal, base->number, at);
+	int r = rocks_seal_break(c->store, &c->seal, base, at);
 
 	return r ? r : blob_write(base, at, bytes, len);
 }
@@ -162,7 +162,7 @@ int rocks_content_write(struct store_content *base, uint64_t at, const void *byt
 int rocks_content_truncate(struct store_content *base, uint64_t len)
 {
 	struct content *c = content_of(base);
-	int r = rocks_seal_break(c->store, &c->seal, base->number, len);
+	int r = rocks_seal_break(c->store, &c->seal, base, len);
 
 	return r ? r : blob_truncate(base, len);
 }
@@ -175,14 +175,14 @@ int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len
 int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len)
 {
 	struct content *c = content_of(base);
-	int r = rocks_seal_break(c->store, &c->seal, base->number, at);
+	int r = rocks_seal_break(c->store, &c->seal, base, at);
 
 	return r ? r : blob_punch(base, at, len);
 }
 
 int rocks_content_unseal(struct store_content *base)
 {
-	return rocks_seal_break(content_of(base)->store, &content_of(base)->seal, base->number, 0);
+	return rocks_seal_break(content_of(base)->store, &content_of(base)->seal, base, 0);
 }
 
 int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed)

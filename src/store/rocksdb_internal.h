@@ -195,8 +195,8 @@ void rocks_seal_release(struct rocks_seal *seal);
 bool rocks_seal_is_checking(const struct rocks_seal *seal);
 /* Compares the pieces of this range. -EIO, which is logged. */
 int rocks_seal_check(struct rocksdb_store *s, struct rocks_seal *seal, struct store_content *content, uint64_t at, size_t len);
-/* Bytes from here on are about to be changed. */
-int rocks_seal_break(struct rocksdb_store *s, struct rocks_seal *seal, uint64_t content, uint64_t from);
+/* Bytes from here on are about to be changed. -EIO: of a content that is not too large to be compared before, some are damaged. */
+int rocks_seal_break(struct rocksdb_store *s, struct rocks_seal *seal, struct store_content *content, uint64_t from);
 /* The seal that a commit brings, as it is to be stored. STORE_ABSENT: it goes on from one that is not there. */
 int rocks_seal_join(struct rocksdb_store *s, uint64_t content, struct slice checksums, struct buf *joined);
 /* As store_content_check. */

@@ -603,6 +603,55 @@ static void test_a_change_ends_the_seal(void **state)
 	}
 }
 
+/* Else the damage would look like what the writer wrote. */
+static void test_damaged_content_is_not_changed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t number = make_sealed(f);
+	struct store_content *c;
+	bool sealed;
+
+	flip(f, number, checksum_piece + 10);
+	for (int i = 0; i < 4; i++) {
+		reopen(f);
+		assert_int_equal(store_content_open(f->store, number, &c), 0);
+		if (i == 0)
+			assert_int_equal(store_content_write(c, 10, "y", 1), -EIO);
+		else if (i == 1)
+			assert_int_equal(store_content_truncate(c, 100), -EIO);
+		else if (i == 2)
+			assert_int_equal(store_content_punch(c, 0, 4096), -EIO);
+		else
+			assert_int_equal(store_content_unseal(c), -EIO);
+		assert_int_equal(store_content_is_sealed(c, sealed_size, &sealed), 0);
+		assert_true(sealed);
+		assert_int_equal(read_at(c, 0), 0);
+		assert_int_equal(read_at(c, checksum_piece), -EIO);
+		store_content_close(c, false);
+	}
+}
+
+/* Its holder goes on with what has no name and no seal any more. */
+static void test_dropped_content_is_changed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t number = make_sealed(f);
+	struct store_batch batch = {0};
+	struct store_content *c;
+	char bytes[4];
+	size_t got;
+
+	reopen(f);
+	assert_int_equal(store_content_open(f->store, number, &c), 0);
+	store_batch_drop(&batch, number);
+	assert_int_equal(store_commit(f->store, 1, STORE_ANY_REVISION, S(""), &batch, NULL), 0);
+	store_batch_release(&batch);
+	assert_int_equal(store_content_write(c, checksum_piece, "yyyy", 4), 0);
+	assert_int_equal(store_content_read(c, checksum_piece, bytes, 4, &got), 0);
+	assert_memory_equal(bytes, "yyyy", 4);
+	store_content_close(c, false);
+}
+
 static int fail_fdatasync;
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
@@ -933,7 +982,8 @@ int main(void)
 	const struct CMUnitTest own[] = {ON(test_reopen, open_rocksdb), ON(test_open_refuses, open_rocksdb),
 					 ON(test_damaged_content_is_not_served, open_rocksdb),
 					 ON(test_short_content_is_not_served, open_rocksdb),
-					 ON(test_a_change_ends_the_seal, open_rocksdb), ON(test_unknown_contents_go, open_rocksdb),
+					 ON(test_a_change_ends_the_seal, open_rocksdb), ON(test_damaged_content_is_not_changed, open_rocksdb),
+					 ON(test_dropped_content_is_changed, open_rocksdb), ON(test_unknown_contents_go, open_rocksdb),
 					 ON(test_failed_sync_is_remembered, open_rocksdb),
 					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
