@@ -312,37 +312,46 @@ static bool has_record(struct rocksdb_store *s, char kind, uint64_t number)
 	return r != STORE_ABSENT;
 }
 
-static void sweep_one(struct rocksdb_store *s, const char *name, unsigned *swept)
+/* Calls for each content of a folder of contents, whoever owns it. */
+static void each_blob(struct rocksdb_store *s, unsigned folder_number, void (*each)(struct rocksdb_store *s, uint64_t number, void *context),
+		      void *context)
 {
-	char *end;
-	uint64_t number = strtoull(name, &end, 16);
+	struct dirent *entry;
+	char path[32], *end;
+	DIR *folder;
+	int fd;
 
-	if (*end || end - name != 16 || number < s->tracked || number >= s->swept || has_record(s, 'S', number) ||
+	snprintf(path, sizeof(path), "blobs/%02x", folder_number);
+	fd = openat(s->folder_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	folder = fd < 0 ? NULL : fdopendir(fd);
+	while (folder && (entry = readdir(folder))) {
+		uint64_t number = strtoull(entry->d_name, &end, 16);
+
+		if (!*end && end - entry->d_name == 16)
+			each(s, number, context);
+	}
+	if (folder)
+		closedir(folder);
+	else if (fd >= 0)
+		close(fd);
+}
+
+static void sweep_one(struct rocksdb_store *s, uint64_t number, void *swept)
+{
+	if (number < s->tracked || number >= s->swept || has_record(s, 'S', number) ||
 	    has_record(s, 'X', number))
 		return;
 	if (!blob_remove(s->folder_fd, number))
-		++*swept;
+		++*(unsigned *)swept;
 }
 
 /* A loss of power takes the last commits along, and with them the notes of contents that were being made. So their files are there
  * and nobody knows them. One folder of contents. */
 static void sweep(struct rocksdb_store *s)
 {
-	char path[32];
 	unsigned swept = 0;
-	struct dirent *entry;
-	DIR *folder;
-	int fd;
 
-	snprintf(path, sizeof(path), "blobs/%02x", s->sweep);
-	fd = openat(s->folder_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	folder = fd < 0 ? NULL : fdopendir(fd);
-	while (folder && (entry = readdir(folder)))
-		sweep_one(s, entry->d_name, &swept);
-	if (folder)
-		closedir(folder);
-	else if (fd >= 0)
-		close(fd);
+	each_blob(s, s->sweep, sweep_one, &swept);
 	if (swept)
 		log_info("store: removed %u contents that nobody owned", swept);
 	s->sweep++;
@@ -401,6 +410,21 @@ static int read_number(struct rocksdb_store *s, char kind, uint64_t absent, uint
 	return r == STORE_ABSENT ? 0 : r;
 }
 
+static void pass_number(struct rocksdb_store *s, uint64_t number, void *context)
+{
+	(void)context;
+	if (number >= s->next_content)
+		s->next_content = s->reserved_content = number + 1;
+}
+
+/* What nobody owns may be all that is left of a file: it stays until `bucketctl check --repair`. */
+static void keep_all(struct rocksdb_store *s)
+{
+	for (unsigned folder = 0; folder < sweep_end; folder++)
+		each_blob(s, folder, pass_number, NULL);
+	s->tracked = 0;
+}
+
 /* Contents that are older than seals have none. If the store was closed as it should be, there is nothing to sweep. */
 static int begin_tracking(struct rocksdb_store *s)
 {
@@ -408,6 +432,8 @@ static int begin_tracking(struct rocksdb_store *s)
 	uint64_t closed = 0;
 	int r = read_number(s, 'T', 0, &s->tracked);
 
+	if (!r && s->lossy)
+		keep_all(s);
 	if (!r && !s->tracked) {
 		s->tracked = s->next_content;
 		bytes_put_le64(raw, s->tracked);
@@ -446,7 +472,8 @@ static int recover(struct rocksdb_store *s)
 			break;
 		for (int i = 1; i < 9; i++)
 			number = number << 8 | (unsigned char)at[i];
-		r = bytes_add_64(&s->condemned, number);
+		/* What it was when the log was lost is not known; keep_all. */
+		r = s->lossy ? rocks_own_delete(s, 'X', number) : bytes_add_64(&s->condemned, number);
 		if (r)
 			break;
 	}

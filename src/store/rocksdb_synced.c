@@ -280,5 +280,6 @@ int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason 
 		return STORE_DAMAGED;
 	}
 	log_warning("store: %llu records that were on the disk are lost%s", (unsigned long long)(noted - there), place);
+	s->lossy = true;
 	return 0;
 }
