@@ -58,8 +58,9 @@ static void *serve(void *argument)
 	while (wait_second(s)) {
 		s->each_second(s->context);
 		file_end_again(s->fs, false);
-		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
+		/* First, for a large content takes the disk's time. */
 		sync_if_due(s);
+		settle_due(s->fs, fs_moment(s->fs) - (int64_t)settle_seconds * 1000000000);
 	}
 	settle_due(s->fs, INT64_MAX);
 	return NULL;

@@ -224,7 +224,8 @@ int rocks_seal_join(struct rocksdb_store *s, uint64_t content, struct slice chec
 	r = get(s, content, &record);
 	if (!r)
 		r = record.len ? checksum_list_decode(&old, buf_slice(&record)) : STORE_ABSENT;
-	if (!r && (old.first || old.size < new.first * checksum_piece))
+	/* A damaged one is as good as none. */
+	if (r == -EIO || (!r && (old.first || old.size < new.first * checksum_piece)))
 		r = STORE_ABSENT;
 	sums = r ? NULL : malloc((size_t)(new.first + new.count) * sizeof(*sums));
 	if (!r && !sums)
