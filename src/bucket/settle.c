@@ -61,7 +61,8 @@ int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle 
 	return r == STORE_ABSENT ? 0 : r;
 }
 
-void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
+/* The node owns another content with this commit. */
+static void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 {
 	memcpy(s->boot, fs->options.boot, sizeof(s->boot));
 	s->content = content;

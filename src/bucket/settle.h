@@ -36,8 +36,6 @@ struct settle {
 /* What the store has; `content` is 0 if that is nothing. */
 int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle *s);
 void settle_release(struct settle *s);
-/* The node owns another content with this commit. */
-void settle_begin(struct fs *fs, struct settle *s, uint64_t content);
 /* The node gets another content, `content`, in the place of `old`; NULL: that is no fallback. True: the old one is taken care of; false: the
  * caller drops it. */
 bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t content, struct store_batch *batch);

@@ -450,6 +450,9 @@ int version_settle_again(struct file *f)
 	bucket_lock(f->b);
 	if (f->writers == 0)
 		r = version_settle_locked(f, f->abandoned);
+	/* Its writer was told of the failure. Nobody could remove it to make room, for it has no name. */
+	if (r == -ENOSPC && f->failed)
+		r = version_drop(f);
 	bucket_unlock(f->b);
 	pthread_rwlock_unlock(&f->lock);
 	return r;

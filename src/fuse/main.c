@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "bucket/file.h"
 #include "bucket/scoped.h"
 #include "bucket/transaction.h"
 #include "bucket/version.h"
@@ -459,14 +460,18 @@ static void stop(struct mount *m)
 	if (fe->session && m->mounted)
 		fuse_session_unmount(fe->session);
 	handle_drain(fe);
+	scrubber_free(m->scrubber);
+	settler_free(m->settler);
+	if (fe->fs) {
+		file_end_again(fe->fs, true);
+		fe->fs->options.name_lost = NULL;
+	}
 	notifier_free(fe->notifier);
 	if (m->signals)
 		ignore_signals(fe->session);
 	if (fe->session)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
-	scrubber_free(m->scrubber);
-	settler_free(m->settler);
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");

@@ -223,8 +223,10 @@ int rocks_content_create(struct store *base, struct store_content **out)
 	for (;;) {
 		struct rocks_seal seal;
 		uint64_t number;
-		int fd, r = next_content(s, &number);
+		int fd, r = rocks_health_may_grow(s);
 
+		if (!r)
+			r = next_content(s, &number);
 		if (!r)
 			r = rocks_own_write(s, 'X', number, "", 0);
 		if (r)

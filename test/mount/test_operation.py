@@ -89,7 +89,7 @@ def test_help_and_version():
                    'root=squash', 'sync', 'io_uring', 'give_way', 'log='):
         assert option in out, option
     out = subprocess.run([BINARY, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode()
-    assert re.match(r'bucketfs \d+\.\d+\.\d+ \(store format 1, libfuse 3\.\d+', out), out
+    assert re.match(r'bucketfs \d+\.\d+\.\d+ \(store format 2, libfuse 3\.\d+', out), out
 
 
 def test_background_and_cycles():
