@@ -462,16 +462,16 @@ static void stop(struct mount *m)
 	handle_drain(fe);
 	scrubber_free(m->scrubber);
 	settler_free(m->settler);
-	if (fe->fs) {
+	if (fe->fs)
 		file_end_again(fe->fs, true);
-		fe->fs->options.name_lost = NULL;
-	}
 	notifier_free(fe->notifier);
 	if (m->signals)
 		ignore_signals(fe->session);
 	if (fe->session)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
+	if (fe->fs)
+		fe->fs->options.name_lost = NULL;
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");
