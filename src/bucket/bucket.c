@@ -546,7 +546,7 @@ int bucket_erase(struct fs *fs, uint32_t number)
 	return r;
 }
 
-/* Its name goes, and its number is noted as one whose records are to be erased. Whoever has a file of it open keeps the content. */
+/* Its name goes, and its number is noted as one whose records are to be erased. Open files keep their content. */
 int bucket_end_locked(struct fs *fs, struct bucket *b)
 {
 	struct key_buf by_name = key_bucket_name(b->name), by_number = key_bucket_number(b->number);

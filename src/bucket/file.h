@@ -240,9 +240,9 @@ enum file_closer {
 int file_flush(struct file_open *h, enum file_closer closer);
 /* It was not FILE_CLOSER_DONE after all: its opener had another descriptor, when so many had been closed (file->closes). */
 void file_is_shared(struct file *f, unsigned closes);
-/* What is not stored yet is, as if it had been closed. */
+/* Stores the changes that the store does not have yet, as a close would. */
 int file_save(struct file *f);
-/* What is stored of its content is on the disk; whoever wants the record there too calls store_sync. */
+/* Waits until the stored bytes of its content are on the disk. For its record there is store_sync. */
 int file_settle(struct file *f);
 /* The last close of this handle is here, though file_close may have to wait for locks: who looks waits for it from now on. */
 static inline void file_closes(struct file_open *h)

@@ -98,7 +98,7 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 		f->ownerless = !r;
 		return r;
 	}
-	/* What is not published is nobody's yet, and has a record that says so. */
+	/* A file that is being made has no other reader yet, and a mark in the store says that it is being made. */
 	if (!file_is_in_place(f) || file_is(&f->unlisted) || at >= end)
 		return 0;
 	r = ask_safe(f);
@@ -255,7 +255,7 @@ int file_save(struct file *f)
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	/* What a dying writer leaves is kept at its end. */
+	/* The bytes of a dying writer are kept when it has ended (version_settle). */
 	if (!file_is(&f->unlisted) || !f->killed) {
 		/* The store may have it as being written. */
 		f->dirty |= file_is(&f->unlisted) && !f->candidate;
