@@ -18,19 +18,24 @@ static bool has_moved(const struct file *f)
 int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch)
 {
 	struct key_buf body = key_body(f->node.number);
+	/* What came after the stored content has had the name. */
+	bool superseded = f->unlisted && f->overtaken > f->turn;
 	bool kept = false;
 
+	if (superseded)
+		settle_drop_fallback(settle, batch);
 	if (!f->loaded || !(f->unsaved || has_moved(f)))
 		return 0;
 	f->node.blocks = (f->node.size + 511) / 512;
 	if (f->node.place == PLACE_CONTENT && !f->checks.len)
 		return f->checks_error ? f->checks_error : -EIO;
 	if (f->node.content != f->stored.content && f->node.content) {
+		bool whole = f->stored.number && f->stored_whole && !superseded;
 		struct node old = f->stored;
 
 		old.number = f->node.number;
 		store_batch_adopt(batch, f->node.content);
-		kept = settle_replace(f->fs, settle, f->stored.number && f->stored_whole ? &old : NULL, f->node.content, batch);
+		kept = settle_replace(f->fs, settle, whole ? &old : NULL, f->unlisted ? f->turn : 0, f->node.content, batch);
 		settle_change(f->fs, settle, f->node.content, 0, buf_slice(&f->checks), batch);
 	} else if (has_moved(f)) {
 		settle_end(settle, batch);
@@ -250,6 +255,13 @@ int file_commit(struct file *f)
 	return r ? r : lost;
 }
 
+/* Whether a close or an fsync of an unpublished file needs a commit though nothing was written: the store has it as superseded, or as
+ * being written, or may not have it as the last of several. With both locks held. */
+static bool must_come_last(struct file *f)
+{
+	return (f->marked && (f->overtaken > f->turn || !f->candidate)) || (!f->pending && version_has_rival(f));
+}
+
 int file_save(struct file *f)
 {
 	int r = 0;
@@ -257,8 +269,9 @@ int file_save(struct file *f)
 	pthread_rwlock_wrlock(&f->lock);
 	/* The bytes of a dying writer are kept when it has ended (version_settle). */
 	if (!file_is(&f->unlisted) || !f->killed) {
-		/* The store may have it as being written. */
-		f->dirty |= file_is(&f->unlisted) && !f->candidate;
+		bucket_lock(f->b);
+		f->dirty |= f->unlisted && (!f->candidate || must_come_last(f));
+		bucket_unlock(f->b);
 		r = file_commit(f);
 	}
 	pthread_rwlock_unlock(&f->lock);
@@ -277,8 +290,7 @@ static int close_locked(struct file *f)
 {
 	int r;
 
-	/* The store has it as overtaken, or as being written, or may not have it as the last. */
-	f->dirty |= (f->marked && (f->overtaken > f->turn || !f->candidate)) || (!f->pending && version_has_rival(f));
+	f->dirty |= must_come_last(f);
 	if (f->dirty && !f->killed) {
 		r = commit_locked(f, MARK_CANDIDATE);
 		if (r)

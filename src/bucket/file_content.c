@@ -233,10 +233,10 @@ int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (file_is(&f->unlisted) && f->candidate)
-		r = version_mark(f);
-	else if (h->replaces && !file_is(&f->unlisted) && f->node.size == 0)
+	if (h->replaces && f->node.size == 0 && (!file_is(&f->unlisted) || (f->closed && !f->written)))
 		r = version_swap(f, why);
+	if (!r && file_is(&f->unlisted) && f->candidate)
+		r = version_mark(f);
 	if (!r)
 		r = write_locked(f, append ? f->node.size : at, bytes, why);
 	file_becomes(&h->written, true);
@@ -351,13 +351,16 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 
 int file_truncate(struct file *f, uint64_t size, struct reason *why)
 {
+	bool closed, as_before;
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
+	closed = file_is(&f->unlisted) && f->candidate;
 	/* What was empty when it was closed is as whole as before. */
-	if (file_is(&f->unlisted) && f->candidate && (size || f->node.size))
+	as_before = closed && !size && !f->node.size && !file_is(&f->failed);
+	if (closed && !as_before)
 		r = version_mark(f);
-	if (!r)
+	if (!r && !as_before)
 		r = truncate_locked(f, size, why);
 	pthread_rwlock_unlock(&f->lock);
 	return r;

@@ -73,24 +73,25 @@ static void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 	s->changed = s->fresh = true;
 }
 
-bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t content, struct store_batch *batch)
+bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t turn, uint64_t content, struct store_batch *batch)
 {
-	uint64_t unsettled = s->content, safe = s->safe;
-	int64_t since = s->since;
+	struct settle was = *s;
 	struct node first;
 
 	settle_begin(fs, s, content);
-	if (!unsettled)
+	s->turn = turn;
+	if (!was.content)
 		return old && settle_fall_back(s, old);
 	/* What has a fallback itself is none. */
 	if (s->falls_back)
-		s->since = since;
-	if (s->falls_back || !safe || !old) {
-		store_batch_drop(batch, unsettled);
+		s->since = was.since;
+	if (s->falls_back || !was.safe || !old) {
+		s->turn = was.turn;
+		store_batch_drop(batch, was.content);
 		return true;
 	}
 	first = *old;
-	first.size = safe < old->size ? safe : old->size;
+	first.size = was.safe < old->size ? was.safe : old->size;
 	return settle_fall_back(s, &first);
 }
 
@@ -142,29 +143,32 @@ bool settle_inherit(struct settle *s, struct settle *own, const struct node *old
 	return false;
 }
 
-static void drop_fallback(struct settle *s, struct store_batch *batch)
+void settle_drop_fallback(struct settle *s, struct store_batch *batch)
 {
 	struct key_buf body = key_body(s->fallback.number);
 
-	if (s->falls_back && s->fallback.place == PLACE_CONTENT)
+	if (!s->falls_back)
+		return;
+	if (s->fallback.place == PLACE_CONTENT)
 		store_batch_drop(batch, s->fallback.content);
-	else if (s->falls_back && s->fallback.place == PLACE_INLINE)
+	else if (s->fallback.place == PLACE_INLINE)
 		store_batch_delete(batch, STORE_BODY, key_slice(&body));
 	s->falls_back = false;
+	s->changed = true;
 }
 
 bool settle_prefers(struct settle *s, uint64_t overtaken, struct store_batch *batch)
 {
 	if (!s->content || s->safe || !s->turn || overtaken < s->turn)
 		return false;
-	drop_fallback(s, batch);
+	settle_drop_fallback(s, batch);
 	s->changed = true;
 	return true;
 }
 
 void settle_end(struct settle *s, struct store_batch *batch)
 {
-	drop_fallback(s, batch);
+	settle_drop_fallback(s, batch);
 	s->content = 0;
 	s->changed = true;
 }
@@ -294,7 +298,7 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 			*rest = true;
 		} else {
 			/* The first bytes are there, whatever became of the others: there is something to end at now. */
-			drop_fallback(&s, &batch);
+			settle_drop_fallback(&s, &batch);
 			s.safe = size_in(&s) < size ? size_in(&s) : size;
 			s.changed = *rest = true;
 		}
@@ -606,7 +610,7 @@ int settle_drop_all(struct fs *fs, struct bucket *b, struct store_batch *batch)
 	int r = 0;
 
 	while (b->head.unsettled && !(r = settle_next(fs, b, s.number, &s)))
-		drop_fallback(&s, batch);
+		settle_drop_fallback(&s, batch);
 	settle_release(&s);
 	return r == STORE_END ? 0 : r;
 }

@@ -22,7 +22,9 @@ struct settle {
 	uint64_t number;  /* the node */
 	uint64_t content; /* unsettled; 0: none */
 	uint64_t safe;    /* bytes */
-	uint64_t turn;    /* the bucket's (version.h) since which the fallback, or nothing, does not have the name; 0: it was closed by nobody */
+	/* A turn of the bucket (version.h): since it the fallback, or nothing, does not have the name. If the node is not published: in it
+	 * the fallback was closed. 0: it was closed by nobody. */
+	uint64_t turn;
 	int64_t since;    /* fs_moment: the fallback has been what a loss of power brings back for so long */
 	struct buf checks; /* an encoded list of checksums; empty: of an older version, which goes by the length */
 	unsigned char boot[boot_size]; /* when it began */
@@ -36,9 +38,9 @@ struct settle {
 /* What the store has; `content` is 0 if that is nothing. */
 int settle_load(struct fs *fs, struct bucket *b, uint64_t number, struct settle *s);
 void settle_release(struct settle *s);
-/* The node gets another content, `content`, in the place of `old`; NULL: that is no fallback. True: the old one is taken care of; false: the
- * caller drops it. */
-bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t content, struct store_batch *batch);
+/* The node gets another content, `content`, in the place of `old`; NULL: that is no fallback. `turn`: `old` is not published, and was closed
+ * in it; else 0. True: the old one is taken care of; false: the caller drops it. */
+bool settle_replace(struct fs *fs, struct settle *s, const struct node *old, uint64_t turn, uint64_t content, struct store_batch *batch);
 /* The node's content is changed with this commit, of which so many bytes are safe at most; `checks` from there on, or from an earlier
  * piece. -ENOMEM is remembered in the batch. */
 void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t safe, struct slice checks, struct store_batch *batch);
@@ -50,6 +52,8 @@ bool settle_fall_back(struct settle *s, const struct node *old);
 bool settle_prefers(struct settle *s, uint64_t overtaken, struct store_batch *batch);
 /* The same for a node that is unsettled itself: `own` is its record, which ends with the commit. */
 bool settle_inherit(struct settle *s, struct settle *own, const struct node *old);
+/* The fallback goes with the commit: something newer has had the name. */
+void settle_drop_fallback(struct settle *s, struct store_batch *batch);
 /* Nothing of the node is unsettled any more: its fallback goes with the commit. */
 void settle_end(struct settle *s, struct store_batch *batch);
 /* Puts what has changed into the commit. */

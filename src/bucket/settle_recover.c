@@ -113,7 +113,8 @@ static int mend(struct fs *fs, struct bucket *b, struct settle *s, struct node *
 		return r;
 	if (s->falls_back) {
 		tell_recovered(b, n, "it is what it was before");
-		return fall_back(fs, b, s, n, counted, head, batch);
+		r = version_fall_back(fs, b, n->number, s->turn, batch);
+		return r ? r : fall_back(fs, b, s, n, counted, head, batch);
 	}
 	if (s->safe) {
 		tell_recovered(b, n, "it ends where it was safe");

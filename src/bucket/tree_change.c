@@ -419,7 +419,8 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct file *open = NULL;
 	int r = settle_load(fs, b, from->node.number, &settle);
 
-	settle_takes_name(&settle, over.turn);
+	if (!same)
+		settle_takes_name(&settle, over.turn);
 	delete_name(&from->node, &batch);
 	version_note_lost(fs, b, &from->node);
 	if (!r && to && !same)

@@ -244,9 +244,13 @@ static int begin_version(struct file *f, const struct caller *who, unsigned *fla
 		*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
 	}
-	/* Nobody has begun to write that one: two who open a new lock must meet. */
-	if (file_is(&f->unlisted) && !written)
+	/* Two processes that open a new lock must get one file. But if its opener has closed it for good while another process has
+	 * it, the empty file was acknowledged: the first write then publishes it and begins a version. */
+	if (file_is(&f->unlisted) && !written) {
+		if (file_is(&f->closed))
+			*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
+	}
 	return make_version(f, who, out);
 }
 

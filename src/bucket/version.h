@@ -86,8 +86,8 @@ int version_drop(struct file *f);
 
 /* Before the first write after a flush; with f->lock held for writing. */
 int version_mark(struct file *f);
-/* A published file whose content is replaced in place: what is stored moves to an inode of its own, and this one becomes a
- * version with nothing in it. With f->lock held for writing. */
+/* A file that is published, or that a close has completed, and whose content is replaced in place: what is stored moves to an
+ * inode of its own, which is published, and this one becomes a version with nothing in it. With f->lock held for writing. */
 int version_swap(struct file *f, struct reason *why);
 /* Whether others that are being made will take the same name. With b->lock held. */
 bool version_has_rival(struct file *f);
@@ -95,6 +95,8 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 
 /* A loss of power has taken bytes of a node: if it is not published, it will not be, and *published is false. For settle_recover. */
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch);
+/* A loss of power has taken bytes of a node, which has again what was closed in that turn: if it is not published, that is its turn. */
+int version_fall_back(struct fs *fs, struct bucket *b, uint64_t number, uint64_t turn, struct store_batch *batch);
 /* A loss of power has taken what had a name since the turn `from`: what was overtaken by that has its chance again. */
 int version_restore(struct fs *fs, struct bucket *b, const struct node *lost, uint64_t from, struct store_batch *batch);
 /* Settles what a crash has left. The bucket is not known to anybody else yet. */

@@ -173,20 +173,41 @@ static bool decode_mark(struct mark *m, struct slice key, struct slice value)
 	return true;
 }
 
-int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)
+/* *has: the node has a record, which is in *m. */
+static int get_mark(struct fs *fs, struct bucket *b, uint64_t number, struct mark *m, bool *has)
 {
 	struct key_buf key = key_making(number);
 	struct buf value = {0};
-	struct mark m;
 	int r = store_get(fs->store, b->number, STORE_NODE, key_slice(&key), &value);
 
-	*published = r == STORE_ABSENT;
-	if (!r && !decode_mark(&m, key_slice(&key), buf_slice(&value)))
+	*has = !r;
+	if (!r && !decode_mark(m, key_slice(&key), buf_slice(&value)))
 		r = -EIO;
-	else if (!r)
-		put_mark(number, m.parent, MARK_WRITING, 0, 0, batch);
 	buf_release(&value);
 	return r == STORE_ABSENT ? 0 : r;
+}
+
+int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)
+{
+	struct mark m;
+	bool has;
+	int r = get_mark(fs, b, number, &m, &has);
+
+	*published = !has;
+	if (!r && has)
+		put_mark(number, m.parent, MARK_WRITING, 0, 0, batch);
+	return r;
+}
+
+int version_fall_back(struct fs *fs, struct bucket *b, uint64_t number, uint64_t turn, struct store_batch *batch)
+{
+	struct mark m;
+	bool has;
+	int r = get_mark(fs, b, number, &m, &has);
+
+	if (!r && has && m.state == MARK_CANDIDATE && turn && turn < m.turn)
+		put_mark(number, m.parent, MARK_CANDIDATE, turn, 0, batch);
+	return r;
 }
 
 static int load_marks(struct fs *fs, struct bucket *b, struct buf *marks)

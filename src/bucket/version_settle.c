@@ -124,24 +124,6 @@ static int swap_locked(struct file *f)
 	return 0;
 }
 
-int version_swap(struct file *f, struct reason *why)
-{
-	bool swapped;
-	int r = 0;
-
-	bucket_lock(f->b);
-	swapped = !f->unlisted && !f->unlinked && !f->b->dead;
-	if (swapped)
-		r = swap_locked(f);
-	bucket_unlock(f->b);
-	/* What has no length may still have a place, which has gone with the old content. */
-	if (!r)
-		r = file_clear_locked(f, why);
-	if (!r && swapped)
-		f->stored = (struct node){0};
-	return r;
-}
-
 /* ---- ending ---- */
 
 void version_demote(struct file *f, struct head *head, struct store_batch *batch)
@@ -291,6 +273,29 @@ static int publish_locked(struct file *f)
 	return 0;
 }
 
+int version_swap(struct file *f, struct reason *why)
+{
+	bool swapped = false;
+	int r;
+
+	bucket_lock(f->b);
+	r = publish_locked(f);
+	if (!r)
+		swapped = !f->unlisted && !f->unlinked && !f->b->dead;
+	if (swapped)
+		r = swap_locked(f);
+	bucket_unlock(f->b);
+	/* A folder has the name by now, so that there is nothing to replace. */
+	if (r > 0)
+		return 0;
+	/* What has no length may still have a place, which has gone with the old content. */
+	if (!r)
+		r = file_clear_locked(f, why);
+	if (!r && swapped)
+		f->stored = (struct node){0};
+	return r;
+}
+
 static const struct slice partial_end = {".partial", 8};
 
 bool version_is_partial(struct slice name)
@@ -335,13 +340,14 @@ static int drop_version(struct file *f, const struct node *holder, struct node *
 {
 	struct file *open = NULL;
 	struct settle own = {0}, heir = {0};
-	bool preferred;
+	bool preferred, safe;
 	int r = settle_load(f->fs, f->b, stored->number, &own);
 
 	if (!r && holder)
 		r = settle_load(f->fs, f->b, holder->number, &heir);
-	/* What was closed for good, and is on the disk, is not lost with what was closed after it. */
-	preferred = !r && f->candidate && !own.content && settle_prefers(&heir, f->overtaken, batch);
+	/* What was closed for good, and is on the disk, is not lost with what was closed after it. Nor is what this falls back to. */
+	safe = !own.content || own.safe || own.falls_back;
+	preferred = !r && f->candidate && safe && settle_prefers(&heir, f->overtaken, batch);
 	if (!r)
 		r = tree_delete_node(f->fs, f->b, stored, preferred ? &heir : NULL, head, batch, &open);
 	if (!r && preferred)

@@ -240,11 +240,10 @@ class Worker:
         """Closed, and another process has it open: the daemon hears of the close and of no release."""
         name = f'h{self.rnd.randrange(3)}'
         path = self.name(name)
-        # Not an empty one: as with a lock, the next one that opens it gets the same file, and falls back to what was before both.
-        size = self.size(self.rnd.randrange(4) > 0)
+        size = self.size(self.rnd.randrange(4) > 0) if self.rnd.randrange(5) else 0
         s = spec(os.path.basename(path), self.version(), size)
         # With truncation: what is opened without is the file that has the name, which another held one may be about to take.
-        fd = self.fill(path, content(*s), 'trunc')
+        fd = self.fill(path, content(*s) if size else b'', 'trunc')
         self.held.append(self.spawn(['cat'], pass_fds=[fd], stdin=subprocess.PIPE))
         self.finish(fd, name, {path: s}, path, s)
         if len(self.held) > 3:

@@ -808,11 +808,108 @@ static void test_superseded_by_two_that_were_lost(void **state)
 	expect(f, "a", 100, '1');
 }
 
+/* Closed with nothing in it while somebody else has it open, and then replaced twice: if both are lost, it is empty. */
+static void test_empty_one_that_is_held(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = create(f, NODE_FILES, "a");
+
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	put(f, "a", large, '2');
+	put(f, "a", large, '3');
+	file_close(first, false);
+	expect(f, "a", large, '3');
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	expect(f, "a", 0, 0);
+}
+
+/* Two that open a new file before anything is in it have the same one, as a lock is, until it is closed for good. */
+static void test_empty_one_that_is_shared(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first = create(f, NODE_FILES, "a"), *second, *third;
+
+	assert_int_equal(file_flush(first, FILE_CLOSER_SHARES), 0);
+	second = create(f, NODE_FILES, "a");
+	assert_ptr_equal(first->file, second->file);
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	third = create(f, NODE_FILES, "a");
+	assert_ptr_equal(first->file, third->file);
+	assert_true(first->file->unlisted);
+	write_fill(third, 0, 100, '3');
+	assert_int_equal(file_flush(third, FILE_CLOSER_SHARES), 0);
+	file_close(second, false);
+	file_close(first, false);
+	expect(f, "a", 0, 0);
+	expect_after_kill(f, third, "a", 0, 0, true);
+}
+
+/* Closed and fsynced, begun anew, and superseded. If what came later is lost, it is what was fsynced, and not what was there before. */
+static void test_superseded_and_rewritten_before(void **state)
+{
+	struct fixture *f = *state;
+	struct file_open *first;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	first = create(f, NODE_FILES, "a");
+	write_fill(first, 0, large, '1');
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	assert_int_equal(file_settle(first->file), 0);
+	assert_int_equal(file_truncate_open(first, 0, NULL), 0);
+	write_fill(first, 0, large, '2');
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	put(f, "a", large, '3');
+	file_close(first, false);
+	expect(f, "a", large, '3');
+	lose_bytes(f, "a", 0);
+	restart(f, true);
+	expect(f, "a", large, '1');
+}
+
+/* The other way round: what had the name in between is newer than what the first had been before. */
+static void test_superseded_and_rewritten_after(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int again = 0; again < 2; again++) {
+		struct file_open *first;
+		struct node third;
+
+		put(f, "a", large, 'o');
+		settle_due(f->fs, INT64_MAX);
+		first = create(f, NODE_FILES, "a");
+		write_fill(first, 0, large, '1');
+		assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+		settle_due(f->fs, INT64_MAX);
+		if (again) {
+			assert_int_equal(file_truncate_open(first, 0, NULL), 0);
+			write_fill(first, 0, large, '2');
+			assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+		}
+		put(f, "a", large, '3');
+		assert_int_equal(find(f, "a", &third), 0);
+		assert_int_equal(settle_content(f->fs, f->b, third.number, third.content), 0);
+		if (!again) {
+			assert_int_equal(file_truncate_open(first, 0, NULL), 0);
+			write_fill(first, 0, large, '4');
+		}
+		assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+		file_close(first, false);
+		expect(f, "a", large, again ? '2' : '4');
+		lose_bytes(f, "a", 0);
+		restart(f, true);
+		expect(f, "a", large, '3');
+	}
+}
+
 /* ---- anything, and then the power goes ---- */
 
 enum { slots = 5, names = 3, versions_most = 200 };
 
 struct world {
+	unsigned seed;
 	struct file_open *slot[slots];
 	size_t size[versions_most]; /* of each version; all its bytes are its number */
 	int name[versions_most];
@@ -836,17 +933,40 @@ static void put_version(struct fixture *f, struct world *w)
 	w->of_slot[at] = w->versions;
 	w->name[w->versions] = (int)(random() % names);
 	w->slot[at] = create(f, NODE_FILES, name_of[w->name[w->versions]]);
-	/* Two that open a new file before anything is in it have the same one. */
+	/* Two that open a new file before anything is in it have the same one, and what is written then is in both. If it was fsynced
+	 * and nobody has closed it, that makes it one that is being written again. */
 	for (int i = 0; i < slots; i++) {
 		if (i == at || !w->slot[i] || w->slot[i]->file != w->slot[at]->file)
 			continue;
-		file_close(w->slot[at], false);
-		w->slot[at] = NULL;
-		w->versions--;
-		return;
+		w->of_slot[i] = w->versions;
+		if (size && !w->slot[i]->file->closed && w->name[w->versions] >= 0)
+			w->durable[w->name[w->versions]] = 0;
 	}
 	if (size)
 		write_fill(w->slot[at], 0, size, (char)w->versions);
+}
+
+/* Its writer begins anew, through the same descriptor. */
+static void begin_again(struct world *w, int at)
+{
+	struct file *file = w->slot[at] ? w->slot[at]->file : NULL;
+	unsigned before = w->of_slot[at], version = w->versions + 1;
+	bool complete;
+
+	if (!file || !file->unlisted || version == versions_most)
+		return;
+	complete = file->candidate;
+	w->size[version] = random() % 2 ? large : 100;
+	w->name[version] = w->name[before];
+	w->versions = version;
+	for (int i = 0; i < slots; i++)
+		if (w->slot[i] && w->slot[i]->file == file)
+			w->of_slot[i] = version;
+	assert_int_equal(file_truncate_open(w->slot[at], 0, NULL), 0);
+	write_fill(w->slot[at], 0, w->size[version], (char)version);
+	/* What it had closed, or fsynced, is being written again. */
+	if (w->name[before] >= 0 && complete)
+		w->durable[w->name[before]] = 0;
 }
 
 static void closed(struct world *w, int at, bool durable)
@@ -867,10 +987,10 @@ static void close_slot(struct world *w, int at, enum file_closer closer)
 	/* What a rename has published is not closed once more. */
 	if (!file || file_flush(w->slot[at], closer) || !making)
 		return;
-	/* What its writer did not live to close is nobody's. */
-	if (closer == FILE_CLOSER_DIES && w->name[version] >= 0)
+	/* What its writer did not live to close is nobody's. A holder that has written nothing only closes it. */
+	if (closer == FILE_CLOSER_DIES && file->killed && w->name[version] >= 0)
 		w->durable[w->name[version]] = 0;
-	else if (closer == FILE_CLOSER_DONE && !file->unlinked)
+	else if (closer != FILE_CLOSER_SHARES && !file->unlinked && !file->killed)
 		closed(w, at, file->node.place != PLACE_CONTENT);
 }
 
@@ -883,11 +1003,23 @@ static void forget(struct world *w, int name)
 			w->name[v] = -1;
 }
 
+/* Whether a rename would publish what somebody is still writing. */
+static bool is_making(const struct world *w, int name)
+{
+	for (int i = 0; i < slots; i++)
+		if (w->slot[i] && w->slot[i]->file->unlisted && w->name[w->of_slot[i]] == name)
+			return true;
+	return false;
+}
+
 static void one_step(struct fixture *f, struct world *w)
 {
 	int at = (int)(random() % slots), from, to;
 
-	switch (random() % 12) {
+	switch (random() % 13) {
+	case 12:
+		begin_again(w, at);
+		break;
 	case 0:
 	case 1:
 	case 2:
@@ -913,6 +1045,8 @@ static void one_step(struct fixture *f, struct world *w)
 	case 9:
 		from = (int)(random() % names);
 		to = (int)(random() % names);
+		if (from == to && is_making(w, from))
+			forget(w, from);
 		rename_name(f, NODE_FILES, name_of[from], NODE_FILES, name_of[to]);
 		if (from != to)
 			forget(w, from), forget(w, to);
@@ -967,7 +1101,7 @@ static void check_order(struct world *w, int name, unsigned version)
 		if (!w->size[v] && w->order[v] > order)
 			order = w->order[v];
 	if (order < w->durable[name])
-		fail_msg("%s has what was closed as number %u, and number %u was on the disk", name_of[name], order, w->durable[name]);
+		fail_msg("seed %u: %s has what was closed as number %u, and number %u was on the disk", w->seed, name_of[name], order, w->durable[name]);
 	w->durable[name] = 0;
 }
 
@@ -1007,13 +1141,17 @@ static int check_one(void *context, const struct node *node, const struct attr *
 
 static void test_anything_and_then_the_power_goes(void **state)
 {
+	const char *more = getenv("BUCKETFS_SEEDS");
+
 	(void)state;
-	for (unsigned seed = 0; seed < 600; seed++) {
+	for (unsigned seed = 0; seed < (more ? (unsigned)atoi(more) : 3000); seed++) {
 		struct fixture f = {0}, after = {0};
-		struct world w = {.versions = 0};
+		struct world w = {.seed = seed};
 		void *context[] = {&after, &w};
 
 		srandom(seed);
+		test_time = 1000000000;
+		test_boot = 1;
 		assert_int_equal(memory_store_open(&f.store), 0);
 		assert_int_equal(fixture_open(&f), 0);
 		after.store = f.store;
@@ -1276,7 +1414,9 @@ int main(void)
 		T(test_what_the_disk_has_got_is_safe), T(test_appended_and_replaced), T(test_replaced_all_the_time), T(test_grown_and_nothing_but_its_length),
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
 		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost),
-		T(test_superseded_and_released), T(test_superseded_by_two_that_were_lost), cmocka_unit_test(test_anything_and_then_the_power_goes),
+		T(test_superseded_and_released), T(test_superseded_by_two_that_were_lost),
+		T(test_empty_one_that_is_held), T(test_empty_one_that_is_shared), T(test_superseded_and_rewritten_before),
+		T(test_superseded_and_rewritten_after), cmocka_unit_test(test_anything_and_then_the_power_goes),
 		T(test_failed_sync_is_made_again), T(test_half_of_it_was_settled), T(test_written_over_while_it_was_made),
 		T(test_rewritten_in_place_before_it_is_settled), T(test_fallback_is_written), T(test_records_cannot_be_read),
 		T(test_end_is_refused_for_a_while),
