@@ -108,6 +108,7 @@ struct store_ops {
 
 	int (*content_create)(struct store *s, struct store_content **out);
 	int (*content_open)(struct store *s, uint64_t number, struct store_content **out);
+	int (*content_has_writer)(struct store *s, uint64_t number, bool *has);
 	int (*content_read)(struct store_content *c, uint64_t at, void *bytes, size_t len, size_t *got);
 	int (*content_write)(struct store_content *c, uint64_t at, const void *bytes, size_t len);
 	int (*content_truncate)(struct store_content *c, uint64_t len);
@@ -119,6 +120,7 @@ struct store_ops {
 	int (*content_is_sealed)(struct store_content *c, uint64_t size, bool *sealed);
 	int (*content_check)(struct store_content *c, uint64_t piece);
 	int (*content_sync)(struct store_content *c);
+	int (*content_sync_again)(struct store_content *c, uint64_t from);
 	int (*content_fd)(struct store_content *c);
 	void (*content_close)(struct store_content *c, bool discard);
 };
@@ -218,6 +220,13 @@ static inline int store_content_open(struct store *s, uint64_t number, struct st
 	return s->ops->content_open(s, number, out);
 }
 
+/* Whether somebody may change it without this store: a process has a descriptor of its file that may write, this one included, or has
+ * mapped it to write. A mapping outlives the descriptor, and the process that gave it (content_fd). STORE_ABSENT. */
+static inline int store_content_has_writer(struct store *s, uint64_t number, bool *has)
+{
+	return s->ops->content_has_writer(s, number, has);
+}
+
 /* Fewer bytes than asked for only at the end. -EIO also for a sealed content that is not what it was. */
 static inline int store_content_read(struct store_content *c, uint64_t at, void *bytes, size_t len, size_t *got)
 {
@@ -286,6 +295,13 @@ static inline int store_content_check(struct store_content *c, uint64_t piece)
 static inline int store_content_sync(struct store_content *c)
 {
 	return c->ops->content_sync(c);
+}
+
+/* As store_content_sync after a failure, for bytes from `from` on: a sync by an earlier process may have failed, and it did not live to
+ * tell. Never 0: STORE_REPEATED. */
+static inline int store_content_sync_again(struct store_content *c, uint64_t from)
+{
+	return c->ops->content_sync_again(c, from);
 }
 
 /* A file descriptor with the content's bytes at their own offsets, for as long as it is open here; -1: none, not everything

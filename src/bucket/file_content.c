@@ -543,6 +543,8 @@ int file_expose(struct file *f)
 		r = store_content_unseal(f->content);
 	f->exposed |= !r;
 	f->reseal |= !r;
+	if (!r)
+		__atomic_add_fetch(&f->fs->exposures, 1, __ATOMIC_RELAXED);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

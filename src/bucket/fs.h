@@ -46,6 +46,7 @@ struct fs {
 	uint64_t collisions;   /* files that replaced one of another name; atomic */
 	uint64_t merges;       /* that changed a document; atomic */
 	uint64_t scrub_damaged; /* contents that a scrub found damaged; atomic */
+	uint64_t exposures;    /* how often a content was exposed (file_expose); atomic */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
 	struct refusals *refusals; /* with a lock of its own */

@@ -268,29 +268,46 @@ static bool is_being_made(struct fs *fs, const struct bucket *b, uint64_t number
 	return f && f->unlisted;
 }
 
-/* Whether the checksums of a record are those of what is in the content. `f` is the open file, with f->lock held, or NULL; with b->lock
- * held. A process that was killed may have changed the content after its last commit. A file that is written over in place would only
- * have its seal removed again. */
+/* Whether this process has made it. What a killed one has committed, it may have changed afterwards, and a failed sync died with it. */
+static bool is_ours(struct fs *fs, const struct settle *s)
+{
+	return s->since >= fs->opened && memcmp(s->boot, fs->options.boot, sizeof(s->boot)) == 0;
+}
+
+/* Whether the checksums of a record, which were right a moment ago, are those of what is in the content. `f` is the open file, with
+ * f->lock held, or NULL; with b->lock held. A file that is written over in place would only have its seal removed again. */
 static bool can_be_sealed(struct fs *fs, const struct bucket *b, const struct settle *s, const struct file *f)
 {
-	return s->checks.len && s->since >= fs->opened && file_peek(fs, inode_of(b->number, s->number)) == f &&
+	return s->checks.len && file_peek(fs, inode_of(b->number, s->number)) == f &&
 	       !(f && (file_is(&f->unsaved) || f->reseal || f->exposed));
 }
 
+/* Whether a mapping that has outlived its descriptor may change the content. Where it is open, our own descriptor would look like one. */
+static bool may_be_mapped(struct fs *fs, uint64_t content, const struct file *f)
+{
+	bool has;
+
+	if (f)
+		return __atomic_load_n(&fs->exposures, __ATOMIC_RELAXED);
+	return store_content_has_writer(fs->store, content, &has) || has;
+}
+
 /* What was committed when `then` was loaded is on the disk; `made`: and it was not published yet. With b->lock held. *rest: more was
- * committed since. */
-static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool made, bool seals, const struct file *f, bool *rest)
+ * committed since. `*seals`: it may be sealed; then whether it was. */
+static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool made, bool *seals, const struct file *f, bool *rest)
 {
 	struct store_batch batch = {0};
 	struct head head = b->head;
 	struct settle s = {0};
 	uint64_t content = then->content, size = size_in(then);
+	bool may_seal = *seals;
 	int r = b->dead ? 0 : settle_load(fs, b, then->number, &s);
 
-	*rest = false;
+	*rest = *seals = false;
 	if (!r && !b->dead && s.content == content && content) {
 		if (is_same(&s, then)) {
-			if (seals && can_be_sealed(fs, b, &s, f))
+			*seals = may_seal && can_be_sealed(fs, b, &s, f) && !may_be_mapped(fs, content, f);
+			if (*seals)
 				store_batch_seal(&batch, content, buf_slice(&s.checks));
 			settle_end(&s, &batch);
 		} else if (made) {
@@ -310,21 +327,23 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 	return r;
 }
 
-static int sync_content(struct fs *fs, const struct settle *s, uint64_t number)
+/* `s` is the record of the node that may own the content `number`. *known: its checksums are those of the content. */
+static int sync_content(struct fs *fs, const struct settle *s, uint64_t number, bool *known)
 {
+	bool about = s->content == number, ours = !about || is_ours(fs, s);
 	struct store_content *content;
 	uint64_t size, good;
-	bool whole = true;
 	int r = store_content_open(fs->store, number, &content);
 
+	*known = true;
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
-	r = store_content_sync(content);
-	if (r == STORE_REPEATED) {
-		r = s->checks.len ? settle_verify(content, buf_slice(&s->checks), s->safe, &size, &whole, &good) : 0;
-		if (!r && !whole)
-			r = -EIO;
-	}
+	r = ours ? store_content_sync(content) : store_content_sync_again(content, s->safe);
+	if (r == STORE_REPEATED)
+		r = about && s->checks.len ? settle_verify(content, buf_slice(&s->checks), s->safe, &size, known, &good) : 0;
+	/* A writer that was killed with an earlier process may have changed it after the commit. */
+	if (!r && !*known && ours)
+		r = -EIO;
 	store_content_close(content, false);
 	return r;
 }
@@ -352,7 +371,7 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 {
 	struct settle then;
 	struct file *f;
-	bool made;
+	bool made, known = true, sealed;
 	int r;
 
 	*rest = false;
@@ -365,13 +384,16 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 		content = then.content;
 	/* Not under a lock: the disk takes its time. */
 	if (!r)
-		r = sync_content(fs, &then, content);
+		r = sync_content(fs, &then, content, &known);
 	if (!r && then.content == content) {
 		f = locked ? NULL : hold_still(fs, b, number);
 		bucket_lock(b);
-		r = settle_now(fs, b, &then, made, !locked, f, rest);
+		sealed = known && !locked;
+		r = settle_now(fs, b, &then, made, &sealed, f, rest);
 		bucket_unlock(b);
 		let_go(f);
+		if (!r && !*rest && known && !locked && !sealed)
+			settle_later(fs, b->number, number, content);
 	}
 	settle_release(&then);
 	return r;
@@ -407,6 +429,7 @@ static int add_checks(struct store_content *content, uint64_t size, struct buf *
 struct unsealed {
 	uint64_t number, content, size, most;
 	int64_t changed; /* the node's time, which every commit of its content moves */
+	uint64_t exposures;
 };
 
 /* Whether nobody writes it, and all that was committed is on the disk. With b->lock held. */
@@ -422,6 +445,7 @@ static int find_unsealed(struct fs *fs, struct bucket *b, struct unsealed *u, bo
 	      found.node.content == u->content && found.node.size <= u->most;
 	u->size = found.node.size;
 	u->changed = found.node.changed;
+	u->exposures = __atomic_load_n(&fs->exposures, __ATOMIC_RELAXED);
 	tree_found_release(&found);
 	settle_release(&s);
 	return r == BUCKET_GONE ? 0 : r;
@@ -436,7 +460,7 @@ static int seal_now(struct fs *fs, struct bucket *b, const struct unsealed *u, c
 	int r = find_unsealed(fs, b, &now, &is);
 
 	/* A writer that came and went meanwhile has brought it here again. */
-	if (!r && is && now.size == u->size && now.changed == u->changed) {
+	if (!r && is && now.exposures == u->exposures && now.size == u->size && now.changed == u->changed) {
 		store_batch_seal(&batch, u->content, buf_slice(checks));
 		r = bucket_commit(fs, b, &head, &batch);
 	}
@@ -444,7 +468,8 @@ static int seal_now(struct fs *fs, struct bucket *b, const struct unsealed *u, c
 	return r;
 }
 
-static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, uint64_t most)
+/* *mapped: somebody may change it without telling us. */
+static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, uint64_t most, bool *mapped)
 {
 	struct unsealed u = {.number = number, .content = content, .most = most};
 	struct store_content *open;
@@ -452,11 +477,14 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 	bool is, sealed = true;
 	int r;
 
+	*mapped = false;
 	bucket_lock(b);
 	r = find_unsealed(fs, b, &u, &is);
 	bucket_unlock(b);
-	if (r || !is)
-		return r;
+	if (!r && is)
+		r = store_content_has_writer(fs->store, content, mapped);
+	if (r || !is || *mapped)
+		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_open(fs->store, content, &open);
 	if (r)
 		return r == STORE_ABSENT ? 0 : r;
@@ -480,7 +508,9 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 
 int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
 {
-	return reseal(fs, b, number, content, UINT64_MAX);
+	bool mapped;
+
+	return reseal(fs, b, number, content, UINT64_MAX, &mapped);
 }
 
 /* ---- what is due ---- */
@@ -527,7 +557,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 	if (!r) {
 		r = settle_one(fs, b, u->number, u->content, false, &rest);
 		if (!r && !rest && u->reseal)
-			r = reseal(fs, b, u->number, u->content, reseal_most);
+			r = reseal(fs, b, u->number, u->content, reseal_most, &rest);
 		if (r < 0)
 			log_limited(u->bucket, LOG_LEVEL_ERROR,
 				    "bucket %.*s: file number %llu is not safe from a loss of power yet (error %d); this is tried again",

@@ -347,6 +347,13 @@ static int behind_content_sync(struct store_content *base)
 	return r ? r : store_content_sync(content(base)->inner);
 }
 
+static int behind_content_sync_again(struct store_content *base, uint64_t from)
+{
+	int r = drain(content(base));
+
+	return r ? r : store_content_sync_again(content(base)->inner, from);
+}
+
 static int behind_content_fd(struct store_content *base)
 {
 	struct behind_content *c = content(base);
@@ -394,6 +401,11 @@ static int behind_content_create(struct store *base, struct store_content **out)
 static int behind_content_open(struct store *base, uint64_t number, struct store_content **out)
 {
 	return store_content_open(self(base)->inner, number, out);
+}
+
+static int behind_content_has_writer(struct store *base, uint64_t number, bool *has)
+{
+	return store_content_has_writer(self(base)->inner, number, has);
 }
 
 static int behind_head(struct store *base, uint32_t bucket, uint64_t *revision, struct buf *head)
@@ -479,6 +491,7 @@ static const struct store_ops behind_ops = {
 	.cursor_open = behind_cursor_open,
 	.content_create = behind_content_create,
 	.content_open = behind_content_open,
+	.content_has_writer = behind_content_has_writer,
 	.content_read = behind_content_read,
 	.content_write = behind_content_write,
 	.content_truncate = behind_content_truncate,
@@ -490,6 +503,7 @@ static const struct store_ops behind_ops = {
 	.content_is_sealed = behind_content_is_sealed,
 	.content_check = behind_content_check,
 	.content_sync = behind_content_sync,
+	.content_sync_again = behind_content_sync_again,
 	.content_fd = behind_content_fd,
 	.content_close = behind_content_close,
 };

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +52,22 @@ int blob_open(int folder_fd, uint64_t number)
 int blob_remove(int folder_fd, uint64_t number)
 {
 	return unlinkat(folder_fd, blob_path(number).file, 0) ? -errno : 0;
+}
+
+/* The kernel gives a lease for reading only where nobody has the file open to write, or mapped so. Where it gives none to anybody,
+ * nothing is known. */
+int blob_has_writer(int folder_fd, uint64_t number, bool *has)
+{
+	int fd = openat(folder_fd, blob_path(number).file, O_RDONLY | O_CLOEXEC);
+
+	*has = false;
+	if (fd < 0)
+		return -errno;
+	/* A writer that comes just now waits for the lease, and the kernel tells the holder by a signal: by one that nobody hears. */
+	*has = fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) && errno == EAGAIN;
+	/* Which gives the lease back. */
+	close(fd);
+	return 0;
 }
 
 int blob_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got)
@@ -126,29 +144,39 @@ int blob_size(struct store_content *base, uint64_t *size)
 	return 0;
 }
 
-int blob_rewrite(struct store_content *base)
+/* A piece of data without a hole. A write fault makes the pages dirty and leaves their bytes alone, whoever changes them at the same
+ * time; and unlike a write through the mapping it gives an error where the disk or a shorter file would give a signal. */
+static int touch_piece(int fd, off_t at, size_t len)
 {
-	enum { piece = 65536 };
+	void *pages = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, at);
+	int r;
+
+	if (pages == MAP_FAILED)
+		return -errno;
+	r = madvise(pages, len, MADV_POPULATE_WRITE) ? -errno : 0;
+	munmap(pages, len);
+	return r == -EINVAL ? -EOPNOTSUPP : r == -EFAULT ? -EIO : r;
+}
+
+int blob_touch(struct store_content *base, uint64_t from)
+{
+	enum { piece = 1 << 20 };
 	int fd = container_of(base, struct blob, base)->fd;
-	char *bytes = malloc(piece);
-	off_t at = 0, data;
-	int r = bytes ? 0 : -ENOMEM;
+	off_t page = sysconf(_SC_PAGESIZE), at = (off_t)from, data;
 
 	/* Holes stay holes. */
-	while (!r && (data = lseek(fd, at, SEEK_DATA)) >= 0) {
-		size_t got;
+	while ((data = lseek(fd, at, SEEK_DATA)) >= 0) {
+		off_t begin = data / page * page, end = lseek(fd, data, SEEK_HOLE);
+		int r;
 
-		r = blob_read(base, (uint64_t)data, bytes, piece, &got);
-		if (!r)
-			r = blob_write(base, (uint64_t)data, bytes, got);
-		at = data + (off_t)got;
-		if (!got)
+		if (end < 0)
 			break;
+		at = end - begin < piece ? end : begin + piece;
+		r = touch_piece(fd, begin, (size_t)(at - begin));
+		if (r)
+			return r;
 	}
-	if (!r && bytes && errno != ENXIO && data < 0)
-		r = -errno;
-	free(bytes);
-	return r;
+	return errno == ENXIO ? 0 : -errno;
 }
 
 static int sync_folder(int folder_fd, const char *name)

@@ -14,6 +14,8 @@ struct blob {
 int blob_create(int folder_fd, uint64_t number);
 int blob_open(int folder_fd, uint64_t number);
 int blob_remove(int folder_fd, uint64_t number);
+/* As store_content_has_writer. -ENOENT. */
+int blob_has_writer(int folder_fd, uint64_t number, bool *has);
 
 /* As in struct store_ops. */
 int blob_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
@@ -23,7 +25,8 @@ int blob_allocate(struct store_content *base, uint64_t at, uint64_t len);
 int blob_punch(struct store_content *base, uint64_t at, uint64_t len);
 int blob_blocks(struct store_content *base, uint64_t *blocks);
 int blob_size(struct store_content *base, uint64_t *size);
-/* Writes all its bytes again, so that the next sync brings every one of them to the disk. */
-int blob_rewrite(struct store_content *base);
+/* The kernel takes all its bytes from `from` on for changed, so that the next sync brings every one of them to the disk. Others may write
+ * meanwhile. -EOPNOTSUPP before Linux 5.14. */
+int blob_touch(struct store_content *base, uint64_t from);
 int blob_sync(struct store_content *base);
 int blob_fd(struct store_content *base);

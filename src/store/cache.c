@@ -182,6 +182,11 @@ static int cache_content_open(struct store *base, uint64_t number, struct store_
 	return store_content_open(self(base)->inner, number, out);
 }
 
+static int cache_content_has_writer(struct store *base, uint64_t number, bool *has)
+{
+	return store_content_has_writer(self(base)->inner, number, has);
+}
+
 static void cache_free(struct cache *c)
 {
 	for (size_t i = 0; i < lock_count; i++)
@@ -209,6 +214,7 @@ static const struct store_ops cache_ops = {
 	.cursor_open = cache_cursor_open,
 	.content_create = cache_content_create,
 	.content_open = cache_content_open,
+	.content_has_writer = cache_content_has_writer,
 };
 
 int cache_store_open(struct store **out, struct store *inner, enum store_space space)

@@ -151,6 +151,11 @@ static int decorator_content_open(struct store *base, uint64_t number, struct st
 						store_content_open(d_->inner, number, &c->inner)), c, out);
 }
 
+static int decorator_content_has_writer(struct store *base, uint64_t number, bool *has)
+{
+	return FORWARD(self(base), 0, "content_has_writer", store_content_has_writer(d_->inner, number, has));
+}
+
 static struct decorated_content *content(struct store_content *base)
 {
 	return container_of(base, struct decorated_content, base);
@@ -214,6 +219,11 @@ static int decorator_content_sync(struct store_content *base)
 	return FORWARD(content(base)->of, 0, "content_sync", store_content_sync(content(base)->inner));
 }
 
+static int decorator_content_sync_again(struct store_content *base, uint64_t from)
+{
+	return FORWARD(content(base)->of, 0, "content_sync_again", store_content_sync_again(content(base)->inner, from));
+}
+
 static int decorator_content_fd(struct store_content *base)
 {
 	return store_content_fd(content(base)->inner);
@@ -242,6 +252,7 @@ static const struct store_ops decorator_ops = {
 	.cursor_close = decorator_cursor_close,
 	.content_create = decorator_content_create,
 	.content_open = decorator_content_open,
+	.content_has_writer = decorator_content_has_writer,
 	.content_read = decorator_content_read,
 	.content_write = decorator_content_write,
 	.content_truncate = decorator_content_truncate,
@@ -253,6 +264,7 @@ static const struct store_ops decorator_ops = {
 	.content_is_sealed = decorator_content_is_sealed,
 	.content_check = decorator_content_check,
 	.content_sync = decorator_content_sync,
+	.content_sync_again = decorator_content_sync_again,
 	.content_fd = decorator_content_fd,
 	.content_close = decorator_content_close,
 };

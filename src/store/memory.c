@@ -475,6 +475,14 @@ static int memory_content_open(struct store *base, uint64_t number, struct store
 	return r;
 }
 
+/* It gives no descriptors. */
+static int memory_content_has_writer(struct store *base, uint64_t number, bool *has)
+{
+	(void)base, (void)number;
+	*has = false;
+	return 0;
+}
+
 static void memory_content_close(struct store_content *base, bool discard)
 {
 	struct memory_handle *h = container_of(base, struct memory_handle, base);
@@ -593,6 +601,12 @@ static int memory_content_sync(struct store_content *base)
 	return 0;
 }
 
+static int memory_content_sync_again(struct store_content *base, uint64_t from)
+{
+	(void)base, (void)from;
+	return STORE_REPEATED;
+}
+
 static int memory_content_fd(struct store_content *base)
 {
 	(void)base;
@@ -627,6 +641,7 @@ static const struct store_ops memory_ops = {
 	.cursor_close = memory_cursor_close,
 	.content_create = memory_content_create,
 	.content_open = memory_content_open,
+	.content_has_writer = memory_content_has_writer,
 	.content_read = memory_content_read,
 	.content_write = memory_content_write,
 	.content_truncate = memory_content_truncate,
@@ -638,6 +653,7 @@ static const struct store_ops memory_ops = {
 	.content_is_sealed = memory_content_is_sealed,
 	.content_check = memory_content_check,
 	.content_sync = memory_content_sync,
+	.content_sync_again = memory_content_sync_again,
 	.content_fd = memory_content_fd,
 	.content_close = memory_content_close,
 };

@@ -212,6 +212,7 @@ const struct store_ops rocks_ops = {
 	.cursor_close = rocks_cursor_close,
 	.content_create = rocks_content_create,
 	.content_open = rocks_content_open,
+	.content_has_writer = rocks_content_has_writer,
 	.content_read = rocks_content_read,
 	.content_write = rocks_content_write,
 	.content_truncate = rocks_content_truncate,
@@ -223,6 +224,7 @@ const struct store_ops rocks_ops = {
 	.content_is_sealed = rocks_content_is_sealed,
 	.content_check = rocks_content_check,
 	.content_sync = rocks_content_sync,
+	.content_sync_again = rocks_content_sync_again,
 	.content_fd = rocks_content_fd,
 	.content_close = rocks_content_close,
 };

@@ -125,11 +125,10 @@ static void remove_unsynced(struct rocksdb_store *s, uint64_t number)
 }
 
 /* After a failed sync the kernel takes the pages for clean, and another sync would say 0: so they are made dirty again. */
-int rocks_content_sync(struct store_content *base)
+static int sync_from(struct store_content *base, bool again, uint64_t from)
 {
 	struct rocksdb_store *s = content_of(base)->store;
-	bool again = is_unsynced(s, base->number);
-	int r = again ? blob_rewrite(base) : 0;
+	int r = again ? blob_touch(base, from) : 0;
 
 	if (!r)
 		r = blob_sync(base);
@@ -138,6 +137,16 @@ int rocks_content_sync(struct store_content *base)
 	if (r && !again)
 		add_unsynced(s, base->number);
 	return r ? r : again ? STORE_REPEATED : 0;
+}
+
+int rocks_content_sync(struct store_content *base)
+{
+	return sync_from(base, is_unsynced(content_of(base)->store, base->number), 0);
+}
+
+int rocks_content_sync_again(struct store_content *base, uint64_t from)
+{
+	return sync_from(base, true, from);
 }
 
 /* ---- what is changed ends its seal, what is read is compared with it ---- */
@@ -262,6 +271,13 @@ int rocks_content_open(struct store *base, uint64_t number, struct store_content
 	if (r)
 		rocks_seal_release(&seal);
 	return r;
+}
+
+int rocks_content_has_writer(struct store *base, uint64_t number, bool *has)
+{
+	int r = blob_has_writer(container_of(base, struct rocksdb_store, base)->folder_fd, number, has);
+
+	return r == -ENOENT ? STORE_ABSENT : r;
 }
 
 static void content_remove(struct rocksdb_store *s, uint64_t number)

@@ -157,6 +157,7 @@ void rocks_cursor_close(struct store_cursor *base);
 
 int rocks_content_create(struct store *base, struct store_content **out);
 int rocks_content_open(struct store *base, uint64_t number, struct store_content **out);
+int rocks_content_has_writer(struct store *base, uint64_t number, bool *has);
 int rocks_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
 int rocks_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
 int rocks_content_truncate(struct store_content *base, uint64_t len);
@@ -166,6 +167,7 @@ int rocks_content_unseal(struct store_content *base);
 int rocks_content_check(struct store_content *base, uint64_t piece);
 int rocks_content_is_sealed(struct store_content *base, uint64_t size, bool *sealed);
 int rocks_content_sync(struct store_content *base);
+int rocks_content_sync_again(struct store_content *base, uint64_t from);
 int rocks_content_fd(struct store_content *base);
 void rocks_content_close(struct store_content *base, bool discard);
 /* The batch was committed: the reaper removes what it lets go. If there is no memory for the list, the next open does. */

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """bucketctl check: on a store that nobody holds, and beside a daemon under load. CTL names the binary."""
+import ctypes
 import errno
 import json
+import mmap
 import os
 import pty
 import re
@@ -212,6 +214,35 @@ def test_flipped_byte():
         assert len(lost) == len(good) and [i for i in range(len(good)) if good[i] != lost[i]] == [300000]
         assert after == before
         assert json.loads(read(b + '/data.json')) == {'again': True}
+
+
+def test_mapping_outlives_its_descriptor():
+    """The kernel maps the content itself, and tells nobody what is written there or how long it lasts."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    with Mount() as m:
+        f = m / 'nightly/files/x'
+        os.mkdir(m / 'nightly')
+        write(f, b'a' * 300000)
+        settle(m)
+        with open(f, 'rb') as reader, open(f, 'r+b') as writer:
+            reader.read(10)
+            # Python's own would keep a copy of the descriptor.
+            at = libc.mmap(None, 300000, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, writer.fileno(), 0)
+            mapped = (ctypes.c_char * 300000).from_address(at)
+            mapped[0] = b'b'
+        # The next one that seals would do it now, and then what is written would look like damage.
+        time.sleep(4)
+        mapped[100000] = b'c'
+        check('--data', m.store)
+        assert read(f, 'rb')[99999:100002] == b'aca'
+        mapped[100000] = b'd'
+        assert not libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(300000))
+        settle(m)
+        check('--data', m.store)
+        m.restart()
+        assert read(f, 'rb') == b'b' + b'a' * 99999 + b'd' + b'a' * 199999
 
 
 def test_cut_and_gone():

@@ -746,11 +746,12 @@ def test_store_on_a_full_disk():
                 except OSError as e:
                     assert e.errno == errno.ENOSPC, e
                     failed += 1
-                for name in os.listdir(f):
+                for name in os.listdir(f) if n % 5 == 0 else ():
                     assert name.startswith('.') or is_whole(read(f'{f}/{name}', 'rb')), name
             assert failed
-            sh(f'rm -f {f}/new* {f}/.*.partial {f}/f3')
-            wait_for(lambda: not fails_to(write, f + '/again', kept), 10)
+            sh(f'rm -f {f}/fnew* {f}/.*.partial {f}/f3')
+            assert wait_for(lambda: not fails_to(write, f + '/again', kept), 10)
+            assert read(f + '/again', 'rb') == kept
             m.restart()
             for name in os.listdir(f):
                 assert name.startswith('.') or is_whole(read(f'{f}/{name}', 'rb')), name

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -692,6 +693,53 @@ static void test_failed_sync_is_remembered(void **state)
 	store_content_close(c, true);
 }
 
+/* Also for a process that only suspects it: all bytes go to the disk once more, and are what they were. */
+static void test_sync_again(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *c;
+
+	assert_int_equal(store_content_create(f->store, &c), 0);
+	assert_int_equal(store_content_sync_again(c, 0), STORE_REPEATED);
+	assert_int_equal(store_content_write(c, 0, "hello", 5), 0);
+	assert_int_equal(store_content_write(c, 3000000, "world", 5), 0);
+	assert_int_equal(store_content_sync(c), 0);
+	for (uint64_t from = 0; from < 4000000; from += 1999999)
+		assert_int_equal(store_content_sync_again(c, from), STORE_REPEATED);
+	assert_int_equal(store_content_sync(c), 0);
+	assert_int_equal(store_content_truncate(c, 3000005), 0);
+	assert_content(c, 3000000, "world");
+	assert_int_equal(store_content_truncate(c, 5), 0);
+	assert_content(c, 0, "hello");
+	store_content_close(c, true);
+}
+
+/* A mapping is there when no descriptor is. */
+static void test_has_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct store_content *c;
+	uint64_t number;
+	void *mapped;
+	bool has;
+
+	assert_int_equal(store_content_create(f->store, &c), 0);
+	number = c->number;
+	assert_int_equal(store_content_write(c, 0, "hello", 5), 0);
+	commit_content(f->store, number, true);
+	assert_int_equal(store_content_has_writer(f->store, number, &has), 0);
+	assert_true(has);
+	mapped = mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, store_content_fd(c), 0);
+	assert_ptr_not_equal(mapped, MAP_FAILED);
+	store_content_close(c, false);
+	assert_int_equal(store_content_has_writer(f->store, number, &has), 0);
+	assert_true(has);
+	munmap(mapped, 5);
+	assert_int_equal(store_content_has_writer(f->store, number, &has), 0);
+	assert_false(has);
+	assert_int_equal(store_content_has_writer(f->store, number + 1, &has), STORE_ABSENT);
+}
+
 /* A loss of power has taken the records of a content, and its file is there. */
 static void test_unknown_contents_go(void **state)
 {
@@ -971,7 +1019,7 @@ static void test_behind_goes_the_faster_way(void **state)
 #define SUITE(open)                                                                                                \
 	ON(test_commit, open), ON(test_conflict, open), ON(test_scan, open), ON(test_scan_is_a_snapshot, open),    \
 		ON(test_erase, open), ON(test_large_values, open), ON(test_content, open),                         \
-		ON(test_content_holes, open), ON(test_content_discard, open), ON(test_usage, open)
+		ON(test_content_holes, open), ON(test_content_discard, open), ON(test_sync_again, open), ON(test_usage, open)
 
 int main(void)
 {
@@ -984,7 +1032,7 @@ int main(void)
 					 ON(test_short_content_is_not_served, open_rocksdb),
 					 ON(test_a_change_ends_the_seal, open_rocksdb), ON(test_damaged_content_is_not_changed, open_rocksdb),
 					 ON(test_dropped_content_is_changed, open_rocksdb), ON(test_unknown_contents_go, open_rocksdb),
-					 ON(test_failed_sync_is_remembered, open_rocksdb),
+					 ON(test_failed_sync_is_remembered, open_rocksdb), ON(test_has_writer, open_rocksdb),
 					 ON(test_trace_traces, open_traced), cmocka_unit_test(test_faulty_fails), cmocka_unit_test(test_cache_keeps)};
 
 	return cmocka_run_group_tests(memory, NULL, NULL) + cmocka_run_group_tests(rocksdb, NULL, NULL) +

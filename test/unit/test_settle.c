@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "store/faulty.h"
+#include "store/trace.h"
 #include "util/bytes.h"
 #include "util/checksum.h"
 
@@ -1206,6 +1207,40 @@ static void test_failed_sync_is_made_again(void **state)
 	expect(f, "a", large, 'x');
 }
 
+static void count_again(void *context, const char *text)
+{
+	*(unsigned *)context += strstr(text, "content_sync_again") != NULL;
+}
+
+/* A sync that failed in a process that was killed may have been made again by nobody: the next one writes all bytes once more. */
+static void test_failed_sync_is_made_again_after_a_kill(void **state)
+{
+	struct fixture *f = *state, after;
+	struct store *traced;
+	unsigned again = 0;
+
+	put(f, "a", large, 'x');
+	assert_int_equal(trace_store_open(&traced, f->store, count_again, &again), 0);
+	after = (struct fixture){.store = traced};
+	assert_int_equal(test_fs_open(after.store, &after.fs), 0);
+	assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+	/* What is written only now is not. */
+	put(&after, "b", large, 'y');
+	f->b->dead = true;
+	/* The killed writer may have changed it after its last commit: that is kept, and nobody vouches for it. */
+	lose_bytes(&after, "a", 1000);
+	settle_due(after.fs, INT64_MAX);
+	assert_int_equal(again, 1);
+	expect_settled(&after);
+	bucket_put(after.fs, after.b);
+	fs_close(after.fs);
+	f->b->dead = false;
+	f->store = traced;
+	f->fs->store = traced;
+	restart(f, false);
+	expect(f, "b", large, 'y');
+}
+
 static int count_listed(void *context, const struct node *node, const struct attr *attr)
 {
 	(void)node;
@@ -1419,7 +1454,7 @@ int main(void)
 		T(test_superseded_and_rewritten_after), cmocka_unit_test(test_anything_and_then_the_power_goes),
 		T(test_failed_sync_is_made_again), T(test_half_of_it_was_settled), T(test_written_over_while_it_was_made),
 		T(test_rewritten_in_place_before_it_is_settled), T(test_fallback_is_written), T(test_records_cannot_be_read),
-		T(test_end_is_refused_for_a_while),
+		T(test_failed_sync_is_made_again_after_a_kill), T(test_end_is_refused_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
