@@ -1,6 +1,7 @@
 /* The key space and the records in it: what stands where in the store. HACKING.md shows it as a table. Pure. */
 #pragma once
 
+#include "util/boot.h"
 #include "bucket/acl.h"
 #include "bucket/limits.h"
 #include "bucket/name.h"
@@ -146,7 +147,6 @@ bool making_decode(struct making_record *m, struct slice key, struct slice value
 
 /* ---- a content that the disk may not have yet (settle.h) ---- */
 
-enum { boot_size = 16 };
 
 /* The record under key_unsettled. */
 struct unsettled_record {

@@ -169,6 +169,7 @@ struct mount {
 	struct frontend fe;
 	struct settler *settler;
 	struct scrubber *scrubber;
+	unsigned char boot[boot_size];
 	int ready; /* where to tell the waiting parent, or -1 */
 	bool signals, mounted;
 };
@@ -192,10 +193,11 @@ static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
 	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves,
-		.accept_loss = m->options->accept_loss};
+		.boot = m->boot, .accept_loss = m->options->accept_loss};
 	struct store *decorated;
 	int r;
 
+	boot_read(m->boot);
 	snprintf(holder, sizeof(holder), "process %d, mounted at %s", getpid(), m->options->mountpoint);
 	r = rocksdb_store_open(&m->store, m->options->store, &options, why);
 	if (!r)
@@ -214,26 +216,6 @@ static int open_store(struct mount *m, struct reason *why)
 	return r;
 }
 
-/* Another one for every boot of the system. Where there is none, every start counts as another boot. */
-static void read_boot(unsigned char boot[boot_size])
-{
-	int64_t start = clock_now(&clock_system);
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-	char digit[2] = "";
-
-	memcpy(boot, &start, sizeof(start));
-	/* 32 hexadecimal digits with dashes among them. */
-	for (int i = 0, c; file && i < 2 * boot_size && (c = fgetc(file)) != EOF;) {
-		digit[0] = (char)c;
-		if (c == '-')
-			continue;
-		boot[i / 2] = (unsigned char)(boot[i / 2] << 4 | strtoul(digit, NULL, 16));
-		i++;
-	}
-	if (file)
-		fclose(file);
-}
-
 static int open_fs(struct mount *m, struct reason *why)
 {
 	struct fs_options options = {
@@ -246,7 +228,7 @@ static int open_fs(struct mount *m, struct reason *why)
 	};
 	int r;
 
-	read_boot(options.boot);
+	memcpy(options.boot, m->boot, sizeof(options.boot));
 	if (gethostname(options.server, sizeof(options.server) - 1))
 		options.server[0] = 0;
 	r = fs_open(&m->fe.fs, m->store, &options);

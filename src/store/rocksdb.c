@@ -346,7 +346,7 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	if (!s->disk)
 		return -ENOMEM;
 	rocks_make_options(s, options, new);
-	r = new ? 0 : rocks_synced_check(s, options->accept_loss, why);
+	r = new ? 0 : rocks_synced_check(s, options->boot, options->accept_loss, why);
 	if (r)
 		return r;
 	r = open_db(s, why);
@@ -373,6 +373,8 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	/* What has been read is what counts from here on, also where something was lost. */
 	if (!r)
 		r = rocks_health_sync_logs(s);
+	if (!r && options->boot)
+		rocks_synced_started(s, options->boot);
 	return r;
 }
 

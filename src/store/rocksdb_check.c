@@ -132,9 +132,11 @@ static int open_db(struct rocksdb_store *s, enum rocksdb_check_mode mode, const 
 static int start(struct rocksdb_store *s, enum rocksdb_check_mode mode, const char *scratch, struct reason *why)
 {
 	struct rocksdb_store_options options = {0};
+	unsigned char boot[boot_size];
 	bool new = false;
 	int r = rocks_folder_check(s, &new, why);
 
+	boot_read(boot);
 	if (!r && new) {
 		reason_set(why, "there is no store in %s yet", s->folder);
 		r = STORE_FOREIGN;
@@ -150,7 +152,7 @@ static int start(struct rocksdb_store *s, enum rocksdb_check_mode mode, const ch
 		return -ENOMEM;
 	rocks_make_options(s, &options, false);
 	/* What the log lacks is told of; whoever repairs goes on without it. */
-	r = mode == ROCKSDB_CHECK_LIVE ? 0 : rocks_synced_check(s, mode == ROCKSDB_CHECK_REPAIR, why);
+	r = mode == ROCKSDB_CHECK_LIVE ? 0 : rocks_synced_check(s, boot, mode == ROCKSDB_CHECK_REPAIR, why);
 	return r ? r : open_db(s, mode, scratch, why);
 }
 

@@ -56,7 +56,7 @@ int rocks_folder_lock(struct rocksdb_store *s, const struct rocksdb_store_option
 /* Whether the folder holds nothing but what an interrupted first start may have left. */
 static int folder_is_new(struct rocksdb_store *s, bool *new)
 {
-	static const char *const ours[] = {".", "..", "lock", "db", "blobs", "format.new", "ballast", "synced", "lost+found"};
+	static const char *const ours[] = {".", "..", "lock", "db", "blobs", "format.new", "ballast", "synced", "boot", "lost+found"};
 	int fd = openat(s->folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;

@@ -8,6 +8,7 @@
 
 #include "store/rocksdb.h"
 #include "store/rocksdb_disk.h"
+#include "util/boot.h"
 #include "util/buf.h"
 #include "util/checksum.h"
 
@@ -64,6 +65,7 @@ struct rocksdb_store {
 	int synced_fd;     /* STORE/synced, or -1 */
 	uint64_t synced;   /* the sequence number in it, under health.lock, … */
 	bool synced_known; /* … once it has been written */
+	uint64_t last_log; /* the number of the last log that was there before this start */
 	struct health health;
 
 	pthread_mutex_t lock;
@@ -138,8 +140,11 @@ bool rocks_health_end(struct rocksdb_store *s);
 extern const char *const rocks_family_name[family_count];
 /* Everything up to this sequence number is on the disk. */
 void rocks_synced_note(struct rocksdb_store *s, uint64_t sequence);
-/* Before RocksDB is opened. STORE_DAMAGED: something that was on the disk is missing. Nothing is written. */
-int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason *why);
+/* Before RocksDB is opened. `boot`: NULL if that is not known. STORE_DAMAGED: something that was on the disk, or written since this boot,
+ * is missing. Nothing is written. */
+int rocks_synced_check(struct rocksdb_store *s, const unsigned char *boot, bool accept_loss, struct reason *why);
+/* What the logs had has been read, and is in other files by now. */
+void rocks_synced_started(struct rocksdb_store *s, const unsigned char boot[boot_size]);
 
 /* ---- records: rocksdb_record.c ---- */
 

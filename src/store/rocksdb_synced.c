@@ -3,7 +3,10 @@
  * RocksDB reads its log up to the first record that is not whole, which is where it ends after a loss of power, and says nothing of what
  * comes after that: of a damaged record and all that follow it. So after each sync the store writes down the
  * sequence number that is on the disk now, and at the next start compares. That file is never synced itself: an older
- * number is as good. */
+ * number is as good.
+ *
+ * As long as the system runs, nothing that was written is lost with a process. So after the same boot whatever follows a damaged record
+ * was there, too, synced or not. Each start writes down which boot it is. */
 #include "store/rocksdb_internal.h"
 
 #include <dirent.h>
@@ -23,9 +26,9 @@
 /* rocksdb::crc32c::Extend; the linker may lead it to crc32c.c. */
 uint32_t _ZN7rocksdb6crc32c6ExtendEjPKcm(uint32_t crc, const char *bytes, size_t len);
 
-enum { note_size = 12, block_size = 32768, header_size = 7, batch_header = 12 };
+enum { note_size = 12, start_size = boot_size + 12, block_size = 32768, header_size = 7, batch_header = 12 };
 
-static const char note_name[] = "synced";
+static const char note_name[] = "synced", start_name[] = "boot";
 
 /* ---- the note ---- */
 
@@ -70,6 +73,36 @@ static bool note_read(struct rocksdb_store *s, uint64_t *sequence)
 	return false;
 }
 
+/* Which boot it is, and the last log that is older than this start. */
+void rocks_synced_started(struct rocksdb_store *s, const unsigned char boot[boot_size])
+{
+	unsigned char note[start_size];
+	int fd = openat(s->folder_fd, start_name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	memcpy(note, boot, boot_size);
+	bytes_put_le64(note + boot_size, s->last_log);
+	bytes_put_le32(note + boot_size + 8, crc_of(note, boot_size + 8));
+	if (fd < 0 || pwrite(fd, note, sizeof(note), 0) != sizeof(note))
+		log_warning("store: cannot write the file \"%s\": a damaged end of the log may not be noticed at the next start", start_name);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Whether the last start was in this boot; then *log is the last one that is older. */
+static bool is_same_boot(struct rocksdb_store *s, const unsigned char *boot, uint64_t *log)
+{
+	unsigned char note[start_size];
+	int fd = boot ? openat(s->folder_fd, start_name, O_RDONLY | O_CLOEXEC) : -1;
+	ssize_t n = fd < 0 ? 0 : pread(fd, note, sizeof(note), 0);
+
+	if (fd >= 0)
+		close(fd);
+	if (n != sizeof(note) || bytes_get_le32(note + boot_size + 8) != crc_of(note, boot_size + 8))
+		return false;
+	*log = bytes_get_le64(note + boot_size);
+	return memcmp(note, boot, boot_size) == 0;
+}
+
 /* ---- the logs ---- */
 
 /* A record may be in several fragments, none of which crosses a block. */
@@ -77,6 +110,8 @@ enum fragment { fragment_none, fragment_full, fragment_first, fragment_middle, f
 
 struct reading {
 	uint64_t last;         /* the last sequence number so far; 0: none */
+	uint64_t after;        /* of logs with a greater number … */
+	uint64_t seen;         /* … the greatest sequence number in any record */
 	uint64_t damaged;      /* the number of the log where reading ended; 0: at the end */
 	size_t damaged_at;
 };
@@ -87,6 +122,31 @@ static uint32_t unmask(uint32_t masked)
 	uint32_t rotated = masked - 0xa282ead8u;
 
 	return rotated >> 17 | rotated << 15;
+}
+
+/* What is at a place in a log. *size: with its header; 0: that cannot be told. A write that was cut off is the end of a file. */
+enum piece { piece_whole, piece_damaged, piece_cut_off, piece_nothing };
+
+static enum piece piece_at(const unsigned char *at, size_t len, size_t pos, size_t *size)
+{
+	size_t left = block_size - pos % block_size, body;
+	unsigned type;
+
+	*size = 0;
+	if (left < header_size)
+		return piece_nothing;
+	if (len - pos < header_size)
+		return piece_cut_off;
+	body = at[pos + 4] | (size_t)at[pos + 5] << 8;
+	type = at[pos + 6];
+	if (type == fragment_none && body == 0 && bytes_get_le32(at + pos) == 0)
+		return piece_nothing;
+	if (body > left - header_size || type < fragment_full || type > fragment_last)
+		return piece_damaged;
+	if (body > len - pos - header_size)
+		return piece_cut_off;
+	*size = header_size + body;
+	return unmask(bytes_get_le32(at + pos)) == crc_of(at + pos + 6, body + 1) ? piece_whole : piece_damaged;
 }
 
 /* A whole record: a batch begins with its first sequence number and how many follow. False: it does not follow the last one. */
@@ -107,7 +167,7 @@ static bool batch_follows(struct reading *r, const unsigned char *head, size_t l
 	return true;
 }
 
-/* Reads one log; where it stopped if that was not the end. */
+/* Reads one log; where it stopped. */
 static size_t log_read(struct reading *r, const unsigned char *at, size_t len, bool *whole)
 {
 	unsigned char head[batch_header];
@@ -117,22 +177,20 @@ static size_t log_read(struct reading *r, const unsigned char *at, size_t len, b
 	*whole = false;
 	while (pos < len) {
 		size_t left = block_size - pos % block_size, size;
+		enum piece piece = piece_at(at, len, pos, &size);
 		unsigned type;
 
 		if (left < header_size) {
 			pos += left;
 			continue;
 		}
-		if (len - pos < header_size)
-			return pos;
-		size = at[pos + 4] | (size_t)at[pos + 5] << 8;
-		type = at[pos + 6];
 		/* Space that was taken in advance is zero. */
-		if (type == fragment_none && size == 0 && bytes_get_le32(at + pos) == 0)
+		if (piece == piece_nothing)
 			break;
-		if (size > left - header_size || size > len - pos - header_size || type < fragment_full || type > fragment_last ||
-		    unmask(bytes_get_le32(at + pos)) != crc_of(at + pos + 6, size + 1))
+		if (piece != piece_whole)
 			return pos;
+		size -= header_size;
+		type = at[pos + 6];
 		if ((type == fragment_full || type == fragment_first) == inside)
 			return pos;
 		if (!inside) {
@@ -151,7 +209,39 @@ static size_t log_read(struct reading *r, const unsigned char *at, size_t len, b
 		pos += header_size + size;
 	}
 	*whole = !inside;
-	return inside ? begin : len;
+	return inside ? begin : pos;
+}
+
+/* The last sequence number of a record that begins with this piece; 0: it begins none. */
+static uint64_t sequence_in(const unsigned char *piece, size_t size)
+{
+	const unsigned char *head = piece + header_size;
+
+	if ((piece[6] != fragment_full && piece[6] != fragment_first) || size < header_size + batch_header)
+		return 0;
+	return bytes_get_le64(head) + bytes_get_le32(head + 8) - 1;
+}
+
+/* Looks for what was written after a place where reading has stopped. A record counts once its last piece is there. */
+static void log_read_rest(struct reading *r, const unsigned char *at, size_t len, size_t pos)
+{
+	uint64_t begun = 0;
+
+	while (pos < len) {
+		size_t size;
+		enum piece piece = piece_at(at, len, pos, &size);
+		uint64_t last = 0;
+
+		if (piece == piece_whole) {
+			begun = sequence_in(at + pos, size) ? sequence_in(at + pos, size) : begun;
+			last = at[pos + 6] == fragment_full || at[pos + 6] == fragment_last ? begun : 0;
+		} else if (piece == piece_damaged) {
+			/* That was one record at least. */
+			last = r->last + 1;
+		}
+		r->seen = last > r->seen ? last : r->seen;
+		pos = size ? pos + size : (pos / block_size + 1) * block_size;
+	}
 }
 
 static int log_check(struct rocksdb_store *s, struct reading *r, uint64_t number)
@@ -159,7 +249,7 @@ static int log_check(struct rocksdb_store *s, struct reading *r, uint64_t number
 	char name[64];
 	struct stat st;
 	bool whole = true;
-	size_t end;
+	size_t end = 0;
 	void *at;
 	int fd;
 
@@ -178,7 +268,10 @@ static int log_check(struct rocksdb_store *s, struct reading *r, uint64_t number
 		return -errno;
 	if (at) {
 		madvise(at, (size_t)st.st_size, MADV_SEQUENTIAL);
-		end = log_read(r, at, (size_t)st.st_size, &whole);
+		if (!r->damaged)
+			end = log_read(r, at, (size_t)st.st_size, &whole);
+		if (number > r->after)
+			log_read_rest(r, at, (size_t)st.st_size, end);
 		munmap(at, (size_t)st.st_size);
 		if (!whole) {
 			r->damaged = number;
@@ -219,11 +312,13 @@ static int logs_read(struct rocksdb_store *s, struct reading *r)
 	closedir(folder);
 	if (!e && numbers.len)
 		qsort(numbers.data, numbers.len / sizeof(uint64_t), sizeof(uint64_t), by_number);
-	for (size_t i = 0; !e && !r->damaged && i < numbers.len; i += sizeof(uint64_t)) {
+	for (size_t i = 0; !e && i < numbers.len; i += sizeof(uint64_t)) {
 		uint64_t number;
 
 		memcpy(&number, numbers.data + i, sizeof(number));
-		e = log_check(s, r, number);
+		if (!r->damaged || number > r->after)
+			e = log_check(s, r, number);
+		s->last_log = number;
 	}
 	buf_release(&numbers);
 	return e;
@@ -255,17 +350,22 @@ static int sequence_by_rocksdb(struct rocksdb_store *s, uint64_t *sequence, stru
 	return 0;
 }
 
-int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason *why)
+int rocks_synced_check(struct rocksdb_store *s, const unsigned char *boot, bool accept_loss, struct reason *why)
 {
 	struct reading reading = {0};
-	uint64_t noted, there;
+	uint64_t noted = 0, there;
 	char place[80] = "";
+	bool same_boot = is_same_boot(s, boot, &reading.after);
 	int r;
 
-	if (!note_read(s, &noted))
+	if (!same_boot)
+		reading.after = UINT64_MAX;
+	if (!note_read(s, &noted) && !same_boot)
 		return 0;
 	/* Reading the logs takes a fraction of what RocksDB takes for it, and mostly answers the question. */
 	r = logs_read(s, &reading);
+	if (reading.seen > noted)
+		noted = reading.seen;
 	if (r == 0 && reading.last >= noted)
 		return 0;
 	r = sequence_by_rocksdb(s, &there, why);
@@ -275,11 +375,11 @@ int rocks_synced_check(struct rocksdb_store *s, bool accept_loss, struct reason 
 		snprintf(place, sizeof(place), " (db/%06llu.log is not whole at byte %zu)", (unsigned long long)reading.damaged,
 			 reading.damaged_at);
 	if (!accept_loss) {
-		reason_set(why, "store %.80s is damaged: %llu records that were on the disk cannot be read from its log%s; restore it "
+		reason_set(why, "store %.80s is damaged: %llu records that were acknowledged cannot be read from its log%s; restore it "
 			   "from a backup, or go on without them with -o accept_loss", s->folder, (unsigned long long)(noted - there), place);
 		return STORE_DAMAGED;
 	}
-	log_warning("store: %llu records that were on the disk are lost%s", (unsigned long long)(noted - there), place);
+	log_warning("store: %llu records that were acknowledged are lost%s", (unsigned long long)(noted - there), place);
 	s->lossy = true;
 	return 0;
 }

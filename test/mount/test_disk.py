@@ -15,6 +15,7 @@ import harness
 from harness import Mount, fails, is_mounted, read, running, tests_of, wait_for, write
 
 FAULTS = os.path.abspath(os.environ.get('BUCKETFS_FAULTS', os.path.join(os.path.dirname(harness.BINARY), 'test', 'libfaults.so')))
+CTL = os.path.abspath(os.environ.get('CTL', 'build/bucketctl'))
 AFTER = 6  # seconds after which a cause that is gone is forgotten
 
 
@@ -384,9 +385,10 @@ class Small(Mount):
         if not is_mounted(self.point):
             raise AssertionError('no mount: ' + self.log_text())
 
-    def size(self):
+    def most(self):
+        """What it has had at once: a new heap of malloc's takes more than it keeps."""
         with open(f'/proc/{self.process.pid}/status') as f:
-            return next(int(line.split()[1]) << 10 for line in f if line.startswith('VmSize'))
+            return next(int(line.split()[1]) << 10 for line in f if line.startswith('VmPeak'))
 
 
 def load(m, i, seconds):
@@ -419,11 +421,11 @@ def test_short_of_memory():
     with Small() as m:
         prepared(m)
         time.sleep(0.5)  # until all threads have begun
-        rest = m.size()
+        most = m.most()
     short = 0
-    for edge in (-80, -20, -10, 0, 10, 30):
+    for edge in (-80, -50, -35, -20, 0, 10):
         with Small(start=False) as m:
-            m.limit = rest + (edge << 20)
+            m.limit = most + (edge << 20)
             try:
                 m.start()
             except AssertionError:
@@ -564,6 +566,37 @@ def test_damaged_log():
         assert there <= contents(m.store), 'contents were removed'
 
 
+def test_damaged_log_of_this_boot():
+    """What a killed daemon had acknowledged was in the log, synced or not. What it was writing when it was killed may end anywhere."""
+    with Faulty() as m:
+        prepared(m)
+        sync(m / 'b/data.json')
+        log, = logs(m.store)
+        synced = len(read(log, 'rb').rstrip(b'\0'))
+        for i in range(80):
+            write(m / 'b/data.json', json.dumps({f'k{i}': 'v' * (500 if i < 79 else 100000)}))
+        m.kill()
+        good = read(log, 'rb')
+        end = len(good.rstrip(b'\0'))
+        assert end > synced + 140000
+        for at in [synced + 3, synced + 5, end - 100] + [random.randrange(synced, end - 100) for _ in range(15)]:
+            flip(log, at)
+            line = refused_start(m)
+            assert 'is damaged' in line and 'accept_loss' in line and os.path.basename(log) in line, (at, line)
+            r = subprocess.run([CTL, 'check', m.store], capture_output=True, text=True)
+            assert r.returncode == 8 and 'is damaged' in r.stderr, (at, r)
+            write(log, good)
+        with open(log, 'r+b') as f:
+            f.seek(end // 2)
+            f.write(b'\0' * 3000)
+        assert 'is damaged' in refused_start(m)
+        # The write of the last record was cut off.
+        write(log, good[:end - random.randrange(1, 100000)])
+        m.start()
+        check(m, ('k79',), ('k78',))
+        m.unmount()
+
+
 def test_torn_log():
     """What was not synced may be cut off, or be missing in the middle, as after a loss of power: it starts with what was before."""
     with Faulty() as m:
@@ -580,6 +613,7 @@ def test_torn_log():
         with open(log, 'r+b') as f:
             f.seek(synced + (end - synced) // 2)
             f.write(b'\0' * 1000)
+        os.unlink(m.store + '/boot')  # as if that had been another one
         m.start()
         check(m, ('k39',), taken)
         m.unmount()
