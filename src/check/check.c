@@ -239,12 +239,17 @@ static int check_live(struct check *c)
 
 static int check_alone(struct check *c)
 {
+	uint64_t lost = rocksdb_check_lost(c->store);
 	int r = 0;
 
 	for (int round = 0; !r && round < rounds_most; round++) {
 		bool last;
 
-		r = check_records(c);
+		if (round == 0 && lost)
+			r = check_tell(c, slice_of("", 0), NULL, "log", CHECK_MENDED, "%llu acknowledged records were in the damaged log, and are gone",
+				       (unsigned long long)lost);
+		if (!r)
+			r = check_records(c);
 		if (!r)
 			r = check_contents(c);
 		last = !c->mended || round + 1 == rounds_most;

@@ -95,6 +95,17 @@ struct notes {
 	struct buf saved;         /* contents, as numbers: of a file whose record is lost */
 };
 
+/* What it was is not known, and its bytes may be all that is left. */
+static int save_file(struct check *c, const char *kind, unsigned how, uint64_t number)
+{
+	int r = rocksdb_check_save_file(c->store, number);
+
+	if (r == STORE_ABSENT)
+		return check_tell(c, no_id, NULL, kind, how, "content %llx belongs to no file, and is gone", (unsigned long long)number);
+	return r ? r : check_tell(c, no_id, NULL, kind, how, "content %llx belongs to no file: it is %s/lost+found/%016llx now",
+				  (unsigned long long)number, c->o->store, (unsigned long long)number);
+}
+
 /* What is owned and the store has no note of. */
 static int check_unnoted(struct notes *n, const struct check_owner *o)
 {
@@ -127,9 +138,10 @@ static int check_unowned(struct notes *n, const struct rocksdb_check_content *co
 		return 0;
 	if (mends && n->c->lost && n->c->lost != UINT32_MAX)
 		return buf_add(&n->saved, &content->number, sizeof(content->number));
-	if (mends)
-		store_batch_drop(&n->batch, content->number);
-	return check_tell(n->c, no_id, NULL, "orphan", mends ? CHECK_MENDED : 0, "content %llx belongs to no file", (unsigned long long)content->number);
+	if (!mends)
+		return check_tell(n->c, no_id, NULL, "orphan", 0, "content %llx belongs to no file", (unsigned long long)content->number);
+	store_batch_drop(&n->batch, content->number);
+	return save_file(n->c, "orphan", CHECK_MENDED, content->number);
 }
 
 static int save_one(struct check_scan *s, uint64_t number)
@@ -213,6 +225,7 @@ static int check_file(void *context, uint64_t number, const char *name)
 	struct check *c = context;
 	struct rocksdb_check_content note;
 	bool mends = c->o->repair && !c->unsure && number;
+	uint64_t tracked = 0;
 	int r = 0;
 
 	if (number && find_owner(c, number))
@@ -222,6 +235,12 @@ static int check_file(void *context, uint64_t number, const char *name)
 	if (r || (number && (note.owned || note.unowned)))
 		return r;
 	if (mends)
+		r = rocksdb_check_tracked(c->store, &tracked);
+	/* A loss of power leaves files of which the disk never had a note. Where records were lost, or before owners were noted, such
+	 * a file may be somebody's. */
+	if (!r && mends && (rocksdb_check_lost(c->store) || number < tracked))
+		return save_file(c, "leftover", CHECK_NOTE | CHECK_MENDED, number);
+	if (mends && !r)
 		r = rocksdb_check_remove_file(c->store, number);
 	return r ? r : check_tell(c, no_id, NULL, "leftover", CHECK_NOTE | (mends ? CHECK_MENDED : 0), "%s belongs to no file", name);
 }

@@ -54,6 +54,16 @@ int blob_remove(int folder_fd, uint64_t number)
 	return unlinkat(folder_fd, blob_path(number).file, 0) ? -errno : 0;
 }
 
+int blob_move(int folder_fd, uint64_t number, const char *to)
+{
+	char path[64];
+
+	if (mkdirat(folder_fd, to, 0700) && errno != EEXIST)
+		return -errno;
+	snprintf(path, sizeof(path), "%s/%016llx", to, (unsigned long long)number);
+	return renameat(folder_fd, blob_path(number).file, folder_fd, path) ? -errno : 0;
+}
+
 /* The kernel gives a lease for reading only where nobody has the file open to write, or mapped so. Where it gives none to anybody,
  * nothing is known. */
 int blob_has_writer(int folder_fd, uint64_t number, bool *has)

@@ -14,6 +14,8 @@ struct blob {
 int blob_create(int folder_fd, uint64_t number);
 int blob_open(int folder_fd, uint64_t number);
 int blob_remove(int folder_fd, uint64_t number);
+/* FOLDER/TO/NUMBER is its name from then on; TO is made if it is not there, for nobody else to read. */
+int blob_move(int folder_fd, uint64_t number, const char *to);
 /* As store_content_has_writer. -ENOENT. */
 int blob_has_writer(int folder_fd, uint64_t number, bool *has);
 

@@ -411,3 +411,16 @@ int rocksdb_check_remove_file(struct store *base, uint64_t number)
 
 	return base->ops == &repairing ? blob_remove(s->folder_fd, number) : -EROFS;
 }
+
+int rocksdb_check_save_file(struct store *base, uint64_t number)
+{
+	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
+	int r = base->ops == &repairing ? blob_move(s->folder_fd, number, "lost+found") : -EROFS;
+
+	return r == -ENOENT ? STORE_ABSENT : r;
+}
+
+uint64_t rocksdb_check_lost(struct store *base)
+{
+	return container_of(base, struct rocksdb_store, base)->lost;
+}

@@ -38,3 +38,7 @@ int rocksdb_check_tracked(struct store *base, uint64_t *number);
 int rocksdb_check_files(struct store *base, int (*each)(void *context, uint64_t number, const char *name), void *context);
 /* In REPAIR mode, of a content that nothing is noted of. */
 int rocksdb_check_remove_file(struct store *base, uint64_t number);
+/* In REPAIR mode: the file is STORE/lost+found/NUMBER from then on, and no content any more. STORE_ABSENT. */
+int rocksdb_check_save_file(struct store *base, uint64_t number);
+/* In REPAIR mode: how many records that were acknowledged the log has lost. Then what nobody owns may be all that is left of a file. */
+uint64_t rocksdb_check_lost(struct store *base);

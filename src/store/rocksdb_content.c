@@ -450,7 +450,7 @@ static int begin_tracking(struct rocksdb_store *s)
 	uint64_t closed = 0;
 	int r = read_number(s, 'T', 0, &s->tracked);
 
-	if (!r && s->lossy)
+	if (!r && s->lost)
 		keep_all(s);
 	if (!r && !s->tracked) {
 		s->tracked = s->next_content;
@@ -491,7 +491,7 @@ static int recover(struct rocksdb_store *s)
 		for (int i = 1; i < 9; i++)
 			number = number << 8 | (unsigned char)at[i];
 		/* What it was when the log was lost is not known; keep_all. */
-		r = s->lossy ? rocks_own_delete(s, 'X', number) : bytes_add_64(&s->condemned, number);
+		r = s->lost ? rocks_own_delete(s, 'X', number) : bytes_add_64(&s->condemned, number);
 		if (r)
 			break;
 	}

@@ -380,6 +380,6 @@ int rocks_synced_check(struct rocksdb_store *s, const unsigned char *boot, bool 
 		return STORE_DAMAGED;
 	}
 	log_warning("store: %llu records that were acknowledged are lost%s", (unsigned long long)(noted - there), place);
-	s->lossy = true;
+	s->lost = noted - there;
 	return 0;
 }

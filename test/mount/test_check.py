@@ -306,6 +306,41 @@ def test_orphan():
         m.start()
 
 
+def test_lost_records():
+    """Contents whose owners were in a damaged log are kept for the admin, by either way to go on."""
+    for starts in (True, False):
+        with Mount() as m:
+            os.mkdir(m / 'nightly')
+            for i in range(40):
+                write(m / f'nightly/files/s{i}', b's' * 2000)
+            large = [bytes([i]) * 100000 for i in range(8)]
+            for i, data in enumerate(large):
+                write(m / f'nightly/files/l{i}', data)
+            sh(f'sync {m.point}/nightly/files/l7')
+            m.kill()
+            log = sorted(n for n in os.listdir(m.store + '/db') if n.endswith('.log'))[-1]
+            with open(f'{m.store}/db/{log}', 'r+b') as f:
+                f.seek(60000)
+                f.write(b'damaged')
+            assert 'accept_loss' in check('--data', m.store, status=8)
+            if starts:
+                m.options = ','.join(o for o in (m.options, 'accept_loss') if o)
+                m.start()
+                m.unmount()
+            out = check('--repair', m.store, status=0 if starts else 1)
+            kept = [read(f'{m.store}/lost+found/{n}', 'rb') for n in os.listdir(m.store + '/lost+found')]
+            assert len(kept) >= 8 and all(k in large for k in kept) and out.count('lost+found') == len(kept), (out, len(kept))
+            assert starts or re.search(r'\d+ acknowledged records were in the damaged log', out), out
+            assert os.stat(m.store + '/lost+found').st_mode & 0o777 == 0o700
+            m.start()
+            assert read(m / 'nightly/files/s0', 'rb') == b's' * 2000
+            assert not any(n.startswith('l') for n in os.listdir(m / 'nightly/files'))
+            write(m / 'nightly/files/l0', large[0])
+            assert read(m / 'nightly/files/l0', 'rb') == large[0]
+            m.unmount()
+            check('--data', m.store)
+
+
 def test_statuses():
     with Mount() as m:
         for args in ((), ('--nonsense', m.store), (m.store, m.store)):
