@@ -76,6 +76,7 @@ struct file {
 	uint64_t safe;         /* so many of the committed bytes are known to be on the disk (settle.h), if … */
 	bool safe_known;       /* … it was asked */
 	bool ownerless;        /* it has lost its name, and nothing falls back to its content any more */
+	bool unsealed;         /* committed bytes of `content` were changed, and it has no seal any more that a change would have to end */
 	bool exposed;          /* others may write to `content` by themselves */
 	bool reseal;           /* it was changed in place: its checksums are to be made again when nobody has it open */
 
@@ -170,6 +171,13 @@ int file_drain(struct file *f);
 /* Committed bytes from `at` on are about to be changed in place, so many: waits until the disk has them, or a loss of power could
  * not be told from the change. With f->lock held for writing, and b->lock free. */
 int file_settle_before(struct file *f, uint64_t at, uint64_t len);
+/* Whether a change of these bytes of a file that is open waits for the disk, and whether a close does, or reads much: such a request is
+ * not for a thread that serves others. What follows may have changed by then. */
+bool file_change_waits(struct file *f, uint64_t at, uint64_t len);
+bool file_truncate_waits(struct file *f, uint64_t size);
+bool file_close_waits(struct file *f);
+/* Waits for what a change would wait for, without f->lock, so that others read meanwhile. What fails, the change will meet. */
+void file_change_ahead(struct file *f);
 /* Whether what is written now is written over what was committed. With f->lock held. */
 bool file_is_in_place(const struct file *f);
 /* Commits what is not stored yet; with f->lock held for writing. */

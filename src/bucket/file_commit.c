@@ -120,6 +120,70 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 	return r;
 }
 
+bool file_change_waits(struct file *f, uint64_t at, uint64_t len)
+{
+	uint64_t end;
+	bool waits = false;
+
+	/* What is being made is written at once, and that is most of all. */
+	if (file_is(&f->unlisted))
+		return false;
+	pthread_rwlock_rdlock(&f->lock);
+	end = at + len < f->stored.size ? at + len : f->stored.size;
+	if (at < end && f->node.place == PLACE_CONTENT && f->node.content == f->stored.content)
+		waits = file_is(&f->unlinked) ? !f->ownerless : !f->unsealed || !f->safe_known || end > f->safe;
+	pthread_rwlock_unlock(&f->lock);
+	return waits;
+}
+
+bool file_truncate_waits(struct file *f, uint64_t size)
+{
+	bool waits;
+
+	if (file_is(&f->unlisted))
+		return false;
+	pthread_rwlock_rdlock(&f->lock);
+	waits = file_is_in_place(f) && size < f->stored.size && (size || f->lent);
+	pthread_rwlock_unlock(&f->lock);
+	return waits;
+}
+
+bool file_close_waits(struct file *f)
+{
+	/* What is less is in memory, or read in a moment. */
+	enum { much = 16 << 20 };
+	uint64_t from;
+	bool waits = false;
+
+	if (!file_is(&f->unsaved))
+		return false;
+	pthread_rwlock_rdlock(&f->lock);
+	if (f->content && f->unsaved && file_is(&f->unlisted) && file_is(&f->promised)) {
+		waits = true;
+	} else if (f->content && f->unsaved && f->node.size > much) {
+		from = file_is_in_place(f) && f->safe_known && !file_is(&f->unlisted) ? f->safe : 0;
+		waits = checksum_unknown(f->exposed ? NULL : f->sums, from, f->node.size) > much;
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return waits;
+}
+
+void file_change_ahead(struct file *f)
+{
+	struct store_content *open;
+	uint64_t content;
+
+	pthread_rwlock_wrlock(&f->lock);
+	content = file_is_in_place(f) ? f->node.content : 0;
+	/* Should nothing be changed after all, it gets its checksums back. */
+	f->reseal |= content != 0;
+	pthread_rwlock_unlock(&f->lock);
+	if (!content || settle_content(f->fs, f->b, f->node.number, content) || store_content_open(f->fs->store, content, &open))
+		return;
+	store_content_unseal(open);
+	store_content_close(open, false);
+}
+
 /* The checksums of what is about to be committed. */
 static int sum_up(struct file *f)
 {
@@ -188,6 +252,7 @@ void file_settled(struct file *f)
 		f->safe = f->node.content != f->stored.content ? 0 : f->safe < f->node.size ? f->safe : f->node.size;
 		f->safe_known = true;
 	}
+	f->unsealed &= f->stored.content == f->node.content;
 	f->stored = f->node;
 	f->stored_whole = true;
 	f->dirty = false;

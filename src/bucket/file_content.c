@@ -142,6 +142,12 @@ static void unaccount(struct file *f, uint64_t size)
 		file_count(f, (int64_t)f->node.size - (int64_t)size);
 }
 
+/* Committed bytes are not what they were any more: what was before has ended the seal. */
+static void changed(struct file *f, uint64_t at)
+{
+	f->unsealed |= file_is_in_place(f) && at < f->stored.size;
+}
+
 static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
@@ -223,6 +229,7 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 	checksum_resized(f->sums, f->node.size, size);
 	checksum_written(f->sums, at, bytes.at, bytes.len);
 	f->node.size = size;
+	changed(f, at);
 	touched(f);
 	return 0;
 }
@@ -297,6 +304,7 @@ static int shorten(struct file *f, uint64_t size)
 		r = store_sync(f->fs->store);
 	if (!r)
 		r = store_content_truncate(f->content, size);
+	f->unsealed |= !r;
 	f->trimmed = !r;
 	return r;
 }
@@ -419,6 +427,8 @@ int file_punch(struct file *f, uint64_t at, uint64_t len)
 			r = store_content_punch(f->content, at, len);
 		else if (!r)
 			memset(f->bytes.data + at, 0, (size_t)len);
+		if (!r)
+			changed(f, at);
 		if (!r)
 			touched(f);
 	}

@@ -20,6 +20,7 @@ struct frontend {
 	struct notifier *notifier;
 	struct rings *rings;
 	struct later *disk;  /* fsync */
+	struct later *slow;  /* changes of bytes that must be on the disk first, and closes that read much */
 	struct later *names; /* users and groups by name */
 	struct patience *patience;   /* names, folders, opens, sizes and renames */
 	struct patience *publishing; /* transactions */

@@ -346,6 +346,7 @@ static void ring_ends(void *context)
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);
 	later_drain(m->fe.names);
+	later_drain(m->fe.slow);
 	later_drain(m->fe.disk);
 }
 
@@ -365,6 +366,8 @@ static int start_session(struct mount *m, struct reason *why)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
 		r = later_new(&fe->names, "names", NULL, NULL);
+	if (!r)
+		r = later_new(&fe->slow, "slow", NULL, NULL);
 	if (!r)
 		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
@@ -436,6 +439,7 @@ static void stop(struct mount *m)
 		disconnect(fe->session);
 	patience_drain(fe->patience);
 	later_free(fe->names);
+	later_free(fe->slow);
 	later_free(fe->disk);
 	patience_free(fe->patience);
 	patience_free(fe->publishing);

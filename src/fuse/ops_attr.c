@@ -1,5 +1,6 @@
 /* Operations on attributes. */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "bucket/control.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
+#include "fuse/later.h"
 #include "fuse/patience.h"
 
 void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
@@ -132,11 +134,45 @@ static bool ask_set(const struct question *base, const struct turn *turn)
 	return true;
 }
 
+struct slow_set {
+	struct later_job job;
+	struct set_question q;
+};
+
+static void run_set(struct later_job *job)
+{
+	struct slow_set *slow = container_of(job, struct slow_set, job);
+
+	order_use(slow->q.h);
+	if (slow->q.h)
+		file_change_ahead(slow->q.h->file->file);
+	question_put(&slow->q.q, sizeof(slow->q));
+	free(slow);
+}
+
+/* A committed file that becomes shorter waits for the disk. By name it is not known whether it does. */
+static bool set_waits(const struct set_question *q)
+{
+	uint64_t node = q->q.inode & INODE_NODE_MASK;
+
+	if (!(q->set & FUSE_SET_ATTR_SIZE))
+		return false;
+	if (q->h)
+		return q->h->file && q->h->file->writes && file_truncate_waits(q->h->file->file, (uint64_t)q->st.st_size);
+	return q->st.st_size && node >= NODE_FIRST && !scratch_is(node);
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi)
 {
 	struct set_question q = {{.req = req, .inode = inode, .ask = ask_set}, *st, set, fi ? handle_of(fi) : NULL};
+	struct slow_set *slow = set_waits(&q) ? malloc(sizeof(*slow)) : NULL;
 
-	question_put(&q.q, sizeof(q));
+	if (!slow) {
+		question_put(&q.q, sizeof(q));
+		return;
+	}
+	*slow = (struct slow_set){{.run = run_set}, q};
+	later_add(((struct frontend *)fuse_req_userdata(req))->slow, &slow->job);
 }
 
 static int check_access(struct call *c, int mask)

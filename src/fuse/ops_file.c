@@ -10,6 +10,7 @@
 #include "fuse/control_file.h"
 #include "fuse/editor.h"
 #include "fuse/frontend.h"
+#include "fuse/later.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
 #include "fuse/patience.h"
@@ -336,7 +337,7 @@ static const char *file_leaf(struct file *f, char leaf[name_max + 1])
 	return leaf;
 }
 
-void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
+static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 	struct reason why = {""};
@@ -369,12 +370,83 @@ void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, 
 	}
 }
 
+/* A request on an open file that waits for the disk in the middle. */
+struct slow_request {
+	struct later_job job;
+	fuse_req_t req;
+	fuse_ino_t inode;
+	struct fuse_file_info fi;
+	int mode;
+	off_t at;
+	size_t size;
+	off_t from_at; /* of a copy */
+	struct fuse_file_info from_fi;
+	char bytes[];
+};
+
+/* False: there is no memory for it, and it is done where it was received. */
+static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_info *fi, const struct slow_request *what, const char *bytes,
+		     void (*run)(struct later_job *job))
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	size_t len = bytes ? what->size : 0;
+	struct slow_request *slow = malloc(sizeof(*slow) + len);
+
+	if (!slow)
+		return false;
+	*slow = *what;
+	slow->job.run = run;
+	slow->req = req;
+	slow->inode = inode;
+	slow->fi = *fi;
+	if (len)
+		memcpy(slow->bytes, bytes, len);
+	later_add(fe->slow, &slow->job);
+	return true;
+}
+
+static void run_write(struct later_job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+
+	file_change_ahead(handle_of(&slow->fi)->file->file);
+	write_now(slow->req, slow->inode, slow->bytes, slow->size, slow->at, &slow->fi);
+	free(slow);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct slow_request what = {.at = at, .size = size};
+	bool appends = fi->flags & O_APPEND && !fi->writepage;
+
+	if (h->file && !appends && file_change_waits(h->file->file, (uint64_t)at, size) && do_later(req, inode, fi, &what, bytes, run_write))
+		return;
+	write_now(req, inode, bytes, size, at, fi);
+}
+
+static void flush_now(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
+{
+	struct call c;
+
+	if (!call_begin(&c, req, inode, "close"))
+		return;
+	call_end(&c, sync_flush(&c, handle_of(fi)));
+}
+
+static void run_flush(struct later_job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+
+	flush_now(slow->req, slow->inode, &slow->fi);
+	free(slow);
+}
+
 /* One close(2) of one descriptor; there may be several. */
 void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	struct frontend *fe = fuse_req_userdata(req);
 	struct handle *h = handle_of(fi);
-	struct call c;
 
 	if (h->scratch) {
 		struct caller who = caller_of(req);
@@ -389,9 +461,9 @@ void op_flush(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 		sync_flush_later(req, inode, h);
 		return;
 	}
-	if (!call_begin(&c, req, inode, "close"))
+	if (h->file && file_close_waits(h->file->file) && do_later(req, inode, fi, &(struct slow_request){0}, NULL, run_flush))
 		return;
-	call_end(&c, sync_flush(&c, h));
+	flush_now(req, inode, fi);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_info *fi)
@@ -402,7 +474,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_i
 
 /* ---- the rest ---- */
 
-void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
+static void allocate_now(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 	struct call c;
@@ -421,6 +493,26 @@ void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t le
 	if (r == BUCKET_UNSUPPORTED)
 		reason_set(&c.why, "space can be allocated up to the end of a file, and given back; nothing else");
 	call_end(&c, r);
+}
+
+static void run_allocate(struct later_job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+
+	file_change_ahead(handle_of(&slow->fi)->file->file);
+	allocate_now(slow->req, slow->inode, slow->mode, slow->at, (off_t)slow->size, &slow->fi);
+	free(slow);
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct slow_request what = {.mode = mode, .at = at, .size = (size_t)len};
+
+	if (h->file && mode & FALLOC_FL_PUNCH_HOLE && file_change_waits(h->file->file, (uint64_t)at, (uint64_t)len) &&
+	    do_later(req, inode, fi, &what, NULL, run_allocate))
+		return;
+	allocate_now(req, inode, mode, at, len, fi);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fuse_file_info *fi)
@@ -443,8 +535,8 @@ void op_lseek(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fus
 	call_release(&c);
 }
 
-void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to,
-			off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
+static void copy_now(fuse_req_t req, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_at,
+		     struct fuse_file_info *to_fi, size_t len)
 {
 	/* One request should not keep its thread for long; who wants more asks again. */
 	enum { most = 4 << 20 };
@@ -453,7 +545,6 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct f
 	size_t copied = 0;
 	int r = BUCKET_UNSUPPORTED;
 
-	(void)from, (void)flags;
 	if (!call_begin(&c, req, to, "copy_file_range"))
 		return;
 	/* With data.json on either side the kernel reads and writes instead. */
@@ -461,4 +552,26 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct f
 		r = file_copy(source->file->file, (uint64_t)from_at, target->file, (uint64_t)to_at, len < most ? len : most,
 			      &copied, &c.why);
 	call_end_written(&c, r, copied);
+}
+
+static void run_copy(struct later_job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+
+	file_change_ahead(handle_of(&slow->fi)->file->file);
+	copy_now(slow->req, slow->from_at, &slow->from_fi, slow->inode, slow->at, &slow->fi, slow->size);
+	free(slow);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to,
+			off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
+{
+	struct handle *source = handle_of(from_fi), *target = handle_of(to_fi);
+	struct slow_request what = {.at = to_at, .size = len, .from_at = from_at, .from_fi = *from_fi};
+
+	(void)from, (void)flags;
+	if (source->file && target->file && file_change_waits(target->file->file, (uint64_t)to_at, len) &&
+	    do_later(req, to, to_fi, &what, NULL, run_copy))
+		return;
+	copy_now(req, from_at, from_fi, to, to_at, to_fi, len);
 }

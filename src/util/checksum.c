@@ -160,6 +160,15 @@ void checksum_resized(struct checksum *c, uint64_t from, uint64_t to)
 		c->known[from / checksum_piece] = false;
 }
 
+uint64_t checksum_unknown(const struct checksum *c, uint64_t from, uint64_t size)
+{
+	uint64_t unknown = 0, pieces = checksum_pieces(size);
+
+	for (uint64_t piece = from / checksum_piece; piece < pieces; piece++)
+		unknown += c && is_known(c, piece) ? 0 : checksum_piece;
+	return unknown;
+}
+
 /* ---- lists ---- */
 
 void checksum_list_release(struct checksum_list *list)

@@ -43,6 +43,8 @@ struct checksum_list {
 void checksum_list_release(struct checksum_list *list);
 /* How many pieces have checksums in a content of this size. */
 uint64_t checksum_pieces(uint64_t size);
+/* How many bytes that would read, at the most. */
+uint64_t checksum_unknown(const struct checksum *c, uint64_t from, uint64_t size);
 /* From the piece that byte number `from` is in, encoded at the end of `out`. -EIO: the source ends before `size`. */
 int checksum_add_list(struct checksum *c, uint64_t from, uint64_t size, const struct checksum_source *source, struct buf *out);
 /* -EIO: it is not such a list. */

@@ -6,6 +6,7 @@
  *   half      the same, but each writes half of what is left first
  *   whole     the same, but each writes everything first
  *   sync      fsync and fdatasync
+ *   long      the same, but they wait as long as the line is there
  *   allocate  fallocate
  *   open      an open for writing
  *   look      any other open
@@ -108,13 +109,22 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
 	return pwrite(fd, bytes, len, at);
 }
 
+/* A disk that takes its time: until the file says something else. */
+static void takes_long(int fd)
+{
+	while (fails("long", fd))
+		usleep(10000);
+}
+
 int fsync(int fd)
 {
+	takes_long(fd);
 	return fails("sync", fd) ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
+	takes_long(fd);
 	return fails("sync", fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Errors of the disk: the mount goes on, refuses what it cannot keep, and takes changes again once the cause is gone."""
+import ctypes
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -16,6 +18,7 @@ from harness import Mount, fails, is_mounted, read, running, tests_of, wait_for,
 
 FAULTS = os.path.abspath(os.environ.get('BUCKETFS_FAULTS', os.path.join(os.path.dirname(harness.BINARY), 'test', 'libfaults.so')))
 CTL = os.path.abspath(os.environ.get('CTL', 'build/bucketctl'))
+libc = ctypes.CDLL(None, use_errno=True)
 AFTER = 6  # seconds after which a cause that is gone is forgotten
 
 
@@ -493,6 +496,49 @@ def test_synced_within_seconds():
         time.sleep(5)
         assert 'cannot write' not in m.log_text(), m.log_text()
         m.heal()
+        m.unmount()
+
+
+def punch(fd, at, length):
+    if libc.fallocate(fd, 3, ctypes.c_long(at), ctypes.c_long(length)):
+        raise OSError(ctypes.get_errno(), 'fallocate')
+
+
+def test_waiting_for_the_disk_holds_up_nobody_else():
+    """A change of bytes that must be on the disk first waits for it: that request only, whichever thread has received it."""
+    with Faulty() as m:
+        prepared(m)
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        try:
+            changes = [lambda fd: os.pwrite(fd, b'new', 1000), lambda fd: os.ftruncate(fd, 150000),
+                       lambda fd: punch(fd, 4096, 8192)]
+            for i, change in enumerate(changes):
+                f = m / f'b/files/in_place{i}'
+                write(f, b'o' * 200000)
+                m.fail('long 1 /blobs/')
+                fd = os.open(f, os.O_RDWR)
+                done = []
+                thread = threading.Thread(target=lambda: (change(fd), done.append(1)))
+                thread.start()
+                time.sleep(0.1)
+                if i == 0:  # the kernel has locked the page and, for the others, the file
+                    with open(f, 'rb', buffering=0) as h:
+                        h.seek(140000)
+                        assert h.read(10) == b'o' * 10
+                for n in range(50):
+                    write(m / 'b/data.json', json.dumps({'n': n}))
+                    write(m / f'b/files/other{n % 3}', b'x' * 40000)
+                    os.stat(m / f'b/files/other{n % 3}')
+                assert not done, 'it did not wait'
+                m.heal()
+                thread.join(30)
+                assert done
+                os.close(fd)
+        finally:
+            os.sched_setaffinity(0, range(os.cpu_count()))
+        assert read(m / 'b/files/in_place0', 'rb') == b'o' * 1000 + b'new' + b'o' * 198997
+        assert os.path.getsize(m / 'b/files/in_place1') == 150000
+        assert read(m / 'b/files/in_place2', 'rb') == b'o' * 4096 + bytes(8192) + b'o' * (200000 - 12288)
         m.unmount()
 
 
