@@ -178,7 +178,8 @@ int file_keep(struct file *f, const struct node *stored)
 		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->kept_bytes);
 	else if (stored->place == PLACE_CONTENT)
 		r = store_content_open(f->fs->store, stored->content, &f->kept_content);
-	return r == STORE_ABSENT ? -EIO : r;
+	/* It is damaged, and can be removed all the same: whoever has it open cannot read it now, and will not later. */
+	return r == STORE_ABSENT || r == -EIO ? 0 : r;
 }
 
 /* ---- all files of a bucket ---- */

@@ -406,8 +406,11 @@ void file_is_shared(struct file *f, unsigned closes)
 {
 	pthread_rwlock_wrlock(&f->lock);
 	/* If that fails, a crash finds what was closed, as if nobody had asked. */
-	if (f->closes == closes && file_is(&f->unlisted) && f->candidate && !version_mark(f))
+	if (f->closes == closes && file_is(&f->unlisted) && f->candidate && !version_mark(f)) {
 		file_becomes(&f->closed, false);
+		/* Half of something is nothing to fall back to. */
+		f->stored_whole = false;
+	}
 	pthread_rwlock_unlock(&f->lock);
 }
 

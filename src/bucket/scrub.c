@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#include "bucket/settle.h"
 #include "bucket/tree.h"
 #include "util/log.h"
 
@@ -33,7 +32,7 @@ static void tell_damaged(struct fs *fs, struct bucket *b, const struct scrubbed 
 	tree_found_release(&found);
 }
 
-static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one, const struct scrub *s)
+static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one, const struct settle_pace *pace)
 {
 	struct store_content *content;
 	bool sealed = true;
@@ -46,19 +45,19 @@ static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one
 	if (r)
 		return r;
 	for (uint64_t piece = 0; !r; piece++)
-		r = s->go_on(s->context) ? store_content_check(content, piece) : -EINTR;
+		r = pace->go_on(pace->context) ? store_content_check(content, piece) : -EINTR;
 	if (r == STORE_END)
 		r = store_content_is_sealed(content, 0, &sealed);
 	store_content_close(content, false);
 	if (r == -EIO)
 		tell_damaged(fs, b, one);
 	else if (!r && !sealed)
-		r = settle_reseal(fs, b, one->number, one->content);
+		r = settle_reseal(fs, b, one->number, one->content, pace);
 	/* The others may be whole. */
 	return r == -EIO ? 0 : r;
 }
 
-int scrub_bucket(struct fs *fs, struct bucket *b, const struct scrub *s)
+int scrub_bucket(struct fs *fs, struct bucket *b, const struct settle_pace *pace)
 {
 	struct buf all = {0};
 	struct scrubbed one;
@@ -66,7 +65,7 @@ int scrub_bucket(struct fs *fs, struct bucket *b, const struct scrub *s)
 
 	for (size_t at = 0; !r && at < all.len; at += sizeof(one)) {
 		memcpy(&one, all.data + at, sizeof(one));
-		r = scrub_one(fs, b, &one, s);
+		r = scrub_one(fs, b, &one, pace);
 	}
 	buf_release(&all);
 	return r;

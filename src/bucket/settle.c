@@ -418,9 +418,25 @@ int settle_content_locked(struct fs *fs, struct bucket *b, uint64_t number, uint
 /* Larger ones are not read just for that: a scrub does it. */
 enum { reseal_most = 64 << 20 };
 
-static int add_checks(struct store_content *content, uint64_t size, struct buf *checks)
+struct paced {
+	struct store_content *content;
+	const struct settle_pace *pace; /* NULL: as fast as it goes */
+};
+
+static int read_paced(void *context, uint64_t at, void *bytes, size_t len, size_t *got)
 {
-	struct checksum_source source = {.read = read_content, .context = content};
+	const struct paced *p = context;
+
+	*got = 0;
+	if (p->pace && !p->pace->go_on(p->pace->context))
+		return -EINTR;
+	return store_content_read(p->content, at, bytes, len, got);
+}
+
+static int add_checks(struct store_content *content, uint64_t size, const struct settle_pace *pace, struct buf *checks)
+{
+	struct paced paced = {content, pace};
+	struct checksum_source source = {.read = read_paced, .context = &paced};
 
 	return checksum_add_list(NULL, 0, size, &source, checks);
 }
@@ -469,7 +485,8 @@ static int seal_now(struct fs *fs, struct bucket *b, const struct unsealed *u, c
 }
 
 /* *mapped: somebody may change it without telling us. */
-static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, uint64_t most, bool *mapped)
+static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, uint64_t most, const struct settle_pace *pace,
+		  bool *mapped)
 {
 	struct unsealed u = {.number = number, .content = content, .most = most};
 	struct store_content *open;
@@ -490,7 +507,7 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_is_sealed(open, u.size, &sealed);
 	if (!r && !sealed)
-		r = add_checks(open, u.size, &checks);
+		r = add_checks(open, u.size, pace, &checks);
 	if (!r && !sealed)
 		r = store_content_sync(open);
 	store_content_close(open, false);
@@ -506,11 +523,11 @@ static int reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t con
 	return r;
 }
 
-int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content)
+int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, const struct settle_pace *pace)
 {
 	bool mapped;
 
-	return reseal(fs, b, number, content, UINT64_MAX, &mapped);
+	return reseal(fs, b, number, content, UINT64_MAX, pace, &mapped);
 }
 
 /* ---- what is due ---- */
@@ -557,7 +574,7 @@ static void settle_unsettled(struct fs *fs, struct unsettled *u)
 	if (!r) {
 		r = settle_one(fs, b, u->number, u->content, false, &rest);
 		if (!r && !rest && u->reseal)
-			r = reseal(fs, b, u->number, u->content, reseal_most, &rest);
+			r = reseal(fs, b, u->number, u->content, reseal_most, NULL, &rest);
 		if (r < 0)
 			log_limited(u->bucket, LOG_LEVEL_ERROR,
 				    "bucket %.*s: file number %llu is not safe from a loss of power yet (error %d); this is tried again",
@@ -592,11 +609,12 @@ int settle_next(struct fs *fs, struct bucket *b, uint64_t after, struct settle *
 	*s = (struct settle){.number = after};
 	if (r)
 		return r;
-	r = store_cursor_next(cursor, &key, &value);
+	/* Another length of the key gives number 0. It is nobody's. */
+	while (!(r = store_cursor_next(cursor, &key, &value)) && key_unsettled_node_of(key) <= after)
+		bucket_damaged(b, "what is not on the disk yet of file", key_unsettled_node_of(key), "its key makes no sense");
 	if (!r) {
 		*s = (struct settle){.number = key_unsettled_node_of(key)};
-		/* Another length of the key gives number 0, and the same record for ever. */
-		r = s->number > after ? decode(s, value) : -EIO;
+		r = decode(s, value);
 		if (r == -EIO)
 			bucket_damaged(b, "what is not on the disk yet of file", s->number, "it makes no sense");
 	}

@@ -74,8 +74,14 @@ int settle_bucket(struct fs *fs, struct bucket *b);
 void settle_due(struct fs *fs, int64_t before);
 /* A content is to be settled by settle_due, and sealed with new checksums, whether or not it is unsettled. */
 void settle_later(struct fs *fs, uint32_t bucket, uint64_t number, uint64_t content);
+/* How much reading a thread may do that has time. */
+struct settle_pace {
+	/* Called before each piece is read (checksum_piece bytes), without any lock. False: that is enough, which gives -EINTR. */
+	bool (*go_on)(void *context);
+	void *context;
+};
 /* Gives a content checksums, if it has none, is on the disk and nobody writes it: reads all of it. */
-int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content);
+int settle_reseal(struct fs *fs, struct bucket *b, uint64_t number, uint64_t content, const struct settle_pace *pace);
 /* Adds the end of every fallback to a batch: the bucket is being removed. With b->lock held. */
 int settle_drop_all(struct fs *fs, struct bucket *b, struct store_batch *batch);
 /* After a crash: when the bucket is loaded, and known to nobody else yet. Before version_recover, which believes what is committed. */

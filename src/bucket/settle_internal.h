@@ -4,7 +4,7 @@
 #include "bucket/settle.h"
 
 /* The first record whose node is greater than `after`, in *s, which must be valid or all zero. STORE_END; -EIO for a damaged one,
- * and then s->number is its node, or 0 if that cannot be told. */
+ * and then s->number is its node. */
 int settle_next(struct fs *fs, struct bucket *b, uint64_t after, struct settle *s);
 /* Compares a content with an encoded list of checksums (util/checksum.h: checksum_verify); *size is the list's. */
 int settle_verify(struct store_content *content, struct slice checks, uint64_t from, uint64_t *size, bool *whole, uint64_t *good);

@@ -144,8 +144,9 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 		r = judge(fs, s, n, &whole, &good, &length);
 	if (!r && !whole)
 		r = mend(fs, b, s, n, good, length, &head, &batch);
-	else if (!r)
-		settle_later(fs, b->number, s->number, s->content);
+	/* What is left has no checksums yet. */
+	if (!r && n->place == PLACE_CONTENT)
+		settle_later(fs, b->number, s->number, n->content);
 	/* A node that is not there any more needs no fallback. */
 	if (r == BUCKET_GONE)
 		r = 0;

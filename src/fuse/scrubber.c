@@ -1,11 +1,11 @@
 #include "fuse/scrubber.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "bucket/bucket.h"
 #include "bucket/scrub.h"
+#include "util/background.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -14,30 +14,14 @@ enum { pause_ns = 50000000 };
 #define DAY_NS ((int64_t)86400 * 1000000000)
 
 struct scrubber {
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool leaving;
+	struct background *thread;
 	struct fs *fs;
 	unsigned days;
 };
 
-/* False: it is time to leave. */
-static bool wait_until(struct scrubber *s, int64_t until)
-{
-	bool leaving;
-
-	pthread_mutex_lock(&s->lock);
-	while (!s->leaving && clock_wait(&s->wake, &s->lock, until))
-		;
-	leaving = s->leaving;
-	pthread_mutex_unlock(&s->lock);
-	return !leaving;
-}
-
 static bool go_on(void *context)
 {
-	return wait_until(context, clock_monotonic() + pause_ns);
+	return background_sleep(context, clock_monotonic() + pause_ns);
 }
 
 static int add_number(void *context, uint32_t number, struct slice name)
@@ -46,9 +30,9 @@ static int add_number(void *context, uint32_t number, struct slice name)
 	return buf_add(context, &number, sizeof(number));
 }
 
-static int scrub_number(struct scrubber *s, uint32_t number)
+static int scrub_number(struct scrubber *s, struct background *g, uint32_t number)
 {
-	const struct scrub how = {go_on, s};
+	const struct settle_pace how = {go_on, g};
 	struct bucket *b;
 	int r = bucket_get(s->fs, number, &b);
 
@@ -60,7 +44,7 @@ static int scrub_number(struct scrubber *s, uint32_t number)
 }
 
 /* One pass over all buckets. It begins anywhere, so that a mount that never lives for a whole one gets to all of them. */
-static void pass(struct scrubber *s)
+static void pass(struct scrubber *s, struct background *g)
 {
 	uint64_t damaged = __atomic_load_n(&s->fs->scrub_damaged, __ATOMIC_RELAXED);
 	struct buf numbers = {0};
@@ -71,7 +55,7 @@ static void pass(struct scrubber *s)
 		uint32_t number;
 
 		memcpy(&number, numbers.data + (first + i) % count * sizeof(number), sizeof(number));
-		r = scrub_number(s, number);
+		r = scrub_number(s, g, number);
 		if (r && r != -EINTR)
 			log_warning("scrub: bucket number %u could not be read: error %d", number, r);
 	}
@@ -81,17 +65,16 @@ static void pass(struct scrubber *s)
 	buf_release(&numbers);
 }
 
-static void *serve(void *argument)
+/* The pauses make it slow. A low priority would keep a bucket's lock for long on a busy machine. */
+static void scrub(struct background *g, void *context)
 {
-	struct scrubber *s = argument;
+	struct scrubber *s = context;
 	int64_t next = clock_monotonic();
 
-	/* The pauses make it slow. A low priority would keep a bucket's lock for long on a busy machine. */
-	while (wait_until(s, next)) {
+	while (background_sleep(g, next)) {
 		next = clock_monotonic() + s->days * DAY_NS;
-		pass(s);
+		pass(s, g);
 	}
-	return NULL;
 }
 
 int scrubber_new(struct scrubber **out, struct fs *fs, unsigned days)
@@ -103,30 +86,18 @@ int scrubber_new(struct scrubber **out, struct fs *fs, unsigned days)
 		return -ENOMEM;
 	s->fs = fs;
 	s->days = days;
-	pthread_mutex_init(&s->lock, NULL);
-	clock_condition_init(&s->wake);
-	r = pthread_create(&s->thread, NULL, serve, s);
-	if (r) {
-		pthread_mutex_destroy(&s->lock);
-		pthread_cond_destroy(&s->wake);
+	r = background_new(&s->thread, "scrub", scrub, s);
+	if (r)
 		free(s);
-		return -r;
-	}
-	pthread_setname_np(s->thread, "scrub");
-	*out = s;
-	return 0;
+	else
+		*out = s;
+	return r;
 }
 
 void scrubber_free(struct scrubber *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->leaving = true;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
-	pthread_mutex_destroy(&s->lock);
-	pthread_cond_destroy(&s->wake);
+	background_free(s->thread);
 	free(s);
 }

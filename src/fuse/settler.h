@@ -1,11 +1,11 @@
-/* The thread that sees to it that contents are on the disk a few seconds after they were written (bucket/settle.h). */
+/* The threads that see to it that contents (bucket/settle.h) and the store's log are on the disk a few seconds after they were written. */
 #pragma once
 
 #include "bucket/fs.h"
 
 struct settler;
 
-/* `each_second` is called before that. */
+/* `each_second` is called before contents are looked at. */
 int settler_new(struct settler **out, struct fs *fs, void (*each_second)(void *context), void *context);
-/* Settles everything that is left. NULL is fine. */
+/* Settles all contents that are left. NULL is fine. */
 void settler_free(struct settler *s);

@@ -199,11 +199,12 @@ static int sync_folder(int folder_fd, const char *name)
 	return r;
 }
 
-int blob_sync(struct store_content *base)
+int blob_sync(struct store_content *base, bool *lost)
 {
 	struct blob *c = container_of(base, struct blob, base);
 
-	if (fdatasync(c->fd))
+	*lost = fdatasync(c->fd) != 0;
+	if (*lost)
 		return -errno;
 	if (!c->named) {
 		struct blob_path path = blob_path(base->number);

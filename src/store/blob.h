@@ -30,5 +30,6 @@ int blob_size(struct store_content *base, uint64_t *size);
 /* The kernel takes all its bytes from `from` on for changed, so that the next sync brings every one of them to the disk. Others may write
  * meanwhile. -EOPNOTSUPP before Linux 5.14. */
 int blob_touch(struct store_content *base, uint64_t from);
-int blob_sync(struct store_content *base);
+/* *lost: the kernel may have forgotten bytes that are not on the disk. */
+int blob_sync(struct store_content *base, bool *lost);
 int blob_fd(struct store_content *base);

@@ -12,7 +12,7 @@
 #include "util/log.h"
 
 /* In pieces, because a heap in use seldom has much in one. */
-enum { pieces = 64, piece_bytes = 512 << 10, small_ask = 64 << 10, wait_ms = 20, wait_most_ms = 10000, look_ms = 100 };
+enum { pieces = 64, piece_bytes = 512 << 10, small_ask = 64 << 10, wait_ms = 20, tell_ms = 10000, look_ms = 100 };
 
 static void *piece[pieces]; /* atomic */
 static bool begun, low;     /* atomic */
@@ -154,10 +154,10 @@ static void *take(size_t size, size_t align)
 	return posix_memalign(&p, align, size ? size : 1) ? NULL : p;
 }
 
-/* RocksDB waits meanwhile, which is better than to end. */
+/* RocksDB waits meanwhile, however long that is: the mount stands still, and goes on when there is memory. */
 void *reserve_take(size_t size, size_t align, bool may_fail)
 {
-	static const char text[] = "bucketfs: error: out of memory for too long: ended\n";
+	static const char text[] = "bucketfs: error: there is no memory: the mount waits for some\n";
 	void *p = NULL;
 
 	for (unsigned waited = 0; !p; waited += wait_ms) {
@@ -167,10 +167,11 @@ void *reserve_take(size_t size, size_t align, bool may_fail)
 			p = take(size, align);
 		if (p || may_fail)
 			return p;
-		if (waited >= wait_most_ms) {
-			if (write(2, text, sizeof(text) - 1) < 0)
-				abort();
-			abort();
+		/* The log would need memory. */
+		if (waited % tell_ms == tell_ms - wait_ms) {
+			ssize_t told = write(2, text, sizeof(text) - 1);
+
+			(void)told;
 		}
 		pause_ms(wait_ms);
 	}

@@ -128,13 +128,14 @@ static void remove_unsynced(struct rocksdb_store *s, uint64_t number)
 static int sync_from(struct store_content *base, bool again, uint64_t from)
 {
 	struct rocksdb_store *s = content_of(base)->store;
+	bool lost = false;
 	int r = again ? blob_touch(base, from) : 0;
 
 	if (!r)
-		r = blob_sync(base);
+		r = blob_sync(base, &lost);
 	if (!r)
 		__atomic_store_n(&s->named[base->number % named_count], base->number, __ATOMIC_RELAXED);
-	if (r && !again)
+	if (lost && !again)
 		add_unsynced(s, base->number);
 	return r ? r : again ? STORE_REPEATED : 0;
 }

@@ -290,6 +290,22 @@ def test_lost_found_is_taken():
         assert read(f'{m.point}/nightly/files/lost_found/{names[1]}') == 'aaa'
 
 
+def test_damaged_file_is_removed_while_it_is_open():
+    with Mount('passthrough=off') as m:
+        os.mkdir(m / 'nightly')
+        f = m / 'nightly/files/x'
+        write(f, b'x' * 100000)
+        settle(m)
+        fd = os.open(f, os.O_RDONLY)
+        os.unlink(blob_of(m, 100000))
+        os.unlink(f)
+        assert not os.path.exists(f)
+        fails(errno.EIO, os.read, fd, 10)
+        os.close(fd)
+        write(f, b'y' * 100000)
+        assert read(f, 'rb') == b'y' * 100000
+
+
 def test_orphan():
     with Mount() as m:
         os.mkdir(m / 'nightly')
