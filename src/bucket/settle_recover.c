@@ -159,6 +159,35 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 	return r;
 }
 
+/* The process ended and the system did not: everything is there, and on its way to the disk. What nobody was writing is as it was
+ * committed, for a change in place waits until it is settled. If it is not, it is damaged: it gets its checksums now, and every reader
+ * is told. */
+static int recover_here(struct fs *fs, struct bucket *b, const struct settle *s)
+{
+	struct found found = {0};
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	uint64_t good, length;
+	bool whole = true, written = false;
+	int r = tree_find_number(fs, b, s->number, &found);
+
+	settle_later(fs, b->number, s->number, s->content);
+	if (!r)
+		r = version_was_written(fs, b, s->number, &written);
+	if (!r && !written && !s->safe && s->checks.len && found.node.place == PLACE_CONTENT && found.node.content == s->content)
+		r = judge(fs, s, &found.node, &whole, &good, &length);
+	if (!r && !whole) {
+		log_error("bucket %.*s: %.*s (file number %llu) is damaged: its content is not what was written", (int)b->name.len,
+			  (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at,
+			  (unsigned long long)s->number);
+		store_batch_seal(&batch, s->content, buf_slice(&s->checks));
+		r = bucket_commit(fs, b, &head, &batch);
+	}
+	store_batch_release(&batch);
+	tree_found_release(&found);
+	return r == BUCKET_GONE ? 0 : r;
+}
+
 int settle_recover(struct fs *fs, struct bucket *b)
 {
 	struct settle s = {0};
@@ -168,9 +197,8 @@ int settle_recover(struct fs *fs, struct bucket *b)
 	/* A damaged record has a number, and is passed over; where the store itself cannot be read, there is no next one. */
 	while (!(r = settle_next(fs, b, after, &s)) || (r == -EIO && s.number > after)) {
 		after = s.number;
-		/* The process ended and the system did not: everything is there, and on its way to the disk. */
 		if (!r && memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0)
-			settle_later(fs, b->number, s.number, s.content);
+			r = recover_here(fs, b, &s);
 		else if (!r)
 			r = recover_one(fs, b, &s);
 		if (r == -ENOMEM)

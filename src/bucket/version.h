@@ -95,6 +95,8 @@ void version_unmark(struct file *f, struct head *head, struct store_batch *batch
 
 /* A loss of power has taken bytes of a node: if it is not published, it will not be, and *published is false. For settle_recover. */
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch);
+/* After a crash: whether somebody was writing the node when it was committed last. */
+int version_was_written(struct fs *fs, struct bucket *b, uint64_t number, bool *was);
 /* A loss of power has taken bytes of a node, which has again what was closed in that turn: if it is not published, that is its turn. */
 int version_fall_back(struct fs *fs, struct bucket *b, uint64_t number, uint64_t turn, struct store_batch *batch);
 /* A loss of power has taken what had a name since the turn `from`: what was overtaken by that has its chance again. */

@@ -187,6 +187,15 @@ static int get_mark(struct fs *fs, struct bucket *b, uint64_t number, struct mar
 	return r == STORE_ABSENT ? 0 : r;
 }
 
+int version_was_written(struct fs *fs, struct bucket *b, uint64_t number, bool *was)
+{
+	struct mark m;
+	int r = get_mark(fs, b, number, &m, was);
+
+	*was = !r && *was && m.state == MARK_WRITING;
+	return r;
+}
+
 int version_unfinish(struct fs *fs, struct bucket *b, uint64_t number, bool *published, struct store_batch *batch)
 {
 	struct mark m;

@@ -185,7 +185,8 @@ class Round:
         if not self.start_daemon():
             return
         self.begin_load(20)
-        time.sleep(self.rnd.uniform(0.15, 0.8))
+        # In some, contents have been settled.
+        time.sleep(self.rnd.uniform(2.4, 4) if self.rnd.randrange(8) == 0 else self.rnd.uniform(0.15, 0.8))
         died = time.monotonic()
         self.daemon.end()
         self.end_load()
@@ -237,7 +238,7 @@ class Round:
         self.begin_load(60, varied=not lie)
         if lie:
             self.disk.command('lie')
-        self.write_back(0.6 if idle else self.rnd.uniform(0.6 if lie else 0.3, 2.2))
+        self.write_back(0.6 if idle else self.rnd.uniform(2.4, 5) if self.rnd.randrange(6) == 0 else self.rnd.uniform(0.6 if lie else 0.3, 2.2))
         if idle:
             # What has contents in files of their own is synced soon; merges after that bring no such thing with them.
             self.end_load()

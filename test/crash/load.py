@@ -32,7 +32,7 @@ KEEP_SIZE, PUNCH_HOLE = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 BUCKETS = ('b0', 'b1')
-HOWS = ('trunc', 'trunc', 'ftruncate', 'length', 'fallocate', 'seek')  # what comes before the bytes
+HOWS = ('trunc', 'trunc', 'ftruncate', 'length', 'fallocate', 'seek', 'w+', 'twice')  # what comes before the bytes
 REVISIONS = 'revisions'  # the bucket of one process that only merges
 
 
@@ -66,6 +66,7 @@ class Worker:
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.n = 0
         self.held = []  # processes that have a file open
+        self.part = None  # a file of which the first part is written
         self.folder_now = None
         self.files_there = {}
         self.logs = [Log(self.name(f'g{i}'), f'w{number}_g{i}', i % 2 == 0) for i in range(3)]
@@ -136,7 +137,10 @@ class Worker:
             fd = os.open(self.at(path), os.O_WRONLY | os.O_CREAT)
             os.ftruncate(fd, 0)
         else:
-            fd = os.open(self.at(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            fd = os.open(self.at(path), (os.O_RDWR if how == 'w+' else os.O_WRONLY) | os.O_CREAT | os.O_TRUNC)
+        if how == 'twice' and data:
+            # Goes back to the beginning and writes all of it once more.
+            self.write_all(fd, content(os.path.basename(path), self.version(), self.rnd.randrange(1, len(data) + 1)))
         if how == 'length':
             os.ftruncate(fd, len(data))
         elif how == 'fallocate' and data:
@@ -249,6 +253,40 @@ class Worker:
         if len(self.held) > 3:
             self.let_go(self.held.pop(self.rnd.randrange(3)))
     do_held.weight = 6
+
+    def do_synced_before(self):
+        """Written and fsynced; then all of it is written once more through the same descriptor."""
+        name = f'y{self.rnd.randrange(2)}'
+        path = self.name(name)
+        first = spec(os.path.basename(path), self.version(), self.size())
+        s = spec(os.path.basename(path), self.version(), first[2] + self.rnd.randrange(50000))
+        fd = self.fill(path, content(*first), 'trunc')
+        # fsync makes it one that a crash may publish, until it is written to again.
+        self.begins(name, {path: first})
+        os.fsync(fd)
+        self.write_all(fd, content(*s))
+        self.finish(fd, name, {path: s}, path, s)
+    do_synced_before.weight = 5
+
+    def do_parts(self):
+        """The second part comes more than two seconds after the first, which has been flushed and is on the disk by then."""
+        if self.part and self.part[0] < time.monotonic():
+            _, fd, name, path, s, rest, at = self.part
+            self.part = None
+            os.pwrite(fd, rest, at)
+            self.finish(fd, name, {path: s}, path, s)
+        elif not self.part:
+            name = f'p{self.rnd.randrange(2)}'
+            path = self.name(name)
+            s = spec(os.path.basename(path), self.version(), self.size(True))
+            half = self.rnd.randrange(1, s[2] // CELL) * CELL
+            data = content(*s)
+            fd = self.fill(path, data[:half], 'trunc')
+            # A copy of the descriptor is closed: only a second later it is known that this was not the last one.
+            self.begins(name, {path: spec(*s[:2], half)})
+            os.close(os.dup(fd))
+            self.part = (time.monotonic() + 2.2, fd, name, path, s, data[half:], half)
+    do_parts.weight = 10
 
     def spawn(self, command, **how):
         """A child process closes what it has inherited when it becomes another program: a flush of every log."""
@@ -508,6 +546,9 @@ class Worker:
         for log in self.logs:
             if log.fd is not None:
                 self.log_boundary(log, log.fd, log.n, False, True)
+        if self.part:
+            self.part = (0,) + self.part[1:]
+            self.do_parts()
         while self.held:
             self.let_go(self.held.pop())
 

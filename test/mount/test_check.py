@@ -245,6 +245,30 @@ def test_mapping_outlives_its_descriptor():
         assert read(f, 'rb') == b'b' + b'a' * 99999 + b'd' + b'a' * 199999
 
 
+def test_flipped_before_it_was_settled():
+    """A content that was closed a moment before the daemon was killed has its checksums in its record only."""
+    with Mount() as m:
+        os.mkdir(m / 'nightly')
+        f = m / 'nightly/files/x'
+        for rewritten in (False, True):
+            if rewritten:
+                write(f, b'o' * 300000)
+            write(f, b'x' * 300001)
+            write(m / 'nightly/files/good', b'g' * 200000)
+            m.kill()
+            with open(blob_of(m, 300001), 'r+b') as blob:
+                blob.seek(270000)
+                blob.write(b'y')
+            m.start()
+            fails(errno.EIO, read, f, 'rb')
+            assert 'nightly: x (file number' in m.log_text() and 'is damaged' in m.log_text()
+            assert read(m / 'nightly/files/good', 'rb') == b'g' * 200000
+            time.sleep(3)
+            fails(errno.EIO, read, f, 'rb')
+            assert 'nightly/files/x: its bytes are not what was written' in check('--data', m.store, status=4)
+            os.unlink(f)
+
+
 def test_cut_and_gone():
     with Mount() as m:
         b = everything(m)
