@@ -63,6 +63,7 @@ struct file {
 	bool written;        /* something was written since it was made */
 	bool promised;       /* fsynced while it was made: a later commit does not lose that, for the disk has its bytes first; atomic */
 	bool candidate;      /* closed or fsynced, and nothing written since */
+	bool marked_again;   /* since it was committed, as being written again: a commit that may not be on the disk */
 	bool failed;         /* a write failed: what is there is not whole */
 	int error;           /* of one that had been acknowledged; 0: none since it was begun */
 	bool killed;         /* whoever flushed it last was dying of a signal */

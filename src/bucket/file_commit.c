@@ -93,6 +93,24 @@ static int ask_safe(struct file *f)
 	return r;
 }
 
+/* What was closed or fsynced is on the disk, and is about to be written over: the disk must have the mark first, or a crash would publish
+ * what is half of one and half of the other. */
+static int keep_mark(struct file *f)
+{
+	struct settle s;
+	int r;
+
+	bucket_lock(f->b);
+	r = settle_load(f->fs, f->b, f->node.number, &s);
+	bucket_unlock(f->b);
+	if (!r && s.safe)
+		r = store_sync(f->fs->store);
+	if (!r)
+		f->marked_again = false;
+	settle_release(&s);
+	return r;
+}
+
 int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 {
 	uint64_t end = at + len < f->stored.size ? at + len : f->stored.size;
@@ -103,9 +121,11 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len)
 		f->ownerless = !r;
 		return r;
 	}
-	/* A file that is being made has no other reader yet, and a mark in the store says that it is being made. */
-	if (!file_is_in_place(f) || file_is(&f->unlisted) || at >= end)
+	if (!file_is_in_place(f) || at >= end)
 		return 0;
+	/* A file that is being made has no other reader yet, and a mark in the store says that it is being made. */
+	if (file_is(&f->unlisted))
+		return f->marked_again ? keep_mark(f) : 0;
 	r = ask_safe(f);
 	if (!r && end > f->safe) {
 		/* It may have been settled since. */
@@ -255,7 +275,7 @@ void file_settled(struct file *f)
 	f->unsealed &= f->stored.content == f->node.content;
 	f->stored = f->node;
 	f->stored_whole = true;
-	f->dirty = false;
+	f->dirty = f->marked_again = false;
 	file_becomes(&f->unsaved, false);
 }
 

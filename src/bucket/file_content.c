@@ -153,7 +153,7 @@ static void touched(struct file *f)
 	f->node.modified = f->node.changed = fs_now(f->fs);
 	f->dirty = true;
 	file_becomes(&f->unsaved, true);
-	f->reseal |= file_is_in_place(f);
+	f->reseal |= file_is_in_place(f) && !file_is(&f->unlisted);
 	file_becomes(&f->candidate, false);
 	file_becomes(&f->closed, false);
 }
@@ -326,6 +326,8 @@ static int truncate_locked(struct file *f, uint64_t size, struct reason *why)
 	r = prepare(f, size);
 	if (!r && file_is_in_place(f) && !file_is(&f->unlisted) && size < f->stored.size)
 		return shorten(f, size);
+	if (!r && size < f->stored.size)
+		r = file_settle_before(f, size, f->stored.size - size);
 	if (!r)
 		r = f->node.place == PLACE_CONTENT ? store_content_truncate(f->content, size) :
 						     buf_resize(&f->bytes, (size_t)size);

@@ -292,6 +292,12 @@ static bool may_be_mapped(struct fs *fs, uint64_t content, const struct file *f)
 	return store_content_has_writer(fs->store, content, &has) || has;
 }
 
+/* Whether all that is committed is on the disk, though the record is still there: its file is being made. */
+static bool is_safe(const struct settle *s)
+{
+	return s->content && s->checks.len && s->safe >= size_in(s) && !s->falls_back;
+}
+
 /* What was committed when `then` was loaded is on the disk; `made`: and it was not published yet. With b->lock held. *rest: more was
  * committed since. `*seals`: it may be sealed; then whether it was. */
 static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool made, bool *seals, const struct file *f, bool *rest)
@@ -305,7 +311,12 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 
 	*rest = *seals = false;
 	if (!r && !b->dead && s.content == content && content) {
-		if (is_same(&s, then)) {
+		if (is_same(&s, then) && is_being_made(fs, b, then->number)) {
+			/* Its writer may go back: then the next commit says that nothing is safe. */
+			settle_drop_fallback(&s, &batch);
+			s.safe = size_in(&s);
+			s.changed = *rest = true;
+		} else if (is_same(&s, then)) {
 			*seals = may_seal && can_be_sealed(fs, b, &s, f) && !may_be_mapped(fs, content, f);
 			if (*seals)
 				store_batch_seal(&batch, content, buf_slice(&s.checks));
@@ -379,6 +390,11 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 	r = settle_load(fs, b, number, &then);
 	made = is_being_made(fs, b, number);
 	bucket_unlock(b);
+	if (!r && made && then.content == content && is_safe(&then)) {
+		*rest = true;
+		settle_release(&then);
+		return 0;
+	}
 	/* Replaced in place since, and it falls back to what is still older. */
 	if (!r && then.content && then.content != content && is_overdue(fs, &then))
 		content = then.content;

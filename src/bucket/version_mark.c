@@ -75,7 +75,7 @@ int version_mark(struct file *f)
 		version_put_mark(f, &batch, MARK_WRITING, 0);
 		r = bucket_commit(f->fs, f->b, &head, &batch);
 		if (!r) {
-			f->marked = true;
+			f->marked = f->marked_again = true;
 			/* Whether anything is written after all or not: the next flush takes this back. */
 			f->dirty = true;
 		}

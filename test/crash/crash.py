@@ -3,18 +3,20 @@
 
     crash.py [--seconds N | --long HOURS] [--only KIND]... [--rounds N] [--seed S] [--bound SECONDS] [--keep]
 
-Kinds: disk, kill, power-ext4, power-xfs, power-idle, sabotage. As root; BUCKETFS names the binary, CTL bucketctl, CRASH_DISK the disk (all from
+Kinds: disk, kill, power-ext4, power-xfs, power-idle, faults, damage, sabotage. As root; BUCKETFS names the binary, CTL bucketctl, CRASH_DISK the disk (all from
 build/ otherwise). A round is repeated with --only KIND --rounds 1 --seed ITS_SEED: the same load and choices, not the same
 moment to a microsecond, so try a few times. A failed round's folder is kept and named."""
 import argparse
 import collections
 import contextlib
 import ctypes
+import errno
 import glob
 import mmap
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -39,6 +41,11 @@ SYNC_FILE_RANGE_WRITE = 2
 TERMINAL = sys.stdout.isatty()
 KEPT_AT_MOST = 12
 
+# What a request may be refused with when the disk or memory fails.
+REFUSED = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.EBUSY)
+CALLS = ('write', 'half', 'whole', 'sync', 'sync', 'allocate', 'open', 'look')
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM)
+
 options = None
 
 
@@ -59,12 +66,13 @@ class Round:
 
     # ---- the parts ----
 
-    def begin_load(self, seconds, quiet=False, varied=True):
+    def begin_load(self, seconds, quiet=False, varied=True, tolerated=()):
         self.stop[0] = 0
         if not quiet:
             for b in load.BUCKETS + (load.REVISIONS,):
                 os.mkdir(f'{self.daemon.point}/{b}')
-        self.workers = load.start(self.daemon.point, self.folder, self.seed, self.stop, seconds, PROCESSES, quiet, varied)
+        self.workers = load.start(self.daemon.point, self.folder, self.seed, self.stop, seconds, PROCESSES, quiet, varied,
+                                  tolerated)
 
     def end_load(self, limit=10):
         """The workers end by themselves when the mount has ended."""
@@ -202,6 +210,163 @@ class Round:
             self.compare(check.Moment(False, died, float('inf'), 0), died)
             if not damage and not change:
                 self.empty()
+
+    # ---- errors that come and go ----
+
+    def faults(self, begin, end):
+        """While the load goes on a cause of errors comes, stays for some time, and goes, a few times over. Then everything works
+        again, and what was acknowledged is there: at once, and after the daemon has ended in whichever way."""
+        self.daemon = self.daemon or Daemon(start=False)
+        if not self.start_daemon():
+            return
+        self.begin_load(60, tolerated=REFUSED)
+        for _ in range(self.rnd.randrange(1, 4)):
+            time.sleep(self.rnd.uniform(0.05, 0.5))
+            begin(self)
+            time.sleep(self.rnd.choice((0.02, 0.2, 1)) * self.rnd.random())
+            end(self)
+        if not wait_for(self.works, 10):
+            self.wrong('stuck', 'the cause of the errors is gone, and nothing can be written')
+        if self.daemon.process.poll() is not None:
+            return self.wrong('ended', f'the daemon ended by itself: {self.daemon.process.poll()}: {self.daemon.log_text()[-600:]}')
+        time.sleep(self.rnd.uniform(0, 0.5))
+        if self.rnd.randrange(2):
+            self.end_load()
+            died = time.monotonic()
+            self.daemon.unmount()
+        else:
+            died = time.monotonic()
+            self.daemon.end()
+            self.end_load()
+        self.daemon.faulty = False
+        if self.start_daemon():
+            self.compare(check.Moment(False, died, float('inf'), 0), died)
+            self.empty()
+
+    def works(self):
+        try:
+            for b in load.BUCKETS:
+                harness.write(f'{self.daemon.point}/{b}/data.json', '{"again": true}')
+                harness.write(f'{self.daemon.point}/{b}/files/again', 'x' * 100000)
+            for b in load.BUCKETS:
+                os.unlink(f'{self.daemon.point}/{b}/files/again')
+                os.removexattr(f'{self.daemon.point}/{b}/data.json', 'user.bucketfs.key.again')
+            return True
+        except OSError:
+            return False
+
+    def system_calls(self):
+        self.daemon = Daemon(start=False)
+        self.daemon.faulty = True
+        files = ('.log', '.sst', 'MANIFEST', '/db/', '/blobs/', '/store/')
+        self.faults(lambda r: r.daemon.fail(*[f'{r.rnd.choice(CALLS)} {r.rnd.choice(ERRORS)} {r.rnd.choice(files)}'
+                                              for _ in range(r.rnd.randrange(1, 4))]),
+                    lambda r: r.daemon.fail())
+
+    def full_disk(self):
+        self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/tmp')
+        size = self.rnd.choice((160, 300))
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}m', 'none', self.memory], check=True, timeout=30)
+        try:
+            os.mkdir(self.memory + '/store')
+            self.daemon = Daemon(store=self.memory + '/store', start=False)
+            self.faults(lambda r: r.fill(), lambda r: os.unlink(r.memory + '/fill'))
+        finally:
+            self.daemon.end()
+            self.kill_workers()
+            self.reap_workers()
+            if self.violations:
+                subprocess.run(['cp', '-a', self.memory, self.folder + '/disk'], timeout=60)
+            subprocess.run(['umount', '-l', self.memory], timeout=30)
+
+    def fill(self):
+        with open(self.memory + '/fill', 'wb', buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 20))
+            except OSError:
+                pass
+
+    def short_memory(self):
+        def limit(r, most):
+            resource.prlimit(r.daemon.process.pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+
+        def size(r):
+            with open(f'/proc/{r.daemon.process.pid}/status') as f:
+                return next(int(line.split()[1]) << 10 for line in f if line.startswith('VmSize'))
+
+        self.faults(lambda r: limit(r, size(r) + (r.rnd.choice((0, 1, 4, 20)) << 20)), lambda r: limit(r, resource.RLIM_INFINITY))
+
+    # ---- damage ----
+
+    def damage(self):
+        """Bits, a block or the end of any file of the store are other than they were. The start is refused with a line that says so, or
+        whoever reads gets what was written, an error, or nothing; before repair and after."""
+        self.daemon = Daemon(start=False)
+        if not self.start_daemon():
+            return
+        self.begin_load(20)
+        time.sleep(self.rnd.uniform(0.2, 1))
+        if self.rnd.randrange(2):
+            self.end_load()
+            self.daemon.unmount()
+        else:
+            self.daemon.end()
+            self.end_load()
+        did = [self.change_something() for _ in range(self.rnd.choice((1, 1, 1, 3)))]
+        self.note = ', '.join(did)
+        self.boot.next() if self.rnd.randrange(2) else None
+        self.read_what_is_there()
+        r = subprocess.run([CTL, 'check', self.daemon.store, '--data', '--repair'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           stdin=subprocess.DEVNULL, timeout=60 * SLOW)
+        if r.returncode not in (0, 1, 4, 5, 8):
+            self.wrong('check', f'bucketctl check --repair: {r.returncode}: {r.stdout.decode(errors="replace")[-600:]}')
+        self.read_what_is_there()
+
+    def change_something(self):
+        files = [p for p in glob.glob(self.daemon.store + '/**', recursive=True) if os.path.isfile(p) and os.path.getsize(p)]
+        path = self.rnd.choice([p for p in files if ('/blobs/' in p) == bool(self.rnd.randrange(2))] or files)
+        size = os.path.getsize(path)
+        with open(path, 'rb') as f:
+            size = len(f.read().rstrip(b'\0')) or size
+        at, how = self.rnd.randrange(size), self.rnd.choice(('bit', 'bit', 'block', 'end'))
+        with open(path, 'r+b') as f:
+            if how == 'bit':
+                f.seek(at)
+                byte = f.read(1)
+                f.seek(at)
+                f.write(bytes([byte[0] ^ 1 << self.rnd.randrange(8)]))
+            elif how == 'block':
+                f.seek(at // 4096 * 4096)
+                f.write(bytes(min(4096, size - at // 4096 * 4096)))
+            else:
+                f.truncate(at)
+        return f'{how} {at} of {os.path.relpath(path, self.daemon.store)} ({size})'
+
+    def read_what_is_there(self):
+        try:
+            self.daemon.start()
+        except AssertionError as e:
+            status = self.daemon.process.wait(timeout=30)
+            self.daemon.process = None
+            lines = self.daemon.log_text()[self.daemon.log_from:].strip().splitlines()
+            if status != 1 or not lines or not any(word in lines[-1] for word in ('damaged', 'not a bucketfs store', 'format')):
+                self.wrong('start', f'{self.note}: ended with {status}: {str(e)[-600:]}')
+            return
+        for v in check.Snapshot(self.daemon.point).violations:
+            if v.kind not in ('read', 'count', 'data'):
+                self.violations.append(v)
+        for path, data in self.seen(check.Snapshot(self.daemon.point)):
+            if isinstance(data, check.Bad) and data.kind != 'read':
+                self.wrong('bytes', f'{self.note}: {path} is {data}')
+        if self.daemon.process.poll() is not None:
+            return self.wrong('ended', f'{self.note}: the daemon ended by itself: {self.daemon.process.poll()}: {self.daemon.log_text()[-600:]}')
+        self.daemon.unmount()
+
+    @staticmethod
+    def seen(snapshot):
+        """Whole files; those that are changed in place have cells of several versions."""
+        return [(p, v) for p, v in snapshot.there.items() if not re.match(r'w\w+_g\d$', os.path.basename(p))]
 
     def new_disk(self, filesystem):
         self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)
@@ -390,6 +555,10 @@ KINDS = collections.OrderedDict([
     ('power-ext4', lambda r: r.power('ext4')),
     ('power-xfs', lambda r: r.power('xfs')),
     ('power-idle', lambda r: r.power(r.rnd.choice(('ext4', 'xfs')), idle=True)),
+    ('faults-calls', lambda r: r.system_calls()),
+    ('faults-full', lambda r: r.full_disk()),
+    ('faults-memory', lambda r: r.short_memory()),
+    ('damage', lambda r: r.damage()),
     ('sabotage-lie', lambda r: r.power(r.rnd.choice(('ext4', 'xfs')), lie=True)),
     ('sabotage-log', lambda r: r.kill(cut_log)),
     ('sabotage-blob', lambda r: r.kill(blank_blob)),
@@ -398,7 +567,8 @@ KINDS = collections.OrderedDict([
 # Whether what was done to the store was seen.
 SEEN = {'sabotage-lie': lost, 'sabotage-log': lost, 'sabotage-blob': names('_base'),
         'sabotage-mount': changes_seen}
-SHARE = {'disk-ext4': 0.1, 'disk-xfs': 0.1, 'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1,
+SHARE = {'disk-ext4': 0.1, 'disk-xfs': 0.1, 'kill': 30, 'power-ext4': 30, 'power-xfs': 30, 'power-idle': 5,
+         'faults-calls': 12, 'faults-full': 5, 'faults-memory': 5, 'damage': 10, 'sabotage-lie': 2, 'sabotage-log': 1, 'sabotage-blob': 1,
          'sabotage-mount': 1}
 
 

@@ -51,7 +51,7 @@ class Log:
 
 
 class Worker:
-    def __init__(self, point, folder, number, seed, stop, quiet, varied):
+    def __init__(self, point, folder, number, seed, stop, quiet, varied, tolerated=()):
         self.point, self.folder, self.number, self.stop, self.quiet = point, folder, number, stop, quiet
         self.rnd = random.Random(seed * 100 + number)
         whole_round = random.Random(seed)
@@ -64,12 +64,28 @@ class Worker:
         self.hows = whole_round.choice((HOWS, HOWS, ('trunc',), ('trunc', 'seek'), ('trunc', 'fallocate')))
         self.bucket = BUCKETS[number % len(BUCKETS)]
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.n = 0
+        self.n = self.failures = 0
+        self.tolerated = tolerated
+        self.begin_anew()
+
+    def begin_anew(self):
+        """With names and keys that nobody has used. Of an operation that failed it is not known what is there of it."""
+        self.id = f'{self.number}x{self.failures}' if self.failures else f'{self.number}'
         self.held = []  # processes that have a file open
         self.part = None  # a file of which the first part is written
         self.folder_now = None
         self.files_there = {}
-        self.logs = [Log(self.name(f'g{i}'), f'w{number}_g{i}', i % 2 == 0) for i in range(3)]
+        self.logs = [Log(self.name(f'g{i}'), f'w{self.id}_g{i}', i % 2 == 0) for i in range(3)]
+
+    def failed(self):
+        self.failures += 1
+        while self.held:
+            process = self.held.pop()
+            process.stdin.close()
+            process.wait()
+        # Whatever it had open.
+        os.closerange(self.own_descriptors, self.own_descriptors + 64)
+        self.begin_anew()
 
     # ---- what is written down ----
 
@@ -78,7 +94,7 @@ class Worker:
 
     def begins(self, region, change):
         self.n += 1
-        self.note('S', time.monotonic(), self.n, f'w{self.number}.{region}', change)
+        self.note('S', time.monotonic(), self.n, f'w{self.id}.{region}', change)
         return self.n
 
     def acknowledged(self, n, durable=False):
@@ -91,7 +107,7 @@ class Worker:
 
     def name(self, name):
         """Of a file of this process, below the mount."""
-        return f'{self.bucket}/files/w{self.number}_{name}'
+        return f'{self.bucket}/files/w{self.id}_{name}'
 
     def at(self, path):
         return f'{self.point}/{path}'
@@ -352,7 +368,7 @@ class Worker:
             self.acknowledged(n)
             self.folder_now = path
         elif step in (1, 2):
-            self.rewrite(f'{now}/w{self.number}_{"ab"[step - 1]}', 'folder', large=step == 2)
+            self.rewrite(f'{now}/w{self.id}_{"ab"[step - 1]}', 'folder', large=step == 2)
         elif step < 5:
             path = self.name(f'd{self.version()}')
             n = self.begins('folder', {'mv': [now + '/', path + '/']})
@@ -382,19 +398,19 @@ class Worker:
     def do_transaction(self):
         """Two files and a key at once."""
         v = self.version()
-        tx = self.at(f'{self.bucket}/.bucketfs/tx/w{self.number}_{v}')
+        tx = self.at(f'{self.bucket}/.bucketfs/tx/w{self.id}_{v}')
         os.mkdir(tx)
-        change = {f'@{self.bucket}/t{self.number}': v}
+        change = {f'@{self.bucket}/t{self.id}': v}
         for name, large in (('ts', False), ('tl', True)):
             s = spec(os.path.basename(self.name(name)), v, self.size(large))
-            with open(f'{tx}/files/w{self.number}_{name}', 'wb') as f:
+            with open(f'{tx}/files/w{self.id}_{name}', 'wb') as f:
                 f.write(content(*s))
                 f.flush()
                 if self.syncs(6):
                     os.fsync(f.fileno())
             change[self.name(name)] = s
         with open(tx + '/data.json', 'w') as f:
-            f.write(json.dumps({f't{self.number}': v}))
+            f.write(json.dumps({f't{self.id}': v}))
         if self.rnd.randrange(6) == 0:
             self.spawn(['rm', '-r', tx], stderr=subprocess.DEVNULL).wait()
             return
@@ -413,13 +429,13 @@ class Worker:
 
     def do_merge(self):
         for _ in range(self.rnd.randrange(1, 4)):
-            self.merge(self.bucket, 'merge', (f'a{self.number}', f'z{self.number}'), self.syncs(8))
+            self.merge(self.bucket, 'merge', (f'a{self.id}', f'z{self.id}'), self.syncs(8))
     do_merge.weight = 30
 
     def do_key(self):
         v = self.version()
-        n = self.begins('key', {f'@{self.bucket}/k{self.number}': v})
-        os.setxattr(self.at(f'{self.bucket}/data.json'), f'user.bucketfs.key.k{self.number}', b'%d' % v)
+        n = self.begins('key', {f'@{self.bucket}/k{self.id}': v})
+        os.setxattr(self.at(f'{self.bucket}/data.json'), f'user.bucketfs.key.k{self.id}', b'%d' % v)
         self.acknowledged(n)
     do_key.weight = 8
 
@@ -430,7 +446,7 @@ class Worker:
             self.note('R', n, json.load(f)['bucket']['revision'])
 
     def do_quiet(self):
-        self.merge(self.bucket, 'merge', (f'a{self.number}', f'z{self.number}'), False)
+        self.merge(self.bucket, 'merge', (f'a{self.id}', f'z{self.id}'), False)
         name = f's{self.rnd.randrange(4)}'
         self.rewrite(self.name(name), name, how='trunc', sync=False, large=False, again=False)
         time.sleep(0.01)
@@ -538,9 +554,16 @@ class Worker:
         if self.quiet:
             operations, weights = [self.do_quiet], [1]
         end = time.monotonic() + seconds
+        self.own_descriptors = max(map(int, os.listdir('/proc/self/fd'))) + 1
         while time.monotonic() < end and not self.stop[0]:
             self.doing = self.rnd.choices(operations, weights)[0].__name__
-            getattr(self, self.doing)()
+            try:
+                getattr(self, self.doing)()
+            except OSError as e:
+                if e.errno not in self.tolerated:
+                    raise
+                self.failed()
+                time.sleep(0.01)
             if self.number == 0:
                 time.sleep(0.001)
         for log in self.logs:
@@ -553,10 +576,10 @@ class Worker:
             self.let_go(self.held.pop())
 
 
-def work(point, folder, number, seed, stop, ready, seconds, quiet, varied):
+def work(point, folder, number, seed, stop, ready, seconds, quiet, varied, tolerated):
     """In a process of its own. The end of the mount ends it."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = Worker(point, folder, number, seed, stop, quiet, varied)
+    worker = Worker(point, folder, number, seed, stop, quiet, varied, tolerated)
     worker.doing = 'setup'
     try:
         worker.setup()
@@ -573,12 +596,14 @@ def work(point, folder, number, seed, stop, ready, seconds, quiet, varied):
             p.wait()
 
 
-def start(point, folder, seed, stop, seconds, processes, quiet=False, varied=True):
+def start(point, folder, seed, stop, seconds, processes, quiet=False, varied=True, tolerated=()):
     """The workers' process ids, once each has made what is there from the beginning. `quiet`: one more, that only merges and
-    writes small files and syncs nothing. Not `varied`: every kind of operation has its usual share."""
+    writes small files and syncs nothing. Not `varied`: every kind of operation has its usual share. An operation may fail
+    with an errno that is `tolerated`."""
     hear, ready = os.pipe()
     pids = []
-    numbers = [processes] if quiet else range(processes)
+    # The first one counts revisions, which a merge of unknown outcome would spoil.
+    numbers = [processes] if quiet else range(bool(tolerated), processes + bool(tolerated))
     processes = len(numbers)
     for i in numbers:
         pid = os.fork()
@@ -588,7 +613,7 @@ def start(point, folder, seed, stop, seconds, processes, quiet=False, varied=Tru
                 signal.alarm(0)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                work(point, folder, i, seed, stop, ready, seconds, quiet, varied)
+                work(point, folder, i, seed, stop, ready, seconds, quiet, varied, tolerated)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()

@@ -12,6 +12,7 @@ from harness import BINARY, SLOW, Mount, is_mounted, libc, wait_for
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOOT_ID = '/proc/sys/kernel/random/boot_id'
 DISK_SIZE = 768 << 20
+FAULTS = os.path.abspath(os.environ.get('BUCKETFS_FAULTS', os.path.join(os.path.dirname(BINARY), 'test/libfaults.so')))
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18
 
 
@@ -49,10 +50,17 @@ class Boot:
 
 
 class Daemon(Mount):
-    """A mount whose daemon ends when this process does."""
+    """A mount whose daemon ends when this process does. Its system calls may fail as test/lib/faults.c says."""
+    faulty = False
 
     def arguments(self):
-        return ['setpriv', '--pdeathsig', 'KILL'] + super().arguments()
+        faults = ['env', f'LD_PRELOAD={FAULTS}', f'FAULTS={self.folder}/faults'] if self.faulty else []
+        return ['setpriv', '--pdeathsig', 'KILL'] + faults + super().arguments()
+
+    def fail(self, *lines):
+        with open(self.folder + '/faults.new', 'w') as f:
+            f.write('\n'.join(lines) + '\n')
+        os.rename(self.folder + '/faults.new', self.folder + '/faults')
 
     def start(self):
         self.log_from = os.path.getsize(self.log) if os.path.exists(self.log) else 0
