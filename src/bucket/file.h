@@ -232,7 +232,7 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why);
 int file_truncate_alone(struct file *f, uint64_t size, struct reason *why);
 /* ftruncate(2). */
 int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why);
-int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why);
+int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size, struct reason *why);
 int file_punch(struct file *f, uint64_t at, uint64_t len);
 /* lseek with SEEK_DATA or SEEK_HOLE. BUCKET_NO_DATA_THERE. */
 int file_seek(struct file *f, uint64_t at, int whence, uint64_t *found);

@@ -87,7 +87,7 @@ static int ask_safe(struct file *f)
 	bucket_lock(f->b);
 	r = settle_load(f->fs, f->b, f->node.number, &s);
 	bucket_unlock(f->b);
-	f->safe = s.content == f->stored.content ? s.safe : f->stored.size;
+	f->safe = s.content != f->stored.content ? f->stored.size : settle_is_safe(&s) ? 0 : s.safe;
 	f->safe_known = !r;
 	settle_release(&s);
 	return r;

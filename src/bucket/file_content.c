@@ -234,16 +234,27 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 	return 0;
 }
 
+/* Before something comes into an empty file that was opened with truncation: that is a new version, not a change of the old one. With
+ * f->lock held for writing. */
+static int begin_to_fill(struct file_open *h, struct reason *why)
+{
+	struct file *f = h->file;
+	int r = 0;
+
+	if (h->replaces && f->node.size == 0 && (!file_is(&f->unlisted) || (f->closed && !f->written)))
+		r = version_swap(f, why);
+	if (!r && file_is(&f->unlisted) && f->candidate)
+		r = version_mark(f);
+	return r;
+}
+
 int file_write(struct file_open *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	struct file *f = h->file;
 	int r = 0;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (h->replaces && f->node.size == 0 && (!file_is(&f->unlisted) || (f->closed && !f->written)))
-		r = version_swap(f, why);
-	if (!r && file_is(&f->unlisted) && f->candidate)
-		r = version_mark(f);
+	r = begin_to_fill(h, why);
 	if (!r)
 		r = write_locked(f, append ? f->node.size : at, bytes, why);
 	file_becomes(&h->written, true);
@@ -348,6 +359,14 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 	struct file *f = h->file;
 	int r = 0;
 
+	if (size && h->replaces) {
+		pthread_rwlock_wrlock(&f->lock);
+		r = begin_to_fill(h, why);
+		if (!r)
+			r = truncate_locked(f, size, why);
+		pthread_rwlock_unlock(&f->lock);
+		return r;
+	}
 	/* To nothing, by somebody who writes only and has not begun: what will be written is a new version, as if it had
 	 * been opened with O_TRUNC (version.h). */
 	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
@@ -376,8 +395,9 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why)
 	return r;
 }
 
-int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
+int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
 {
+	struct file *f = h->file;
 	uint64_t end, size;
 	int r;
 
@@ -390,7 +410,7 @@ int file_allocate(struct file *f, uint64_t at, uint64_t len, bool keep_size, str
 		return BUCKET_UNSUPPORTED;
 	}
 	size = !keep_size && end > f->node.size ? end : f->node.size;
-	r = file_is(&f->unlisted) && f->candidate ? version_mark(f) : 0;
+	r = begin_to_fill(h, why);
 	if (!r)
 		r = fs_check_space(f->fs, size - f->node.size, why);
 	if (!r)

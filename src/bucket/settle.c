@@ -292,8 +292,7 @@ static bool may_be_mapped(struct fs *fs, uint64_t content, const struct file *f)
 	return store_content_has_writer(fs->store, content, &has) || has;
 }
 
-/* Whether all that is committed is on the disk, though the record is still there: its file is being made. */
-static bool is_safe(const struct settle *s)
+bool settle_is_safe(const struct settle *s)
 {
 	return s->content && s->checks.len && s->safe >= size_in(s) && !s->falls_back;
 }
@@ -390,7 +389,7 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 	r = settle_load(fs, b, number, &then);
 	made = is_being_made(fs, b, number);
 	bucket_unlock(b);
-	if (!r && made && then.content == content && is_safe(&then)) {
+	if (!r && made && then.content == content && settle_is_safe(&then)) {
 		*rest = true;
 		settle_release(&then);
 		return 0;

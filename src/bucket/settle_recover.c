@@ -6,8 +6,8 @@
 #include "bucket/version.h"
 #include "util/log.h"
 
-/* How far the content is what was committed, and how long it is. */
-static int judge(struct fs *fs, const struct settle *s, const struct node *n, bool *whole, uint64_t *good, uint64_t *length)
+/* How far the content is what was committed, from a byte on, and how long it is. */
+static int judge(struct fs *fs, const struct settle *s, const struct node *n, uint64_t from, bool *whole, uint64_t *good, uint64_t *length)
 {
 	struct store_content *content;
 	uint64_t size = n->size;
@@ -19,7 +19,7 @@ static int judge(struct fs *fs, const struct settle *s, const struct node *n, bo
 		return r == STORE_ABSENT ? 0 : r;
 	r = store_content_size(content, length);
 	if (!r && s->checks.len)
-		r = settle_verify(content, buf_slice(&s->checks), s->safe, &size, whole, good);
+		r = settle_verify(content, buf_slice(&s->checks), from, &size, whole, good);
 	else if (!r)
 		*good = *length;
 	if (!s->checks.len)
@@ -141,7 +141,7 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 	if (!r && (n->place != PLACE_CONTENT || n->content != s->content))
 		r = BUCKET_GONE;
 	if (!r)
-		r = judge(fs, s, n, &whole, &good, &length);
+		r = judge(fs, s, n, s->safe, &whole, &good, &length);
 	if (!r && !whole)
 		r = mend(fs, b, s, n, good, length, &head, &batch);
 	/* What is left has no checksums yet. */
@@ -159,33 +159,51 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 	return r;
 }
 
-/* The process ended and the system did not: everything is there, and on its way to the disk. What nobody was writing is as it was
- * committed, for a change in place waits until it is settled. If it is not, it is damaged: it gets its checksums now, and every reader
- * is told. */
-static int recover_here(struct fs *fs, struct bucket *b, const struct settle *s)
+/* Whether nothing has changed the content since it was committed: what is being written is marked, and what is changed in place is settled
+ * before. Then it is damaged if it is not what its checksums say. */
+static int is_unchanged(struct fs *fs, struct bucket *b, const struct settle *s, const struct node *n, bool *is)
+{
+	bool written;
+	int r = version_was_written(fs, b, s->number, &written);
+
+	*is = !r && !written && s->checks.len && (!s->safe || settle_is_safe(s)) && n->place == PLACE_CONTENT && n->content == s->content;
+	return r;
+}
+
+/* The process ended and the system did not, or all bytes were on the disk: everything is there. What is damaged gets its checksums all the
+ * same, so that every reader is told. */
+static int recover_whole(struct fs *fs, struct bucket *b, struct settle *s)
 {
 	struct found found = {0};
 	struct store_batch batch = {0};
 	struct head head = b->head;
 	uint64_t good, length;
-	bool whole = true, written = false;
+	bool unchanged = false, whole = true, ends = false;
 	int r = tree_find_number(fs, b, s->number, &found);
 
 	settle_later(fs, b->number, s->number, s->content);
 	if (!r)
-		r = version_was_written(fs, b, s->number, &written);
-	if (!r && !written && !s->safe && s->checks.len && found.node.place == PLACE_CONTENT && found.node.content == s->content)
-		r = judge(fs, s, &found.node, &whole, &good, &length);
-	if (!r && !whole) {
+		r = is_unchanged(fs, b, s, &found.node, &unchanged);
+	if (!r && unchanged)
+		r = judge(fs, s, &found.node, 0, &whole, &good, &length);
+	/* Nothing is to be kept for a node that is not there any more. */
+	ends = r == BUCKET_GONE || (!r && settle_is_safe(s));
+	if (r == BUCKET_GONE)
+		r = 0;
+	if (!r && !whole)
 		log_error("bucket %.*s: %.*s (file number %llu) is damaged: its content is not what was written", (int)b->name.len,
 			  (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at,
 			  (unsigned long long)s->number);
+	if (unchanged && (ends || !whole))
 		store_batch_seal(&batch, s->content, buf_slice(&s->checks));
+	if (ends)
+		settle_end(s, &batch);
+	settle_write(fs, b, s, &head, &batch);
+	if (!r && (ends || !whole))
 		r = bucket_commit(fs, b, &head, &batch);
-	}
 	store_batch_release(&batch);
 	tree_found_release(&found);
-	return r == BUCKET_GONE ? 0 : r;
+	return r;
 }
 
 int settle_recover(struct fs *fs, struct bucket *b)
@@ -197,8 +215,8 @@ int settle_recover(struct fs *fs, struct bucket *b)
 	/* A damaged record has a number, and is passed over; where the store itself cannot be read, there is no next one. */
 	while (!(r = settle_next(fs, b, after, &s)) || (r == -EIO && s.number > after)) {
 		after = s.number;
-		if (!r && memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0)
-			r = recover_here(fs, b, &s);
+		if (!r && (memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0 || settle_is_safe(&s)))
+			r = recover_whole(fs, b, &s);
 		else if (!r)
 			r = recover_one(fs, b, &s);
 		if (r == -ENOMEM)

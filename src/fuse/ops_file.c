@@ -487,7 +487,7 @@ static void allocate_now(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, o
 	else if (!h->file->writes)
 		r = BUCKET_WRONG_HANDLE;
 	else if (mode == 0 || mode == FALLOC_FL_KEEP_SIZE)
-		r = file_allocate(h->file->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
+		r = file_allocate(h->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
 	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		r = file_punch(h->file->file, (uint64_t)at, (uint64_t)len);
 	if (r == BUCKET_UNSUPPORTED)

@@ -54,6 +54,7 @@ class History:
         self.moment = moment
         self.regions = {}  # name: operations
         self.opened = {}  # path: how often somebody began to write it
+        self.failed = set()  # paths: a call failed, and what had been written was closed
         self.synced_open = []  # fsynced, and not closed
         self.revisions = []
         self.errors = []
@@ -77,6 +78,8 @@ class History:
                 operations[rest[1]].boundary = rest[0]
             elif what == 'O':
                 self.opened[rest[1]] = self.opened.get(rest[1], 0) + 1
+            elif what == 'F':
+                self.failed.add(rest[1])
             elif what == 'P':
                 self.synced_open.append((rest[0], operations[rest[1]], rest[2], as_spec(rest[3])))
             elif what == 'R':
@@ -182,6 +185,7 @@ class Region:
                 self.least = i
         self.kept = self.contents_that_are_kept()
         self.paths = set()
+        self.failed = history.failed
 
     def contents_that_are_kept(self):
         now, kept = {}, set()
@@ -243,6 +247,9 @@ class Region:
         for path in self.paths:
             specs, missing = state.get(path, (frozenset(), True))
             now = there.get(path)
+            # What failed may have been another call than a write; then it was closed with nothing in it.
+            if now == EMPTY and path in self.failed:
+                continue
             if not (missing if now is None else isinstance(now, (str, int, tuple)) and now in specs):
                 bad.append(path)
         return bad
@@ -460,6 +467,8 @@ def check(history, snapshot, died):
                 fitting.append((region, first, last))
         known |= region.paths
     for path in sorted(snapshot.there):
+        if path in history.failed and snapshot.there[path] == EMPTY:
+            continue
         if path in history.opened and path not in known:
             out.append(Violation('unclosed', f'{path} ({snapshot.there[path]}) is there, and no writer has closed it'))
         elif path not in known and not path.startswith('!'):

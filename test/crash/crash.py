@@ -365,8 +365,9 @@ class Round:
 
     @staticmethod
     def seen(snapshot):
-        """Whole files; those that are changed in place have cells of several versions."""
-        return [(p, v) for p, v in snapshot.there.items() if not re.match(r'w\w+_g\d$', os.path.basename(p))]
+        """Whole files. Those that are changed in place have cells of several versions, and lost_found has what is left of a damaged one."""
+        return [(p, v) for p, v in snapshot.there.items()
+                if not re.match(r'w\w+_g\d$', os.path.basename(p)) and '/lost_found/' not in p]
 
     def new_disk(self, filesystem):
         self.memory = tempfile.mkdtemp(prefix=harness.RUN + 'crash-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)

@@ -8,6 +8,7 @@ A record is a line of JSON in the process's own file; all times are those of the
     ["P", time, n, path, spec]       fsync has returned 0, and close has not been called yet
     ["O", time, path]                somebody begins to write a file of this name
     ["b", time, n]                   a log: close or fsync of what it is by now begins
+    ["F", time, path]                what somebody wrote of this name has failed, and whatever was open is closed
     ["R", n, revision]               the revision of the bucket after operation n
     ["X", time, operation, error]    the process ended with this
 
@@ -41,6 +42,13 @@ def fallocate(fd, mode, at, size):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def write_whole(fd, data, at=None):
+    """Where the kernel has some of it and was refused the rest, it says how much that is."""
+    n = os.write(fd, data) if at is None else os.pwrite(fd, data, at)
+    if n != len(data):
+        raise OSError(errno.ENOSPC, f'{n} of {len(data)} bytes were written')
+
+
 class Log:
     """A file that is changed in place, as its cells' versions; 0 is a hole."""
 
@@ -66,6 +74,7 @@ class Worker:
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.n = self.failures = 0
         self.tolerated = tolerated
+        self.filling = None  # the file that was opened last to be filled
         self.begin_anew()
 
     def begin_anew(self):
@@ -79,6 +88,7 @@ class Worker:
 
     def failed(self):
         self.failures += 1
+        self.note('F', time.monotonic(), self.filling)
         while self.held:
             process = self.held.pop()
             process.stdin.close()
@@ -135,7 +145,7 @@ class Worker:
     def write_all(self, fd, data):
         piece = self.rnd.choice((len(data), 4096, 30000, 131072)) or 1
         for i in range(0, len(data), piece):
-            os.pwrite(fd, data[i:i + piece], i)
+            write_whole(fd, data[i:i + piece], i)
             if piece > 20000:
                 self.pause()
 
@@ -144,11 +154,12 @@ class Worker:
         places = list(range(0, len(data), piece))
         self.rnd.shuffle(places)
         for i in places:
-            os.pwrite(fd, data[i:i + piece], i)
+            write_whole(fd, data[i:i + piece], i)
 
     def fill(self, path, data, how):
         """Opens and writes; the descriptor, not closed."""
         self.note('O', time.monotonic(), path)
+        self.filling = path
         if how == 'ftruncate':
             fd = os.open(self.at(path), os.O_WRONLY | os.O_CREAT)
             os.ftruncate(fd, 0)
@@ -289,7 +300,7 @@ class Worker:
         if self.part and self.part[0] < time.monotonic():
             _, fd, name, path, s, rest, at = self.part
             self.part = None
-            os.pwrite(fd, rest, at)
+            write_whole(fd, rest, at)
             self.finish(fd, name, {path: s}, path, s)
         elif not self.part:
             name = f'p{self.rnd.randrange(2)}'
@@ -317,7 +328,7 @@ class Worker:
         process.wait()
 
     def do_group(self):
-        """`{ a; b; } > FILE`: between a and b a flush has come, of a; sometimes the shell is killed there."""
+        """`{ a && b; } > FILE`: between a and b a flush has come, of a; sometimes the shell is killed there."""
         name = f'r{self.rnd.randrange(2)}'
         path = self.name(name)
         s = spec(os.path.basename(path), self.version(), self.size(self.rnd.randrange(3) == 0))
@@ -327,7 +338,10 @@ class Worker:
             with open(f'{self.folder}/{part}{self.number}', 'wb') as f:
                 f.write(piece)
         self.note('O', time.monotonic(), path)
-        shell = self.spawn(['sh', '-c', '{ cat "$1"; echo mid >&2; read -r x; cat "$2"; } > "$3" && echo end >&2', 'sh',
+        self.filling = path
+        # Where it may fail on its way, it may be closed by the shell all the same.
+        n = self.begins(name, {path: s}) if self.tolerated else None
+        shell = self.spawn(['sh', '-c', '{ cat "$1" && echo mid >&2 && read -r x && cat "$2"; } > "$3" && echo end >&2', 'sh',
                                   f'{self.folder}/a{self.number}', f'{self.folder}/b{self.number}', self.at(path)],
                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         self.held.append(shell)
@@ -336,7 +350,7 @@ class Worker:
         if self.rnd.randrange(5) == 0:
             shell.kill()
         else:
-            n = self.begins(name, {path: s})
+            n = n or self.begins(name, {path: s})
             shell.stdin.write(b'\n')
             shell.stdin.flush()
             self.hear(shell, b'end\n')
@@ -424,7 +438,7 @@ class Worker:
     def merge(self, bucket, region, keys, sync=False):
         fd = os.open(self.at(f'{bucket}/data.json'), os.O_WRONLY | os.O_TRUNC | os.O_CREAT)
         v = self.version()
-        os.write(fd, json.dumps({k: v for k in keys}).encode())
+        write_whole(fd, json.dumps({k: v for k in keys}).encode())
         return self.finish(fd, region, {f'@{bucket}/{k}': v for k in keys}, sync=sync)
 
     def do_merge(self):
@@ -466,7 +480,7 @@ class Worker:
         fd = self.open_log(log)
         n = self.log_change(log, 'append', log.length, count)
         data = content(log.name, self.n - 1, count * CELL, log.length)
-        os.write(fd, data)
+        write_whole(fd, data)
         log.length += count
         return n
 
@@ -492,7 +506,7 @@ class Worker:
         elif what == 'punch':
             fallocate(fd, KEEP_SIZE | PUNCH_HOLE, first * CELL, count * CELL)
         else:
-            os.pwrite(fd, content(log.name, self.n - 1, count * CELL, first), first * CELL)
+            write_whole(fd, content(log.name, self.n - 1, count * CELL, first), first * CELL)
         return fd, n
 
     def log_boundary(self, log, fd, n, sync, close):

@@ -727,6 +727,21 @@ def test_scrub_finds_what_nobody_reads():
         assert 'is damaged: its content is not what was written' in m.log_text()
 
 
+def test_length_of_an_empty_file_before_its_bytes():
+    """Opened with truncation while it is empty, it gets a length first, by ftruncate or fallocate: nobody sees that before it is closed."""
+    with Mount() as m:
+        f = files(m) + '/x'
+        for how in (os.ftruncate, lambda fd, size: os.posix_fallocate(fd, 0, size)):
+            write(f, '')
+            fd = os.open(f, os.O_WRONLY | os.O_TRUNC)
+            how(fd, 100000)
+            assert os.path.getsize(f) == 0 and read(f, 'rb') == b''
+            os.write(fd, b'x' * 100000)
+            assert read(f, 'rb') == b''
+            os.close(fd)
+            assert read(f, 'rb') == b'x' * 100000
+
+
 def test_store_on_a_full_disk():
     """The filesystem below is full, not only a limit reached: what was there stays, nothing half-written gets a name."""
     store = tempfile.mkdtemp(prefix='bucketfs-full')

@@ -644,7 +644,7 @@ static void change(struct fixture *f, struct file_open *h)
 		assert_int_equal(file_punch(h->file, at, len), 0);
 		break;
 	case 3:
-		assert_int_equal(file_allocate(h->file, at, len, false, NULL), 0);
+		assert_int_equal(file_allocate(h, at, len, false, NULL), 0);
 		break;
 	case 4:
 		write_fill(h, at, len, fill);
