@@ -70,6 +70,8 @@ class Worker:
             self.theme, self.seldom = None, 1
         # And some ways to write lead the daemon to sync, too.
         self.hows = whole_round.choice((HOWS, HOWS, ('trunc',), ('trunc', 'seek'), ('trunc', 'fallocate')))
+        # Truncated and read as well, a file is changed in place: then a write that fails leaves what there is.
+        self.hows = tuple(h for h in self.hows if not tolerated or h != 'w+')
         self.bucket = BUCKETS[number % len(BUCKETS)]
         self.out = os.open(f'{folder}/worker{number}', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.n = self.failures = 0
@@ -339,8 +341,11 @@ class Worker:
                 f.write(piece)
         self.note('O', time.monotonic(), path)
         self.filling = path
-        # Where it may fail on its way, it may be closed by the shell all the same.
-        n = self.begins(name, {path: s}) if self.tolerated else None
+        n = None
+        if self.tolerated:
+            # If the end of a is told of an error, the shell goes no further, and closes the file with what a wrote.
+            self.begins(name, {path: spec(*s[:2], half)})
+            n = self.begins(name, {path: s})
         shell = self.spawn(['sh', '-c', '{ cat "$1" && echo mid >&2 && read -r x && cat "$2"; } > "$3" && echo end >&2', 'sh',
                                   f'{self.folder}/a{self.number}', f'{self.folder}/b{self.number}', self.at(path)],
                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE)
