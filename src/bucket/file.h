@@ -82,6 +82,7 @@ struct file {
 	bool reseal;           /* it was changed in place: its checksums are to be made again when nobody has it open */
 
 	struct file_modes modes;
+	unsigned slow; /* changes that are on their way with a thread of their own (fuse/ops_file.c); atomic */
 };
 
 /* `unlisted`, `version`, `unlinked`, `partial`, `written`, `candidate`, `failed`, `killed` and `closed` change under the lock that they are

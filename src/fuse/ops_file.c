@@ -251,6 +251,60 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	metrics_count("release", 0, began);
 }
 
+/* ---- what is done by a thread of its own ---- */
+
+/* A request on an open file that waits for the disk in the middle. */
+struct slow_request {
+	struct later_job job;
+	fuse_req_t req;
+	fuse_ino_t inode;
+	struct fuse_file_info fi;
+	struct file *file; /* referenced, for the handle may be closed once there is an answer */
+	bool changes;
+	int mode;
+	off_t at;
+	size_t size;
+	off_t from_at; /* of a copy */
+	struct fuse_file_info from_fi;
+	char bytes[];
+};
+
+/* False: there is no memory for it, and it is done where it was received. A reader that came between would be given the old bytes, and
+ * leave them in the page cache, where the kernel has the new ones already: so reading waits in the same row (`is_changing`). */
+static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_info *fi, const struct slow_request *what, const char *bytes,
+		     void (*run)(struct later_job *job))
+{
+	struct frontend *fe = fuse_req_userdata(req);
+	size_t len = bytes ? what->size : 0;
+	struct slow_request *slow = malloc(sizeof(*slow) + len);
+
+	if (!slow)
+		return false;
+	*slow = *what;
+	slow->job.run = run;
+	slow->req = req;
+	slow->inode = inode;
+	slow->fi = *fi;
+	if (len)
+		memcpy(slow->bytes, bytes, len);
+	slow->file = file_share(handle_of(fi)->file->file);
+	__atomic_add_fetch(&slow->file->slow, slow->changes, __ATOMIC_ACQ_REL);
+	later_add(fe->slow, &slow->job);
+	return true;
+}
+
+static bool is_changing(const struct handle *h)
+{
+	return __atomic_load_n(&h->file->file->slow, __ATOMIC_ACQUIRE);
+}
+
+static void slow_end(struct slow_request *slow)
+{
+	__atomic_sub_fetch(&slow->file->slow, slow->changes, __ATOMIC_ACQ_REL);
+	file_put(slow->file);
+	free(slow);
+}
+
 /* ---- reading and writing ---- */
 
 /* With a line in `errors`: a reader that is told EIO wants to know why. */
@@ -308,12 +362,24 @@ static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t
 	file_put(f);
 }
 
+static void run_read(struct later_job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+	int64_t began = call_clock(fuse_req_userdata(slow->req));
+
+	read_file(slow->req, slow->inode, slow->file, (uint64_t)slow->at, slow->size);
+	slow_end(slow);
+	metrics_count("read", 0, began);
+}
+
 void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 	struct buf bytes = {0};
 	int64_t began = call_clock(fuse_req_userdata(req));
 
+	if (h->file && is_changing(h) && do_later(req, inode, fi, &(struct slow_request){.at = at, .size = size}, NULL, run_read))
+		return;
 	if (h->scratch)
 		scratch_uses(h->scratch, &h->scratch_closed);
 	if (h->control)
@@ -370,54 +436,19 @@ static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_
 	}
 }
 
-/* A request on an open file that waits for the disk in the middle. */
-struct slow_request {
-	struct later_job job;
-	fuse_req_t req;
-	fuse_ino_t inode;
-	struct fuse_file_info fi;
-	int mode;
-	off_t at;
-	size_t size;
-	off_t from_at; /* of a copy */
-	struct fuse_file_info from_fi;
-	char bytes[];
-};
-
-/* False: there is no memory for it, and it is done where it was received. */
-static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_info *fi, const struct slow_request *what, const char *bytes,
-		     void (*run)(struct later_job *job))
-{
-	struct frontend *fe = fuse_req_userdata(req);
-	size_t len = bytes ? what->size : 0;
-	struct slow_request *slow = malloc(sizeof(*slow) + len);
-
-	if (!slow)
-		return false;
-	*slow = *what;
-	slow->job.run = run;
-	slow->req = req;
-	slow->inode = inode;
-	slow->fi = *fi;
-	if (len)
-		memcpy(slow->bytes, bytes, len);
-	later_add(fe->slow, &slow->job);
-	return true;
-}
-
 static void run_write(struct later_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
-	file_change_ahead(handle_of(&slow->fi)->file->file);
+	file_change_ahead(slow->file);
 	write_now(slow->req, slow->inode, slow->bytes, slow->size, slow->at, &slow->fi);
-	free(slow);
+	slow_end(slow);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	struct slow_request what = {.at = at, .size = size};
+	struct slow_request what = {.changes = true, .at = at, .size = size};
 	bool appends = fi->flags & O_APPEND && !fi->writepage;
 
 	if (h->file && !appends && file_change_waits(h->file->file, (uint64_t)at, size) && do_later(req, inode, fi, &what, bytes, run_write))
@@ -439,7 +470,7 @@ static void run_flush(struct later_job *job)
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
 	flush_now(slow->req, slow->inode, &slow->fi);
-	free(slow);
+	slow_end(slow);
 }
 
 /* One close(2) of one descriptor; there may be several. */
@@ -499,15 +530,15 @@ static void run_allocate(struct later_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
-	file_change_ahead(handle_of(&slow->fi)->file->file);
+	file_change_ahead(slow->file);
 	allocate_now(slow->req, slow->inode, slow->mode, slow->at, (off_t)slow->size, &slow->fi);
-	free(slow);
+	slow_end(slow);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	struct slow_request what = {.mode = mode, .at = at, .size = (size_t)len};
+	struct slow_request what = {.changes = true, .mode = mode, .at = at, .size = (size_t)len};
 
 	if (h->file && mode & FALLOC_FL_PUNCH_HOLE && file_change_waits(h->file->file, (uint64_t)at, (uint64_t)len) &&
 	    do_later(req, inode, fi, &what, NULL, run_allocate))
@@ -558,16 +589,16 @@ static void run_copy(struct later_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
-	file_change_ahead(handle_of(&slow->fi)->file->file);
+	file_change_ahead(slow->file);
 	copy_now(slow->req, slow->from_at, &slow->from_fi, slow->inode, slow->at, &slow->fi, slow->size);
-	free(slow);
+	slow_end(slow);
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to,
 			off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
 {
 	struct handle *source = handle_of(from_fi), *target = handle_of(to_fi);
-	struct slow_request what = {.at = to_at, .size = len, .from_at = from_at, .from_fi = *from_fi};
+	struct slow_request what = {.changes = true, .at = to_at, .size = len, .from_at = from_at, .from_fi = *from_fi};
 
 	(void)from, (void)flags;
 	if (source->file && target->file && file_change_waits(target->file->file, (uint64_t)to_at, len) &&
