@@ -320,6 +320,7 @@ def test_damaged_file_is_removed_while_it_is_open():
         f = m / 'nightly/files/x'
         write(f, b'x' * 100000)
         settle(m)
+        m.restart()  # so that nothing of it is in the page cache
         fd = os.open(f, os.O_RDONLY)
         os.unlink(blob_of(m, 100000))
         os.unlink(f)
