@@ -342,11 +342,11 @@ static void ring_ends(void *context)
 
 	if (fuse_session_exited(m->fe.session))
 		leave_in_time();
-	/* What was patient may be a job for the others. */
+	/* What was slow may be patient afterwards, and what was patient a job for the others. */
+	later_drain(m->fe.slow);
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);
 	later_drain(m->fe.names);
-	later_drain(m->fe.slow);
 	later_drain(m->fe.disk);
 }
 
@@ -437,9 +437,9 @@ static void stop(struct mount *m)
 	leave_in_time();
 	if (fe->session && m->mounted)
 		disconnect(fe->session);
+	later_free(fe->slow);
 	patience_drain(fe->patience);
 	later_free(fe->names);
-	later_free(fe->slow);
 	later_free(fe->disk);
 	patience_free(fe->patience);
 	patience_free(fe->publishing);

@@ -699,7 +699,7 @@ def main():
     p.add_argument('--only', action='append', default=[], metavar='KIND')
     p.add_argument('--rounds', type=int, help='of each kind, however long they take')
     p.add_argument('--seed', type=int, default=None)
-    p.add_argument('--bound', type=float, default=10, help='seconds after which everything acknowledged survives a loss of power')
+    p.add_argument('--bound', type=float, default=6, help='seconds after which everything acknowledged survives a loss of power')
     p.add_argument('--orphans', type=float, default=5, help='seconds after which nothing is left in blobs/ of an empty store')
     p.add_argument('--verbose', action='store_true', help='a line for every round, in a pipe as well')
     p.add_argument('--keep', action='store_true', help='keep the folder of every round')

@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BOOT_ID = '/proc/sys/kernel/random/boot_id'
 DISK_SIZE = 768 << 20
 FAULTS = os.path.abspath(os.environ.get('BUCKETFS_FAULTS', os.path.join(os.path.dirname(BINARY), 'test/libfaults.so')))
-CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x1000, 0x4000, 1 << 18, 2
 
 
 def find_disk():
@@ -41,6 +41,11 @@ class Boot:
         if libc.unshare(CLONE_NEWNS):
             sys.exit('no mount namespace of our own: run this as root')
         mount_of_ours('none', '/', MS_REC | MS_PRIVATE)
+        # Whoever unmounts one of these waits for its daemon, which would live as long as our copy.
+        with open('/proc/self/mounts') as f:
+            for line in f:
+                if line.split()[2].startswith('fuse'):
+                    libc.umount2(line.split()[1].encode(), MNT_DETACH)
         mount_of_ours(self.file, BOOT_ID, MS_BIND)
 
     def next(self):
