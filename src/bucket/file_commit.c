@@ -87,7 +87,7 @@ static int ask_safe(struct file *f)
 	bucket_lock(f->b);
 	r = settle_load(f->fs, f->b, f->node.number, &s);
 	bucket_unlock(f->b);
-	f->safe = s.content != f->stored.content ? f->stored.size : settle_is_safe(&s) ? 0 : s.safe;
+	f->safe = s.content != f->stored.content ? f->stored.size : s.kept ? 0 : s.safe;
 	f->safe_known = !r;
 	settle_release(&s);
 	return r;
@@ -196,7 +196,7 @@ void file_change_ahead(struct file *f)
 	pthread_rwlock_wrlock(&f->lock);
 	content = file_is_in_place(f) ? f->node.content : 0;
 	/* Should nothing be changed after all, it gets its checksums back. */
-	f->reseal |= content != 0;
+	f->reseal |= content && !file_is(&f->unlisted);
 	pthread_rwlock_unlock(&f->lock);
 	if (!content || settle_content(f->fs, f->b, f->node.number, content) || store_content_open(f->fs->store, content, &open))
 		return;
@@ -254,10 +254,15 @@ int file_drain(struct file *f)
 
 	if (r)
 		cut(f, r);
-	/* Should that fail, a loss of power still finds by the checksums which bytes are missing. */
+	r = 0;
 	if (f->content && f->unsaved && file_is(&f->unlisted) && file_is(&f->promised))
-		store_content_sync(f->content);
+		r = store_content_sync(f->content);
 	f->checks_error = sum_up(f);
+	/* A commit without these bytes would take along what was fsynced before. */
+	if (r < 0) {
+		buf_clear(&f->checks);
+		f->checks_error = r;
+	}
 	return f->error;
 }
 
@@ -436,10 +441,14 @@ void file_is_shared(struct file *f, unsigned closes)
 
 int file_settle(struct file *f)
 {
-	/* Under no lock: the disk takes its time, and others open, read and write meanwhile. */
-	uint64_t content = file_content_now(f);
+	uint64_t content;
 
+	/* No commit comes between that does not know of it. */
+	pthread_rwlock_wrlock(&f->lock);
+	content = f->node.place == PLACE_CONTENT ? f->node.content : 0;
 	if (file_is(&f->unlisted))
 		file_becomes(&f->promised, true);
+	pthread_rwlock_unlock(&f->lock);
+	/* Under no lock: the disk takes its time, and others open, read and write meanwhile. */
 	return content ? settle_content(f->fs, f->b, f->node.number, content) : 0;
 }

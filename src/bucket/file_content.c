@@ -148,6 +148,17 @@ static void changed(struct file *f, uint64_t at)
 	f->unsealed |= file_is_in_place(f) && at < f->stored.size;
 }
 
+/* Some of the bytes may be, though the store refused: the checksums that were committed may be wrong, and the next commit has others. */
+static void maybe_changed(struct file *f, uint64_t at, uint64_t len)
+{
+	checksum_changed(f->sums, at, len);
+	if (!file_is_in_place(f) || at >= f->stored.size)
+		return;
+	f->dirty = true;
+	file_becomes(&f->unsaved, true);
+	f->reseal |= !file_is(&f->unlisted);
+}
+
 static void touched(struct file *f)
 {
 	f->node.modified = f->node.changed = fs_now(f->fs);
@@ -223,7 +234,7 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 		unaccount(f, size);
 		/* Part of it may be there already. */
 		f->trimmed = false;
-		checksum_changed(f->sums, at, bytes.len);
+		maybe_changed(f, at, bytes.len);
 		return r;
 	}
 	checksum_resized(f->sums, f->node.size, size);
@@ -449,6 +460,8 @@ int file_punch(struct file *f, uint64_t at, uint64_t len)
 			r = store_content_punch(f->content, at, len);
 		else if (!r)
 			memset(f->bytes.data + at, 0, (size_t)len);
+		if (r)
+			maybe_changed(f, at, len);
 		if (!r)
 			changed(f, at);
 		if (!r)

@@ -444,7 +444,7 @@ bool making_decode(struct making_record *m, struct slice key, struct slice value
 }
 
 /* Bits of a record's flags. Records of older versions end after the fallback. */
-enum { flag_falls_back = 1, flag_checks = 2 };
+enum { flag_falls_back = 1, flag_checks = 2, flag_kept = 4 };
 
 int unsettled_encode(const struct unsettled_record *u, struct buf *out)
 {
@@ -454,7 +454,8 @@ int unsettled_encode(const struct unsettled_record *u, struct buf *out)
 	if (!r)
 		r = bytes_add_64(out, u->content);
 	if (!r)
-		r = buf_add_byte(out, (unsigned char)((u->falls_back ? flag_falls_back : 0) | (u->checks.len ? flag_checks : 0)));
+		r = buf_add_byte(out, (unsigned char)((u->falls_back ? flag_falls_back : 0) | (u->checks.len ? flag_checks : 0) |
+						     (u->kept ? flag_kept : 0)));
 	if (!r && u->falls_back) {
 		r = buf_add_byte(out, f->place);
 		for (int i = 0; !r && i < 5; i++)
@@ -482,6 +483,7 @@ bool unsettled_decode(struct unsettled_record *u, struct slice record)
 	u->content = bytes_read_64(&r);
 	flags = bytes_read_8(&r);
 	u->falls_back = flags & flag_falls_back;
+	u->kept = flags & flag_kept;
 	if (u->falls_back) {
 		f->place = bytes_read_8(&r);
 		f->number = bytes_read_64(&r);
@@ -495,7 +497,7 @@ bool unsettled_decode(struct unsettled_record *u, struct slice record)
 		u->since = (int64_t)bytes_read_64(&r);
 		u->turn = bytes_read_64(&r);
 	}
-	if (r.bad || !u->content || flags > (flag_falls_back | flag_checks) || (r.left != 0) != !!(flags & flag_checks))
+	if (r.bad || !u->content || flags > (flag_falls_back | flag_checks | flag_kept) || (r.left != 0) != !!(flags & flag_checks))
 		return false;
 	if (u->falls_back && (f->place > PLACE_CONTENT || (f->place == PLACE_NONE) != !f->size || (f->place == PLACE_CONTENT && !f->content)))
 		return false;

@@ -153,6 +153,7 @@ struct unsettled_record {
 	uint64_t content, safe, turn;
 	int64_t since;
 	bool falls_back;
+	bool kept; /* all of it is on the disk */
 	struct node fallback; /* its place, size, blocks, content and time, and whose body it is (number) */
 	struct slice boot;    /* boot_size bytes */
 	struct slice checks;  /* an encoded list of checksums; empty: of an older version */

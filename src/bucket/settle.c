@@ -17,7 +17,7 @@ enum { settle_overdue = 2000000000 };
 
 static int encode(const struct settle *s, struct buf *out)
 {
-	struct unsettled_record u = {s->content, s->safe, s->turn, s->since, s->falls_back, s->fallback, slice_of(s->boot, boot_size),
+	struct unsettled_record u = {s->content, s->safe, s->turn, s->since, s->falls_back, s->kept, s->fallback, slice_of(s->boot, boot_size),
 				     buf_slice(&s->checks)};
 
 	return unsettled_encode(&u, out);
@@ -34,6 +34,7 @@ static int decode(struct settle *s, struct slice record)
 	s->turn = u.turn;
 	s->since = u.since;
 	s->falls_back = u.falls_back;
+	s->kept = u.kept;
 	s->fallback = u.fallback;
 	memcpy(s->boot, u.boot.at, boot_size);
 	s->stored = true;
@@ -67,6 +68,7 @@ static void settle_begin(struct fs *fs, struct settle *s, uint64_t content)
 	memcpy(s->boot, fs->options.boot, sizeof(s->boot));
 	s->content = content;
 	s->safe = 0;
+	s->kept = false;
 	s->turn = 0;
 	s->since = fs_moment(fs);
 	buf_clear(&s->checks);
@@ -103,6 +105,7 @@ void settle_change(struct fs *fs, struct settle *s, uint64_t content, uint64_t s
 	}
 	if (s->safe > safe)
 		s->safe = safe;
+	s->kept = false;
 	buf_clear(&s->checks);
 	batch->error = batch->error ? batch->error : buf_add_slice(&s->checks, checks);
 	s->changed = true;
@@ -248,7 +251,7 @@ static uint64_t size_in(const struct settle *s)
 
 static bool is_same(const struct settle *a, const struct settle *b)
 {
-	return a->content == b->content && a->safe == b->safe && a->falls_back == b->falls_back &&
+	return a->content == b->content && a->safe == b->safe && a->falls_back == b->falls_back && a->kept == b->kept &&
 	       slice_equal(buf_slice(&a->checks), buf_slice(&b->checks));
 }
 
@@ -292,11 +295,6 @@ static bool may_be_mapped(struct fs *fs, uint64_t content, const struct file *f)
 	return store_content_has_writer(fs->store, content, &has) || has;
 }
 
-bool settle_is_safe(const struct settle *s)
-{
-	return s->content && s->checks.len && s->safe >= size_in(s) && !s->falls_back;
-}
-
 /* What was committed when `then` was loaded is on the disk; `made`: and it was not published yet. With b->lock held. *rest: more was
  * committed since. `*seals`: it may be sealed; then whether it was. */
 static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then, bool made, bool *seals, const struct file *f, bool *rest)
@@ -314,6 +312,7 @@ static int settle_now(struct fs *fs, struct bucket *b, const struct settle *then
 			/* Its writer may go back: then the next commit says that nothing is safe. */
 			settle_drop_fallback(&s, &batch);
 			s.safe = size_in(&s);
+			s.kept = s.checks.len > 0;
 			s.changed = *rest = true;
 		} else if (is_same(&s, then)) {
 			*seals = may_seal && can_be_sealed(fs, b, &s, f) && !may_be_mapped(fs, content, f);
@@ -389,7 +388,7 @@ static int settle_one(struct fs *fs, struct bucket *b, uint64_t number, uint64_t
 	r = settle_load(fs, b, number, &then);
 	made = is_being_made(fs, b, number);
 	bucket_unlock(b);
-	if (!r && made && then.content == content && settle_is_safe(&then)) {
+	if (!r && made && then.content == content && then.kept) {
 		*rest = true;
 		settle_release(&then);
 		return 0;

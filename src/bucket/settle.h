@@ -32,6 +32,7 @@ struct settle {
 	bool fresh;       /* it begins with this commit */
 	bool changed;
 	bool falls_back;
+	bool kept;        /* all of it is on the disk, and the record is kept because the file is being made, or was a moment ago */
 	struct node fallback; /* its place, size, blocks, content and time, and whose body it is (number) */
 };
 
@@ -56,9 +57,6 @@ bool settle_inherit(struct settle *s, struct settle *own, const struct node *old
 void settle_drop_fallback(struct settle *s, struct store_batch *batch);
 /* Nothing of the node is unsettled any more: its fallback goes with the commit. */
 void settle_end(struct settle *s, struct store_batch *batch);
-/* Whether all that is committed is on the disk, though there is a record: its file is being made, or was a moment ago. It is not changed as
- * long as this is true and its file is not marked as being written. */
-bool settle_is_safe(const struct settle *s);
 /* Puts what has changed into the commit. */
 void settle_write(struct fs *fs, struct bucket *b, struct settle *s, struct head *head, struct store_batch *batch);
 

@@ -166,7 +166,7 @@ static int is_unchanged(struct fs *fs, struct bucket *b, const struct settle *s,
 	bool written;
 	int r = version_was_written(fs, b, s->number, &written);
 
-	*is = !r && !written && s->checks.len && (!s->safe || settle_is_safe(s)) && n->place == PLACE_CONTENT && n->content == s->content;
+	*is = !r && !written && s->checks.len && (!s->safe || s->kept) && n->place == PLACE_CONTENT && n->content == s->content;
 	return r;
 }
 
@@ -187,7 +187,7 @@ static int recover_whole(struct fs *fs, struct bucket *b, struct settle *s)
 	if (!r && unchanged)
 		r = judge(fs, s, &found.node, 0, &whole, &good, &length);
 	/* Nothing is to be kept for a node that is not there any more. */
-	ends = r == BUCKET_GONE || (!r && settle_is_safe(s));
+	ends = r == BUCKET_GONE || (!r && s->kept);
 	if (r == BUCKET_GONE)
 		r = 0;
 	if (!r && !whole)
@@ -215,7 +215,7 @@ int settle_recover(struct fs *fs, struct bucket *b)
 	/* A damaged record has a number, and is passed over; where the store itself cannot be read, there is no next one. */
 	while (!(r = settle_next(fs, b, after, &s)) || (r == -EIO && s.number > after)) {
 		after = s.number;
-		if (!r && (memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0 || settle_is_safe(&s)))
+		if (!r && (memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0 || s.kept))
 			r = recover_whole(fs, b, &s);
 		else if (!r)
 			r = recover_one(fs, b, &s);

@@ -350,9 +350,14 @@ static void ring_ends(void *context)
 	later_drain(m->fe.disk);
 }
 
+/* Each second. The session may have ended while one of its threads hangs, and then nobody else begins to count. */
 static void review(void *context)
 {
-	handle_review(context);
+	struct frontend *fe = context;
+
+	if (fuse_session_exited(fe->session))
+		leave_in_time();
+	handle_review(fe);
 }
 
 static int start_session(struct mount *m, struct reason *why)

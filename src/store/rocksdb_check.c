@@ -153,7 +153,12 @@ static int start(struct rocksdb_store *s, enum rocksdb_check_mode mode, const ch
 	rocks_make_options(s, &options, false);
 	/* What the log lacks is told of; whoever repairs goes on without it. */
 	r = mode == ROCKSDB_CHECK_LIVE ? 0 : rocks_synced_check(s, boot, mode == ROCKSDB_CHECK_REPAIR, why);
-	return r ? r : open_db(s, mode, scratch, why);
+	if (!r)
+		r = open_db(s, mode, scratch, why);
+	/* What could be read of the logs is in tables now. */
+	if (!r && mode == ROCKSDB_CHECK_REPAIR)
+		rocks_synced_started(s, boot);
+	return r;
 }
 
 int rocksdb_store_open_to_check(struct store **out, const char *folder, enum rocksdb_check_mode mode, const char *scratch,

@@ -217,7 +217,7 @@ static uint64_t sequence_in(const unsigned char *piece, size_t size)
 {
 	const unsigned char *head = piece + header_size;
 
-	if ((piece[6] != fragment_full && piece[6] != fragment_first) || size < header_size + batch_header)
+	if ((piece[6] != fragment_full && piece[6] != fragment_first) || size < header_size + batch_header || !bytes_get_le32(head + 8))
 		return 0;
 	return bytes_get_le64(head) + bytes_get_le32(head + 8) - 1;
 }

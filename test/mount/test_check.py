@@ -269,6 +269,29 @@ def test_flipped_before_it_was_settled():
             os.unlink(f)
 
 
+def test_changed_in_place_and_killed():
+    """What was written over since the last commit is no damage."""
+    for again in (lambda fd: os.pwrite(fd, b'2' * 100, 50), lambda fd: os.ftruncate(fd, 60000), lambda fd: None):
+        with Mount() as m:
+            os.mkdir(m / 'nightly')
+            f = m / 'nightly/files/x'
+            write(f, b'o' * 100000)
+            settle(m)
+            fd = os.open(f, os.O_RDWR)
+            os.pwrite(fd, b'1' * 100, 0)
+            os.close(os.dup(fd))
+            again(fd)
+            m.kill()
+            os.close(fd)
+            m.start()
+            data = read(f, 'rb')
+            assert len(data) in (60000, 100000) and set(data[:150]) <= set(b'12o') and set(data[150:]) == set(b'o'), data[:200]
+            assert 'damaged' not in m.log_text(), m.log_text()
+            check('--data', m.store)
+            m.unmount()
+            check('--data', m.store)
+
+
 def test_cut_and_gone():
     with Mount() as m:
         b = everything(m)
