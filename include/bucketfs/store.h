@@ -50,6 +50,7 @@ struct store_statistics {
 	uint64_t commits, commit_ns; /* made so far, and what they took together */
 	uint64_t failures; /* how often it became unable to write */
 	int refusal;       /* the errno that every change gets at the moment; 0: changes are taken */
+	bool interrupted;  /* before it was opened, it had not been closed */
 };
 
 /* A batch collects changes for one commit. Adding cannot fail visibly: running out of memory is remembered in `error`

@@ -5,6 +5,9 @@
 #include "bucket/tree.h"
 #include "util/log.h"
 
+/* Contents that are looked at, not read, from one pause to the next. */
+enum { looks = 64 };
+
 struct scrubbed {
 	uint64_t number, content;
 };
@@ -32,7 +35,7 @@ static void tell_damaged(struct fs *fs, struct bucket *b, const struct scrubbed 
 	tree_found_release(&found);
 }
 
-static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one, const struct settle_pace *pace)
+static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one, bool unsealed, const struct settle_pace *pace)
 {
 	struct store_content *content;
 	bool sealed = true;
@@ -44,9 +47,9 @@ static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one
 	}
 	if (r)
 		return r;
-	for (uint64_t piece = 0; !r; piece++)
+	for (uint64_t piece = 0; !r && !unsealed; piece++)
 		r = pace->go_on(pace->context) ? store_content_check(content, piece) : -EINTR;
-	if (r == STORE_END)
+	if (!r || r == STORE_END)
 		r = store_content_is_sealed(content, 0, &sealed);
 	store_content_close(content, false);
 	if (r == -EIO)
@@ -57,7 +60,7 @@ static int scrub_one(struct fs *fs, struct bucket *b, const struct scrubbed *one
 	return r == -EIO ? 0 : r;
 }
 
-int scrub_bucket(struct fs *fs, struct bucket *b, const struct settle_pace *pace)
+int scrub_bucket(struct fs *fs, struct bucket *b, bool unsealed, const struct settle_pace *pace)
 {
 	struct buf all = {0};
 	struct scrubbed one;
@@ -65,7 +68,10 @@ int scrub_bucket(struct fs *fs, struct bucket *b, const struct settle_pace *pace
 
 	for (size_t at = 0; !r && at < all.len; at += sizeof(one)) {
 		memcpy(&one, all.data + at, sizeof(one));
-		r = scrub_one(fs, b, &one, pace);
+		if (unsealed && at / sizeof(one) % looks == looks - 1 && !pace->go_on(pace->context))
+			r = -EINTR;
+		if (!r)
+			r = scrub_one(fs, b, &one, unsealed, pace);
 	}
 	buf_release(&all);
 	return r;

@@ -4,5 +4,5 @@
 #include "bucket/settle.h"
 
 /* All contents of a bucket. A damaged one is logged with its name, and counted in fs->scrub_damaged; one without checksums that
- * nobody writes gets some. Nonzero: it was not to go on, or the store failed. */
-int scrub_bucket(struct fs *fs, struct bucket *b, const struct settle_pace *pace);
+ * nobody writes gets some; `unsealed`: only these are read. Nonzero: it was not to go on, or the store failed. */
+int scrub_bucket(struct fs *fs, struct bucket *b, bool unsealed, const struct settle_pace *pace);

@@ -247,7 +247,7 @@ static int begin_version(struct file *f, const struct caller *who, unsigned *fla
 	/* Two processes that open a new lock must get one file. But if its opener has closed it for good while another process has
 	 * it, the empty file was acknowledged: the first write then publishes it and begins a version. */
 	if (file_is(&f->unlisted) && !written) {
-		if (file_is(&f->closed))
+		if (file_is(&f->closed) && !file_is(&f->killed))
 			*flags = (*flags & ~(unsigned)TREE_TRUNCATE) | TREE_REPLACE;
 		return 0;
 	}

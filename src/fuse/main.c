@@ -377,7 +377,7 @@ static int start_session(struct mount *m, struct reason *why)
 		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
 		r = settler_new(&m->settler, fe->fs, review, fe);
-	if (!r && m->options->scrub)
+	if (!r)
 		r = scrubber_new(&m->scrubber, fe->fs, m->options->scrub);
 	if (!r)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);

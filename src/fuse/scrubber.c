@@ -17,6 +17,7 @@ struct scrubber {
 	struct background *thread;
 	struct fs *fs;
 	unsigned days;
+	bool interrupted;
 };
 
 static bool go_on(void *context)
@@ -30,7 +31,7 @@ static int add_number(void *context, uint32_t number, struct slice name)
 	return buf_add(context, &number, sizeof(number));
 }
 
-static int scrub_number(struct scrubber *s, struct background *g, uint32_t number)
+static int scrub_number(struct scrubber *s, struct background *g, bool unsealed, uint32_t number)
 {
 	const struct settle_pace how = {go_on, g};
 	struct bucket *b;
@@ -38,13 +39,13 @@ static int scrub_number(struct scrubber *s, struct background *g, uint32_t numbe
 
 	if (r)
 		return r == BUCKET_GONE ? 0 : r;
-	r = scrub_bucket(s->fs, b, &how);
+	r = scrub_bucket(s->fs, b, unsealed, &how);
 	bucket_put(s->fs, b);
 	return r;
 }
 
 /* One pass over all buckets. It begins anywhere, so that a mount that never lives for a whole one gets to all of them. */
-static void pass(struct scrubber *s, struct background *g)
+static void pass(struct scrubber *s, struct background *g, bool unsealed)
 {
 	uint64_t damaged = __atomic_load_n(&s->fs->scrub_damaged, __ATOMIC_RELAXED);
 	struct buf numbers = {0};
@@ -55,11 +56,11 @@ static void pass(struct scrubber *s, struct background *g)
 		uint32_t number;
 
 		memcpy(&number, numbers.data + (first + i) % count * sizeof(number), sizeof(number));
-		r = scrub_number(s, g, number);
+		r = scrub_number(s, g, unsealed, number);
 		if (r && r != -EINTR)
 			log_warning("scrub: bucket number %u could not be read: error %d", number, r);
 	}
-	if (r != -EINTR)
+	if (r != -EINTR && !unsealed)
 		log_info("scrub: all contents were read, %llu of them are damaged",
 			 (unsigned long long)(__atomic_load_n(&s->fs->scrub_damaged, __ATOMIC_RELAXED) - damaged));
 	buf_release(&numbers);
@@ -71,21 +72,26 @@ static void scrub(struct background *g, void *context)
 	struct scrubber *s = context;
 	int64_t next = clock_monotonic();
 
-	while (background_sleep(g, next)) {
+	/* What was changed in place when the last daemon was killed has no checksums, and nobody remembers it. */
+	if (s->interrupted && background_sleep(g, next))
+		pass(s, g, true);
+	while (s->days && background_sleep(g, next)) {
 		next = clock_monotonic() + s->days * DAY_NS;
-		pass(s, g);
+		pass(s, g, false);
 	}
 }
 
 int scrubber_new(struct scrubber **out, struct fs *fs, unsigned days)
 {
 	struct scrubber *s = calloc(1, sizeof(*s));
+	struct store_statistics statistics;
 	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->fs = fs;
 	s->days = days;
+	s->interrupted = !store_statistics(fs->store, &statistics) && statistics.interrupted;
 	r = background_new(&s->thread, "scrub", scrub, s);
 	if (r)
 		free(s);

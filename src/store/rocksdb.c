@@ -134,6 +134,7 @@ static int rocksdb_store_statistics(struct store *base, struct store_statistics 
 		.commit_ns = __atomic_load_n(&s->commit_ns, __ATOMIC_RELAXED),
 		.failures = __atomic_load_n(&s->health.failures, __ATOMIC_RELAXED),
 		.refusal = rocks_health_refusal(s),
+		.interrupted = s->interrupted,
 	};
 	for (int i = 0; i < family_count; i++) {
 		uint64_t value;

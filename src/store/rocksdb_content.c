@@ -461,7 +461,8 @@ static int begin_tracking(struct rocksdb_store *s)
 	if (!r)
 		r = read_number(s, 'Q', 0, &closed);
 	s->swept = s->next_content;
-	s->sweep = closed == s->next_content || s->next_content == 1 ? sweep_end : 0;
+	s->interrupted = closed != s->next_content && s->next_content != 1;
+	s->sweep = s->interrupted ? 0 : sweep_end;
 	if (!r && closed)
 		r = rocks_own_delete(s, 'Q', 0);
 	/* On the disk before anything else is written. */

@@ -77,6 +77,7 @@ struct rocksdb_store {
 	uint64_t seals;                /* how many were put so far; atomic */
 	uint64_t tracked; /* contents from this number on have a seal record as long as a record of the domain owns them */
 	uint64_t swept;   /* the first number that this process gives out: what is below and nobody's goes */
+	bool interrupted; /* the process that had it before did not close it */
 	uint64_t lost;    /* so many records of the log, and with them may be the owners of contents, and the last number given out */
 	unsigned sweep;   /* the next folder of contents to be looked at for such; sweep_end: all were */
 	struct buf unsynced; /* contents, as numbers: a sync of theirs failed */

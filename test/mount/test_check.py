@@ -269,6 +269,29 @@ def test_flipped_before_it_was_settled():
             os.unlink(f)
 
 
+def test_checksums_after_a_kill():
+    """A log that was open when the daemon was killed has no checksums: the next daemon makes them."""
+    with Mount() as m:
+        os.mkdir(m / 'nightly')
+        f = m / 'nightly/files/log'
+        write(f, b'o' * 400000)
+        settle(m)
+        fd = os.open(f, os.O_RDWR)
+        os.pwrite(fd, b'new', 1000)
+        os.fsync(fd)
+        m.kill()
+        fails(errno.ENOTCONN, os.close, fd)
+        assert json.loads(check('--json', '--data', m.store))['unsealed'] == 1
+        m.start()
+        settle(m)
+        m.unmount()
+        with open(blob_of(m, 400000), 'r+b') as blob:
+            blob.seek(300000)
+            blob.write(b'x')
+        m.start()
+        fails(errno.EIO, read, f, 'rb')
+
+
 def test_changed_in_place_and_killed():
     """What was written over since the last commit is no damage."""
     for again in (lambda fd: os.pwrite(fd, b'2' * 100, 50), lambda fd: os.ftruncate(fd, 60000), lambda fd: None):
