@@ -20,7 +20,8 @@ const struct command command_check = {
 		"\n"
 		"Each finding is a line, and the last line has the sums. A note is no finding: the next start of bucketfs removes what it is\n"
 		"about. With --repair (unmount first) counts are set right, and names and records that lead nowhere are removed. What has lost\n"
-		"its place, and files that are damaged or too short, go to files/lost_found of their bucket. What is gone is named.\n"
+		"its place, and files that are damaged or too short, go to files/lost_found of their bucket; contents that belong to no\n"
+		"file go to STORE/lost+found. What is gone is named.\n"
 		"\n"
 		"Exit status, as fsck has it: 0 nothing is wrong, 1 all that was wrong is mended, 4 something is wrong and left,\n"
 		"8 the store could not be checked, 16 wrong usage.",
