@@ -131,7 +131,7 @@ struct file_open {
 	bool append;
 	bool reads, writes;
 	bool written;
-	bool replaces; /* opened with truncation while empty: the first write begins a new version */
+	bool replaces; /* opened with truncation, or truncated, while empty: the first write begins a new version; atomic */
 
 	/* b->lock; of a file that is being made: whether the release of this is on its way (version.h) */
 	int64_t closed;  /* when a descriptor of it was closed first after it was written through; 0: not since; atomic */

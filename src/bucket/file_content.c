@@ -252,7 +252,7 @@ static int begin_to_fill(struct file_open *h, struct reason *why)
 	struct file *f = h->file;
 	int r = 0;
 
-	if (h->replaces && f->node.size == 0 && (!file_is(&f->unlisted) || (f->closed && !f->written)))
+	if (file_is(&h->replaces) && f->node.size == 0 && (!file_is(&f->unlisted) || (f->closed && !f->written)))
 		r = version_swap(f, why);
 	if (!r && file_is(&f->unlisted) && f->candidate)
 		r = version_mark(f);
@@ -370,7 +370,7 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 	struct file *f = h->file;
 	int r = 0;
 
-	if (size && h->replaces) {
+	if (size && file_is(&h->replaces)) {
 		pthread_rwlock_wrlock(&f->lock);
 		r = begin_to_fill(h, why);
 		if (!r)
@@ -383,8 +383,11 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
 		return file_truncate(f, size, why);
 	pthread_rwlock_wrlock(&f->lock);
+	/* What is empty already becomes one when something is written. */
 	if (f->node.size)
 		r = version_swap(f, why);
+	else
+		file_becomes(&h->replaces, true);
 	pthread_rwlock_unlock(&f->lock);
 	return r;
 }

@@ -740,6 +740,14 @@ def test_length_of_an_empty_file_before_its_bytes():
             assert read(f, 'rb') == b''
             os.close(fd)
             assert read(f, 'rb') == b'x' * 100000
+        # As Node copies a file.
+        write(f, '')
+        fd = os.open(f, os.O_WRONLY)
+        os.ftruncate(fd, 0)
+        os.write(fd, b'y' * 1000)
+        assert read(f, 'rb') == b''
+        os.close(fd)
+        assert read(f, 'rb') == b'y' * 1000
 
 
 def test_store_on_a_full_disk():
