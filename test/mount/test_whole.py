@@ -422,7 +422,10 @@ def test_everybody_comes_after_a_crash():
                     for name in os.listdir(f):
                         assert is_whole(read(f'{f}/{name}', 'rb'))
             parallel(4, work)
-            assert 'somebody else' not in m.log_text() and all(len(os.listdir(f)) == 10 for f in folders)
+            assert 'somebody else' not in m.log_text()
+            # Where it took more than a second, it was noticed that a copy of the descriptor is open, and there is a partial.
+            for f in folders:
+                assert sorted(n for n in os.listdir(f) if not n.startswith('.')) == sorted(f'f{n}' for n in range(10))
             for f in folders:
                 held.append(open(f + '/f1', 'wb'))
                 held[-1].write(whole(70000, 1))
