@@ -174,11 +174,12 @@ int file_drain(struct file *f);
  * not be told from the change. With f->lock held for writing, and b->lock free. */
 int file_settle_before(struct file *f, uint64_t at, uint64_t len);
 /* Whether a change of these bytes of a file that is open waits for the disk, and whether a close does, or reads much: such a request is
- * not for a thread that serves others. What follows may have changed by then. */
+ * not for a thread that serves others. The answer may be old by the time it is used. */
 bool file_change_waits(struct file *f, uint64_t at, uint64_t len);
 bool file_truncate_waits(struct file *f, uint64_t size);
 bool file_close_waits(struct file *f);
-/* Waits for what a change would wait for, without f->lock, so that others read meanwhile. What fails, the change will meet. */
+/* Waits for what a change would wait for, without f->lock, so that others read meanwhile. The change itself meets an error
+ * that comes here. */
 void file_change_ahead(struct file *f);
 /* Whether what is written now is written over what was committed. With f->lock held. */
 bool file_is_in_place(const struct file *f);

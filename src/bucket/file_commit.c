@@ -18,7 +18,7 @@ static bool has_moved(const struct file *f)
 int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch)
 {
 	struct key_buf body = key_body(f->node.number);
-	/* What came after the stored content has had the name. */
+	/* A later close of another file has had the name. */
 	bool superseded = f->unlisted && f->overtaken > f->turn;
 	bool kept = false;
 
@@ -93,8 +93,8 @@ static int ask_safe(struct file *f)
 	return r;
 }
 
-/* What was closed or fsynced is on the disk, and is about to be written over: the disk must have the mark first, or a crash would publish
- * what is half of one and half of the other. */
+/* A writer is about to change bytes that were closed or fsynced, and that are on the disk. The disk must have the mark first, or a crash
+ * would publish a file that is half of one and half of the other. */
 static int keep_mark(struct file *f)
 {
 	struct settle s;
@@ -145,7 +145,7 @@ bool file_change_waits(struct file *f, uint64_t at, uint64_t len)
 	uint64_t end;
 	bool waits = false;
 
-	/* What is being made is written at once, and that is most of all. */
+	/* Most writes are to a file that is being made, and wait for nothing. */
 	if (file_is(&f->unlisted))
 		return false;
 	pthread_rwlock_rdlock(&f->lock);
@@ -170,7 +170,7 @@ bool file_truncate_waits(struct file *f, uint64_t size)
 
 bool file_close_waits(struct file *f)
 {
-	/* What is less is in memory, or read in a moment. */
+	/* Fewer bytes are in memory, or read in a moment. */
 	enum { much = 16 << 20 };
 	uint64_t from;
 	bool waits = false;

@@ -383,7 +383,7 @@ int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why)
 	if (size || h->reads || h->append || file_is(&h->written) || file_is(&f->unlisted))
 		return file_truncate(f, size, why);
 	pthread_rwlock_wrlock(&f->lock);
-	/* What is empty already becomes one when something is written. */
+	/* An empty file becomes one when something is written. */
 	if (f->node.size)
 		r = version_swap(f, why);
 	else

@@ -144,7 +144,7 @@ static int recover_one(struct fs *fs, struct bucket *b, struct settle *s)
 		r = judge(fs, s, n, s->safe, &whole, &good, &length);
 	if (!r && !whole)
 		r = mend(fs, b, s, n, good, length, &head, &batch);
-	/* What is left has no checksums yet. */
+	/* The rest of the file has no checksums yet. */
 	if (!r && n->place == PLACE_CONTENT)
 		settle_later(fs, b->number, s->number, n->content);
 	/* A node that is not there any more needs no fallback. */

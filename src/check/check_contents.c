@@ -95,7 +95,7 @@ struct notes {
 	struct buf saved;         /* contents, as numbers: of a file whose record is lost */
 };
 
-/* What it was is not known, and its bytes may be all that is left. */
+/* Nobody knows which file it was, and its bytes may be all that is left. */
 static int save_file(struct check *c, const char *kind, unsigned how, uint64_t number)
 {
 	int r = rocksdb_check_save_file(c->store, number);

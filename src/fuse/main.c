@@ -342,7 +342,7 @@ static void ring_ends(void *context)
 
 	if (fuse_session_exited(m->fe.session))
 		leave_in_time();
-	/* What was slow may be patient afterwards, and what was patient a job for the others. */
+	/* A slow request may become a patient one, and a patient one a job for the others. */
 	later_drain(m->fe.slow);
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);

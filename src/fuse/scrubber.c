@@ -72,7 +72,7 @@ static void scrub(struct background *g, void *context)
 	struct scrubber *s = context;
 	int64_t next = clock_monotonic();
 
-	/* What was changed in place when the last daemon was killed has no checksums, and nobody remembers it. */
+	/* A file that was changed in place when the last daemon was killed has no checksums, and nobody remembers it. */
 	if (s->interrupted && background_sleep(g, next))
 		pass(s, g, true);
 	while (s->days && background_sleep(g, next)) {

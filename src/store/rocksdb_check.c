@@ -155,7 +155,7 @@ static int start(struct rocksdb_store *s, enum rocksdb_check_mode mode, const ch
 	r = mode == ROCKSDB_CHECK_LIVE ? 0 : rocks_synced_check(s, boot, mode == ROCKSDB_CHECK_REPAIR, why);
 	if (!r)
 		r = open_db(s, mode, scratch, why);
-	/* What could be read of the logs is in tables now. */
+	/* RocksDB has put all that it could read of the logs into tables. */
 	if (!r && mode == ROCKSDB_CHECK_REPAIR)
 		rocks_synced_started(s, boot);
 	return r;

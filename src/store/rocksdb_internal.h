@@ -144,7 +144,7 @@ void rocks_synced_note(struct rocksdb_store *s, uint64_t sequence);
 /* Before RocksDB is opened. `boot`: NULL if that is not known. STORE_DAMAGED: something that was on the disk, or written since this boot,
  * is missing. Nothing is written. */
 int rocks_synced_check(struct rocksdb_store *s, const unsigned char *boot, bool accept_loss, struct reason *why);
-/* What the logs had has been read, and is in other files by now. */
+/* RocksDB has read the logs, and has their records in tables by now. */
 void rocks_synced_started(struct rocksdb_store *s, const unsigned char boot[boot_size]);
 
 /* ---- records: rocksdb_record.c ---- */
