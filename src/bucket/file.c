@@ -80,7 +80,7 @@ int file_new(struct fs *fs, struct bucket *b, const struct node *node, enum file
 	f->names = b->names;
 	f->begun = fs_moment(fs);
 	if (!f->pending)
-		f->stored = *node;
+		f->stored = node_without_names(node);
 	f->stored_whole = !f->pending;
 	f->loaded = node->place == PLACE_NONE;
 	if (f->unlisted)

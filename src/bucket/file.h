@@ -54,7 +54,7 @@ struct file {
 	/* lock */
 	pthread_rwlock_t lock;
 	struct node node;    /* as of now; its parent and names are under b->lock */
-	struct node stored;  /* as of the last commit: place, size and content only */
+	struct node stored;  /* as of the last commit, without names */
 	bool stored_whole;   /* that was published, or whole for all that was known: something to fall back to (settle.h) */
 	bool loaded;         /* `bytes` or `content` is what node.place says */
 	bool trimmed;        /* `content` has no bytes past the record's size */

@@ -278,7 +278,7 @@ void file_settled(struct file *f)
 		f->safe_known = true;
 	}
 	f->unsealed &= f->stored.content == f->node.content;
-	f->stored = f->node;
+	f->stored = node_without_names(&f->node);
 	f->stored_whole = true;
 	f->dirty = f->marked_again = false;
 	file_becomes(&f->unsaved, false);

@@ -114,7 +114,8 @@ static int add_data(const struct bucket *b, struct snapshot *s, struct buf *out)
 
 struct entry {
 	struct node node;
-	size_t name, job; /* in `names` */
+	size_t name, job; /* where they begin in `names`, … */
+	size_t name_len, job_len;
 };
 
 struct entries {
@@ -129,11 +130,13 @@ static int collect(const struct bucket *b, struct snapshot *s, struct entries *e
 	int r;
 
 	while (!(r = store_cursor_next(s->nodes, &key, &record))) {
-		struct entry entry = {.node = {.number = key_child_node_of(key), .parent = key_child_parent_of(key)}};
-		const char *fault = node_decode(&entry.node, record);
+		struct node node = {.number = key_child_node_of(key), .parent = key_child_parent_of(key)};
+		const char *fault = node_decode(&node, record);
+		struct entry entry;
 
 		if (fault)
-			return bucket_damaged(b, "file", entry.node.number, fault);
+			return bucket_damaged(b, "file", node.number, fault);
+		entry = (struct entry){.node = node_without_names(&node), .name_len = node.name.len, .job_len = node.job.len};
 		if (e->count == e->cap) {
 			size_t cap = e->cap ? e->cap * 2 : 64;
 			struct entry *grown = realloc(e->all, cap * sizeof(*grown));
@@ -144,10 +147,10 @@ static int collect(const struct bucket *b, struct snapshot *s, struct entries *e
 			e->cap = cap;
 		}
 		entry.name = e->names.len;
-		r = buf_add_slice(&e->names, entry.node.name);
+		r = buf_add_slice(&e->names, node.name);
 		entry.job = e->names.len;
 		if (!r)
-			r = buf_add_slice(&e->names, entry.node.job);
+			r = buf_add_slice(&e->names, node.job);
 		if (r)
 			return r;
 		e->all[e->count++] = entry;
@@ -164,7 +167,7 @@ static int by_number(const void *a, const void *b)
 
 static struct slice name_of(const struct entries *e, const struct entry *entry)
 {
-	return slice_of(e->names.data + entry->name, entry->node.name.len);
+	return slice_of(e->names.data + entry->name, entry->name_len);
 }
 
 static int add_path(const struct bucket *b, const struct entries *e, const struct entry *entry, struct buf *out, unsigned depth)
@@ -208,7 +211,7 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 	if (!r)
 		r = add_user(fs, out, "username", entry->node.uid);
 	if (!r)
-		r = add_string(out, "job", slice_of(e->names.data + entry->job, entry->node.job.len));
+		r = add_string(out, "job", slice_of(e->names.data + entry->job, entry->job_len));
 	if (!r)
 		r = add_string(out, "server", slice_str(fs->options.server));
 	buf_release(&path);

@@ -147,6 +147,14 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 	return !*fault ? 0 : failed ? failed : -EIO;
 }
 
+struct node node_without_names(const struct node *n)
+{
+	struct node copy = *n;
+
+	copy.name = copy.given = copy.job = slice_of(NULL, 0);
+	return copy;
+}
+
 int node_encode(const struct node *n, struct buf *out)
 {
 	int r = buf_reserve(out, 80 + n->name.len + n->given.len + n->job.len);

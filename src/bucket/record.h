@@ -73,7 +73,11 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
 enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
 
-/* A file or folder. The slices belong to whoever holds the record. */
+/* A file or folder.
+ *
+ * Its slices are views: they point into the record that was decoded, or into an open file. A node is valid for as long as that is. A node
+ * that is kept for longer is a copy that node_without_names made, and whatever it needs of its names is copied elsewhere. The same holds
+ * for every struct that has slices, such as member_view, found and origin. */
 struct node {
 	uint64_t number, parent;
 	uint8_t kind, place;
@@ -89,6 +93,8 @@ struct node {
 	struct slice job;   /* whose job made it; empty: none */
 };
 
+/* A copy to be kept, which has no strings. */
+struct node node_without_names(const struct node *n);
 int node_encode(const struct node *n, struct buf *out);
 /* The number and parent are those of the key and must be there already. NULL, or what is wrong with it. */
 const char *node_decode(struct node *n, struct slice record);

@@ -124,7 +124,7 @@ bool settle_fall_back(struct settle *s, const struct node *old)
 	if (!s->content || s->falls_back || s->safe)
 		return false;
 	s->falls_back = s->changed = true;
-	s->fallback = *old;
+	s->fallback = node_without_names(old);
 	return true;
 }
 

@@ -194,8 +194,9 @@ int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, 
 /* ---- publishing ---- */
 
 struct moved {
-	struct node node; /* as it is in the transaction; its names are in `names` */
-	size_t name, given, job;
+	struct node node; /* as it is in the transaction */
+	size_t name, given, job; /* where they begin in `names`, each behind the other */
+	size_t name_len, given_len, job_len;
 	uint64_t number;  /* in the bucket; 0: not there yet */
 	uint64_t folder;  /* in the bucket, where that may hold something by the same name; else 0 */
 	bool is_new;      /* a folder that the bucket did not have */
@@ -216,7 +217,7 @@ struct publication {
 
 static int collect_one(struct publication *p, const struct node *node)
 {
-	struct moved m = {.node = *node};
+	struct moved m = {.node = node_without_names(node), .name_len = node->name.len, .given_len = node->given.len, .job_len = node->job.len};
 	int r;
 
 	if (p->count == p->cap) {
@@ -305,7 +306,7 @@ static int copy_body(struct publication *p, uint64_t from, uint64_t to, uint64_t
 /* What was closed in the bucket before this. `batch` as with version_overtake. */
 static void overtake(struct publication *p, const struct moved *m, struct file *demoted, struct store_batch *batch)
 {
-	struct slice name = slice_of(p->names.data + m->name, m->node.name.len);
+	struct slice name = slice_of(p->names.data + m->name, m->name_len);
 	struct overtaking over = {.parent = m->folder, .name = name, .demoted = demoted, .turn = p->turn};
 
 	if (m->folder && m->node.kind == NODE_FILE)
@@ -375,9 +376,9 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	struct node node = m->node;
 	int r;
 
-	node.name = slice_of(p->names.data + m->name, m->node.name.len);
-	node.given = slice_of(p->names.data + m->given, m->node.given.len);
-	node.job = slice_of(p->names.data + m->job, m->node.job.len);
+	node.name = slice_of(p->names.data + m->name, m->name_len);
+	node.given = slice_of(p->names.data + m->given, m->given_len);
+	node.job = slice_of(p->names.data + m->job, m->job_len);
 	r = check_file(p, m, node.name, why);
 	if (!r && !(folder && folder->is_new)) {
 		m->folder = parent;

@@ -86,6 +86,7 @@ static int swap_locked(struct file *f)
 	old.parent = f->node.parent;
 	old.name = f->node.name;
 	old.given = f->node.given;
+	old.job = f->node.job;
 	head = b->head;
 	child = key_child(f->node.parent, f->node.number);
 	store_batch_delete(&batch, STORE_NODE, key_slice(&child));
