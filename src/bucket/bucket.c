@@ -7,6 +7,8 @@
 #include "bucket/data.h"
 #include "bucket/document.h"
 #include "bucket/fresh.h"
+#include "bucket/reading.h"
+#include "bucket/refusal.h"
 #include "bucket/schema.h"
 #include "bucket/scoped.h"
 #include "bucket/scratch.h"
@@ -195,6 +197,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 	}
 	b->owner = b->head.owner;
 	b->group = b->head.group;
+	b->generation = (uint32_t)((uint64_t)b->head.created >> 10);
 	b->enabled = b->head.enabled;
 	if (r == -EIO && fault)
 		bucket_damaged(b, "bucket", number, fault);
@@ -344,62 +347,9 @@ int bucket_find(struct fs *fs, struct slice id, struct bucket **out)
 	return r == BUCKET_GONE ? BUCKET_ABSENT : r;
 }
 
-/* ---- numbers ---- */
-
-/* Looks at the records of a space that have a number from `from` on: they must be none. */
-static int raise_next(struct fs *fs, struct bucket *b, enum store_space space, struct slice prefix, const struct key_buf *from,
-		      uint64_t (*number_of)(struct slice key))
-{
-	struct store_cursor *cursor;
-	struct slice key, value;
-	int r = store_cursor_open(fs->store, b->number, space, prefix, key_slice(from), &cursor);
-
-	if (r)
-		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value))) {
-		uint64_t number = number_of(key), end = b->number ? NODE_END : (uint64_t)bucket_number_max + 1;
-
-		if (number < b->head.next_node || number >= end)
-			continue;
-		bucket_damaged(b, "bucket", b->number, "the next number is one that is in use, so a higher one is taken");
-		b->head.next_node = number + 1;
-	}
-	store_cursor_close(cursor);
-	return r == STORE_END ? 0 : r;
-}
-
-static uint64_t bucket_number(struct slice key)
-{
-	return key_bucket_number_of(key);
-}
-
-int bucket_check_numbers(struct fs *fs, struct bucket *b)
-{
-	struct key_buf prefix = key_child(NODE_FILES, 0), in_files, elsewhere;
-	int r;
-
-	if (b->numbers_checked)
-		return 0;
-	if (b->number == 0) {
-		in_files = key_bucket_number((uint32_t)b->head.next_node);
-		r = b->head.next_node > bucket_number_max ?
-			    0 : raise_next(fs, b, STORE_META, slice_str("N"), &in_files, bucket_number);
-		file_becomes(&b->numbers_checked, !r);
-		return r;
-	}
-	/* A node right in files/ has a record there; one in another folder has a record that says in which. */
-	in_files = key_child(NODE_FILES, b->head.next_node);
-	elsewhere = key_parent(b->head.next_node);
-	r = raise_next(fs, b, STORE_NODE, slice_of(prefix.bytes, 6), &in_files, key_child_node_of);
-	if (!r)
-		r = raise_next(fs, b, STORE_NODE, slice_str("P"), &elsewhere, key_parent_node_of);
-	file_becomes(&b->numbers_checked, !r);
-	return r;
-}
-
 /* ---- making and removing ---- */
 
-int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch)
+static int commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch)
 {
 	struct buf record = {0};
 	uint64_t revision;
@@ -427,6 +377,26 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	return r;
 }
 
+int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch)
+{
+	head->untouched = false;
+	return commit(fs, b, head, batch);
+}
+
+int bucket_commit_untouched(struct fs *fs, struct bucket *b)
+{
+	struct store_batch nothing = {0};
+	struct head head;
+	int r;
+
+	bucket_lock(b);
+	head = b->head;
+	head.untouched = true;
+	r = commit(fs, b, &head, &nothing);
+	bucket_unlock(b);
+	return r;
+}
+
 static int create_locked(struct fs *fs, const struct caller *who, struct slice name, uint32_t *number)
 {
 	struct key_buf by_name = key_bucket_name(name), by_number;
@@ -442,14 +412,12 @@ static int create_locked(struct fs *fs, const struct caller *who, struct slice n
 		return r ? r : BUCKET_EXISTS;
 	}
 	r = bucket_check_numbers(fs, fs->root);
-	if (!r && fs->root->head.next_node > bucket_number_max)
-		r = BUCKET_OVER_QUOTA;
+	if (!r)
+		r = bucket_take_number(fs, number);
 	if (r) {
 		buf_release(&record);
 		return r;
 	}
-	/* Also what comes to nothing is not given out again. */
-	*number = (uint32_t)fs->root->head.next_node++;
 	head = fs->root->head;
 	head.files++;
 	by_number = key_bucket_number(*number);
@@ -491,10 +459,8 @@ int bucket_create(struct fs *fs, const struct caller *who, struct slice name, st
 int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, const struct acl_list *read,
 		const struct acl_list *edit, struct bucket **out)
 {
-	struct store_batch nothing = {0};
 	struct acl acl = {0};
 	struct bucket *b = NULL;
-	struct head head;
 	uint32_t number = 0;
 	int r = read ? acl_list_copy(&acl.list[PRIVILEGE_READ], read) : 0;
 
@@ -508,16 +474,12 @@ int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, co
 	if (!r)
 		r = bucket_get(fs, number, &b);
 	if (!r) {
-		bucket_lock(b);
-		head = b->head;
-		acl_list_release(&acl.list[PRIVILEGE_CREATE]);
 		pthread_rwlock_wrlock(&fs->acl_lock);
 		struct acl old = b->acl;
 		b->acl = acl;
 		acl = old;
 		pthread_rwlock_unlock(&fs->acl_lock);
-		r = bucket_commit(fs, b, &head, &nothing);
-		bucket_unlock(b);
+		r = bucket_commit_untouched(fs, b);
 		fs_audit(owner, "create", name, NULL);
 	}
 	acl_release(&acl);
@@ -568,6 +530,8 @@ int bucket_end_locked(struct fs *fs, struct bucket *b)
 	store_batch_release(&batch);
 	if (!r) {
 		file_unlinked_all(fs, b);
+		refusals_forget(fs->refusals, b->number);
+		readings_forget(fs->readings, b->number);
 		pthread_mutex_lock(&fs->lock);
 		__atomic_store_n(&b->dead, true, __ATOMIC_RELAXED);
 		b->refs -= b->lingers;
@@ -624,6 +588,17 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 	return r ? r : bucket_end_locked(fs, b);
 }
 
+/* The bucket is gone whether or not its last records are. If their removal fails, the next start makes up for that. */
+static void removed(struct fs *fs, const struct caller *who, struct bucket *b)
+{
+	scratch_drop_all(b);
+	if (transaction_purge(fs, b->number))
+		log_warning("transactions of %.*s will be removed at the next start", (int)b->name.len, (const char *)b->name.at);
+	fs_audit(who, "delete", b->name, NULL);
+	if (bucket_erase(fs, b->number))
+		log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
+}
+
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
 {
 	struct bucket *b;
@@ -638,17 +613,40 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 		r = remove_locked(fs, b);
 		bucket_unlock(b);
 	}
-	if (!r) {
-		scratch_drop_all(b);
-		if (transaction_purge(fs, b->number))
-			log_warning("what was in transactions of %.*s will be removed at the next start", (int)name.len,
-				    (const char *)name.at);
-		fs_audit(who, "delete", name, NULL);
-		/* The bucket is gone whether or not its last records are; what fails here is made up for at the next start. */
-		if (bucket_erase(fs, b->number))
-			log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
-	}
+	if (!r)
+		removed(fs, who, b);
 	bucket_put(fs, b);
+	return r;
+}
+
+static bool has_other_users(struct fs *fs, const struct bucket *b)
+{
+	bool has;
+
+	pthread_mutex_lock(&fs->lock);
+	has = b->refs > 1;
+	pthread_mutex_unlock(&fs->lock);
+	return has;
+}
+
+/* A program that has just been led here is about to look at it. */
+static bool was_resolved(struct fs *fs, const struct bucket *b)
+{
+	enum { seconds = 60 };
+	int64_t at = __atomic_load_n(&b->resolved, __ATOMIC_RELAXED);
+
+	return at && fs_moment(fs) - at < (int64_t)seconds * 1000000000;
+}
+
+int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct bucket *b)
+{
+	int r;
+
+	bucket_lock(b);
+	r = b->head.untouched && !b->scratch && !has_other_users(fs, b) && !was_resolved(fs, b) ? remove_locked(fs, b) : BUCKET_BUSY;
+	bucket_unlock(b);
+	if (!r)
+		removed(fs, who, b);
 	return r;
 }
 
@@ -751,6 +749,25 @@ int bucket_list(struct fs *fs, uint32_t after, int (*each)(void *context, uint32
 			continue;
 		}
 		r = each(context, number, origin.name);
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+/* Where an id leads to is bucket_find's to say. */
+int bucket_list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice id), void *context)
+{
+	struct key_buf first = key_bucket_name(prefix);
+	struct store_cursor *cursor;
+	struct slice key, value;
+	int r = store_cursor_open(fs->store, 0, STORE_META, key_slice(&first), key_slice(&first), &cursor);
+
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		r = each(context, slice_of((const char *)key.at + 1, key.len - 1));
 		if (r)
 			break;
 	}

@@ -18,6 +18,7 @@ struct bucket {
 	unsigned refs;     /* fs->lock */
 	struct slice name; /* empty for the root */
 	uint32_t owner, group; /* the head's, which never change */
+	uint32_t generation;   /* of all its inodes: another bucket by the same number has another one */
 	bool enabled;            /* as the head has it; atomic, … */
 	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
@@ -36,6 +37,7 @@ struct bucket {
 	struct scratch *scratch; /* scratch.h */
 	uint64_t scratch_count;  /* made so far */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
+	int64_t resolved;      /* when @job or @device led somebody here last (fs_moment); 0: not in this mount; atomic */
 	int64_t published;     /* when a file was published last; atomic */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
@@ -82,6 +84,8 @@ static inline void bucket_name_lost(struct fs *fs, const struct bucket *b, uint6
 int bucket_lookup(struct fs *fs, struct slice name, struct bucket **out);
 /* The same for any id, those that have no name in the root included. */
 int bucket_find(struct fs *fs, struct slice id, struct bucket **out);
+/* Every id that begins with the prefix, in the order of ids, until `each` returns nonzero, which is returned. */
+int bucket_list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice id), void *context);
 /* By number; 0 is the root. BUCKET_GONE. */
 int bucket_get(struct fs *fs, uint32_t number, struct bucket **out);
 /* One more reference on a bucket that the caller has one on. */
@@ -106,6 +110,8 @@ int bucket_purge(struct fs *fs, struct bucket *b);
 /* Ends a bucket whose contents have another owner now: its records go, no content does. */
 int bucket_discard(struct fs *fs, struct bucket *b);
 int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
+/* Removes a bucket that nobody has written to or set anything in. BUCKET_BUSY: that is not so any more, or somebody uses it. */
+int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct bucket *b);
 /* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
 
@@ -161,9 +167,13 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
+/* Commits that everything in the bucket is as it was made: nobody has written or set anything. With b->lock free. */
+int bucket_commit_untouched(struct fs *fs, struct bucket *b);
 
 /* Before the first new number since it was loaded: makes sure that no record has it, for that would be another file's end. */
 int bucket_check_numbers(struct fs *fs, struct bucket *b);
+/* A number for a new bucket; with the root's lock held. BUCKET_OVER_QUOTA: all are in use. */
+int bucket_take_number(struct fs *fs, uint32_t *number);
 
 /* ---- damage ---- */
 

@@ -242,6 +242,7 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_BUCKET),
+		.generation = b->number ? b->generation : 0,
 		.mode = S_IFDIR | look.folder_mode,
 		.uid = b->number ? b->head.owner : fs->options.mount_uid,
 		.gid = b->head.group,

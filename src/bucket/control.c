@@ -70,6 +70,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, node),
+		.generation = b->generation,
 		.mode = node == NODE_CONTROL ? S_IFDIR | 0555 : S_IFREG | (writable ? 0644u : 0444u),
 		.uid = b->head.owner,
 		.gid = b->head.group,

@@ -109,6 +109,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_DATA),
+		.generation = b->generation,
 		.mode = S_IFREG | look.file_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,

@@ -177,6 +177,15 @@ void readings_copied(struct readings *r, uint32_t bucket, uint64_t process)
 	pthread_mutex_unlock(&r->lock);
 }
 
+void readings_forget(struct readings *r, uint32_t bucket)
+{
+	pthread_mutex_lock(&r->lock);
+	for (size_t i = 0; i < reading_count; i++)
+		if (r->all[i].bucket == bucket)
+			clear(r, &r->all[i]);
+	pthread_mutex_unlock(&r->lock);
+}
+
 bool readings_any(struct readings *r, uint32_t bucket)
 {
 	bool any = false;

@@ -38,6 +38,8 @@ void readings_add(struct readings *r, uint32_t bucket, const struct reading_key 
 void readings_closed(struct readings *r, const void *handle);
 /* The process makes a copy: if it has the file open for that, it is what it had read before that counts. */
 void readings_copied(struct readings *r, uint32_t bucket, uint64_t process);
+/* The bucket is gone, and another one may get its number. */
+void readings_forget(struct readings *r, uint32_t bucket);
 /* Whether there is any; cheap. */
 bool readings_any(struct readings *r, uint32_t bucket);
 /* The caller puts it back. NULL: not there. */

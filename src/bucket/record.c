@@ -17,7 +17,7 @@ int head_encode(const struct head *h, const struct acl *acl, const struct own_li
 	if (r)
 		return r;
 	buf_add_byte(out, record_version);
-	buf_add_byte(out, (unsigned char)(h->data_present | h->enabled << 1));
+	buf_add_byte(out, (unsigned char)(h->data_present | h->enabled << 1 | h->untouched << 2));
 	bytes_add_32(out, h->owner);
 	bytes_add_32(out, h->group);
 	bytes_add_64(out, (uint64_t)h->created);
@@ -98,7 +98,7 @@ static int decode_sections(struct head *h, struct acl *acl, struct own_limits *o
 
 static const char *check_head(const struct head *h, unsigned flags)
 {
-	if (flags & ~3u)
+	if (flags & ~7u)
 		return "it has flags that nobody knows";
 	if (!h->next_node || h->next_node >= NODE_END)
 		return "the next number is none";
@@ -115,7 +115,7 @@ int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct 
 
 	*acl = (struct acl){0};
 	*own = (struct own_limits){{NULL}};
-	*h = (struct head){.data_present = flags & 1, .enabled = flags >> 1 & 1};
+	*h = (struct head){.data_present = flags & 1, .enabled = flags >> 1 & 1, .untouched = flags >> 2 & 1};
 	h->owner = bytes_read_32(&r);
 	h->group = bytes_read_32(&r);
 	h->created = (int64_t)bytes_read_64(&r);

@@ -47,6 +47,7 @@ struct head {
 	uint32_t owner, group;
 	bool data_present; /* false: data.json was removed and not written since */
 	bool enabled;
+	bool untouched; /* nothing has been written or set since it was made */
 	int64_t created, modified, data_modified, files_modified; /* ns since the epoch */
 	uint64_t data_keys;
 	uint64_t data_size; /* rendered bytes */

@@ -63,6 +63,15 @@ void refusals_add(struct refusals *r, const struct refusal *refusal)
 	pthread_mutex_unlock(&r->lock);
 }
 
+void refusals_forget(struct refusals *r, uint32_t bucket)
+{
+	pthread_mutex_lock(&r->lock);
+	for (size_t i = 0; i < refusal_count; i++)
+		if (r->all[i].bucket == bucket)
+			r->all[i].time = 0;
+	pthread_mutex_unlock(&r->lock);
+}
+
 static int add_text(struct buf *out, const char *name, const char *text)
 {
 	int r = buf_add_format(out, ",\"%s\":", name);

@@ -33,5 +33,7 @@ struct refusals {
 int refusals_new(struct refusals **out);
 void refusals_free(struct refusals *r);
 void refusals_add(struct refusals *r, const struct refusal *refusal);
+/* The bucket is gone, and another one may get its number. */
+void refusals_forget(struct refusals *r, uint32_t bucket);
 /* Those of a bucket, oldest first: of one user, or with `everybody` all. */
 int refusals_show(struct refusals *r, uint32_t bucket, uid_t uid, bool everybody, struct buf *out);

@@ -91,25 +91,30 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256])
 	return r;
 }
 
-/* An existing one is as it is; a new one gets its lists and schema before anybody can have written it. */
-static int make(struct fs *fs, const struct caller *owner, const char *id, const struct acl_list *read,
-		const struct acl_list *edit, const struct slice *schema, struct reason *why)
+/* An existing one is as it is; a new one gets its lists and schema before anybody can have written it. `check` (or NULL) says whether one
+ * more may be made. */
+static int make(struct fs *fs, const struct caller *owner, const char *id, const struct acl_list *lists, const struct slice *schema,
+		int (*check)(struct fs *fs, const struct caller *owner, struct reason *why), struct reason *why)
 {
 	struct bucket *b;
 	int r = bucket_lookup(fs, slice_str(id), &b);
 
-	if (r != BUCKET_ABSENT) {
+	if (r == BUCKET_ABSENT) {
+		r = check ? check(fs, owner, why) : 0;
 		if (!r)
-			bucket_put(fs, b);
-		return r;
+			r = bucket_make(fs, owner, slice_str(id), lists, lists, &b);
+		if (r)
+			return r == BUCKET_EXISTS ? 0 : r;
+		if (schema)
+			r = control_write(fs, b, owner, NODE_SCHEMA, *schema, why);
+		if (!r && schema)
+			r = bucket_commit_untouched(fs, b);
 	}
-	r = bucket_make(fs, owner, slice_str(id), read, edit, &b);
 	if (r)
-		return r == BUCKET_EXISTS ? 0 : r;
-	if (schema)
-		r = control_write(fs, b, owner, NODE_SCHEMA, *schema, why);
+		return r;
+	__atomic_store_n(&b->resolved, fs_moment(fs), __ATOMIC_RELAXED);
 	bucket_put(fs, b);
-	return r;
+	return 0;
 }
 
 int scoped_device(struct fs *fs, const char *access, char id[name_max + 1], struct reason *why)
@@ -123,9 +128,142 @@ int scoped_device(struct fs *fs, const char *access, char id[name_max + 1], stru
 	if (access)
 		r = acl_list_parse(&list, slice_str(access), fs->options.names, why);
 	if (!r)
-		r = make(fs, &owner, id, access ? &list : NULL, access ? &list : NULL, NULL, why);
+		r = make(fs, &owner, id, access ? &list : NULL, NULL, NULL, why);
 	acl_list_release(&list);
 	return r;
+}
+
+/* ---- those that nobody has used ---- */
+
+static bool is_untouched(struct bucket *b)
+{
+	bool is;
+
+	bucket_lock(b);
+	is = b->head.untouched && !b->dead;
+	bucket_unlock(b);
+	return is;
+}
+
+static bool remove_if_untouched(struct fs *fs, struct bucket *b)
+{
+	struct caller daemon = {.uid = fs->options.mount_uid};
+	int r = is_untouched(b) ? bucket_remove_untouched(fs, &daemon, b) : BUCKET_BUSY;
+
+	/* It may be damaged, and must not keep the others from being removed. */
+	if (r && r != BUCKET_BUSY)
+		log_warning("bucket %.*s was never written to, and could not be removed: error %d", (int)b->name.len,
+			    (const char *)b->name.at, r);
+	return !r;
+}
+
+static int remove_untouched(struct fs *fs, uint32_t number)
+{
+	struct bucket *b;
+	int r = bucket_get(fs, number, &b);
+
+	/* A damaged one was named in the log, and stays. */
+	if (r)
+		return r == BUCKET_GONE || r == -EIO ? 0 : r;
+	remove_if_untouched(fs, b);
+	bucket_put(fs, b);
+	return 0;
+}
+
+enum { prune_batch = 1024 };
+
+struct candidates {
+	uint32_t number[prune_batch];
+	size_t count;
+};
+
+static int add_scoped(void *context, uint32_t number, struct slice name)
+{
+	struct candidates *c = context;
+
+	if (scoped_is_id(name))
+		c->number[c->count++] = number;
+	return c->count == prune_batch;
+}
+
+int scoped_prune(struct fs *fs, bool (*go_on)(void *context), void *context)
+{
+	struct candidates c;
+	uint32_t after = 0;
+	int r;
+
+	do {
+		c.count = 0;
+		r = bucket_list(fs, after, add_scoped, &c);
+		for (size_t i = 0; r >= 0 && i < c.count; i++) {
+			after = c.number[i];
+			if (go_on && !go_on(context))
+				return 0;
+			r = remove_untouched(fs, after);
+		}
+	} while (r >= 0 && c.count == prune_batch);
+	return r < 0 ? r : 0;
+}
+
+/* ---- @job ---- */
+
+/* The beginning of all ids of a user's jobs. With a very long device it is cut, and others' ids may begin with it as well. */
+static size_t job_prefix(struct fs *fs, uid_t uid, char prefix[name_max + 1])
+{
+	enum { head_max = 100 };
+	char full[4096], user[16];
+	size_t at = 0;
+
+	snprintf(user, sizeof(user), "u%u", uid);
+	at = add_part(full, at, sizeof(full) - 2, slice_str("job"));
+	full[at++] = '.';
+	at = add_part(full, at, sizeof(full) - 2, slice_str(fs->options.device));
+	full[at++] = '.';
+	at = add_part(full, at, sizeof(full) - 2, slice_str(user));
+	full[at++] = '.';
+	if (at > head_max)
+		at = head_max;
+	memcpy(prefix, full, at);
+	prefix[at] = 0;
+	return at;
+}
+
+struct job_count {
+	struct fs *fs;
+	uid_t uid;
+	bool prunes;
+	unsigned count;
+};
+
+static int count_job(void *context, struct slice id)
+{
+	struct job_count *c = context;
+	struct bucket *b;
+
+	if (bucket_find(c->fs, id, &b))
+		return 0;
+	if (b->owner == c->uid && !(c->prunes && remove_if_untouched(c->fs, b)))
+		c->count++;
+	bucket_put(c->fs, b);
+	return c->count >= scoped_jobs_max;
+}
+
+/* Counts the user's buckets; at the bound, those that were never written make room. */
+static int check_count(struct fs *fs, const struct caller *owner, struct reason *why)
+{
+	char prefix[name_max + 1];
+	struct slice begin = slice_of(prefix, job_prefix(fs, owner->uid, prefix));
+	struct job_count c = {.fs = fs, .uid = owner->uid};
+	int r = bucket_list_ids(fs, begin, count_job, &c);
+
+	if (r <= 0)
+		return r;
+	c = (struct job_count){.fs = fs, .uid = owner->uid, .prunes = true};
+	r = bucket_list_ids(fs, begin, count_job, &c);
+	if (r <= 0)
+		return r;
+	reason_set(why, "you have buckets of %d jobs here, which is as many as there may be: remove some", scoped_jobs_max);
+	return BUCKET_OVER_QUOTA;
 }
 
 int scoped_job(struct fs *fs, const struct caller *who, struct slice job, const struct slice *schema,
@@ -139,51 +277,5 @@ int scoped_job(struct fs *fs, const struct caller *who, struct slice job, const 
 	snprintf(user, sizeof(user), "u%u", who->uid);
 	parts[2] = slice_str(user);
 	scoped_id(id, parts, 4);
-	return make(fs, who, id, &theirs, &theirs, schema, why);
-}
-
-struct pruning {
-	struct fs *fs;
-	char name[name_max + 1];
-	uint32_t number; /* of the one that was looked at last */
-	bool found;
-};
-
-static int find_unwritten(void *context, uint32_t number, struct slice name)
-{
-	struct pruning *p = context;
-	struct bucket *b;
-	int r;
-
-	p->number = number;
-	if (!scoped_is_id(name))
-		return 0;
-	r = bucket_get(p->fs, number, &b);
-	/* One that is damaged was named in the log, and stays. */
-	if (r)
-		return r == BUCKET_GONE || r == -EIO ? 0 : r;
-	p->found = b->head.data_keys == 0 && b->head.files == 0 && b->head.data_modified == b->head.created;
-	bucket_put(p->fs, b);
-	if (p->found)
-		snprintf(p->name, sizeof(p->name), "%.*s", (int)name.len, (const char *)name.at);
-	return p->found;
-}
-
-int scoped_prune(struct fs *fs)
-{
-	struct caller daemon = {.uid = fs->options.mount_uid};
-	struct pruning p = {.fs = fs};
-	int r;
-
-	do {
-		p.found = false;
-		r = bucket_list(fs, p.number, find_unwritten, &p);
-		if (r < 0 || !p.found)
-			return r < 0 ? r : 0;
-		r = bucket_remove_any(fs, &daemon, slice_str(p.name));
-		/* It may be damaged, and keeps nobody from the others. */
-		if (r && r != -ENOMEM)
-			log_warning("bucket %s, which nobody has written to, could not be removed: error %d", p.name, r);
-	} while (r != -ENOMEM);
-	return r;
+	return make(fs, who, id, &theirs, schema, check_count, why);
 }

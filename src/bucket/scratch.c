@@ -188,6 +188,7 @@ static void fill(struct fs *fs, struct bucket *b, struct scratch *s, struct attr
 {
 	*attr = (struct attr){
 		.inode = inode_of(b->number, s->node),
+		.generation = b->generation,
 		.mode = S_IFREG | bucket_look(fs, b).file_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,

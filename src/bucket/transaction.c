@@ -59,25 +59,6 @@ uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, siz
 	return into ? number : b->number;
 }
 
-/* Every id that begins with the prefix. Where it leads to is bucket_find's to say. */
-static int list_ids(struct fs *fs, struct slice prefix, int (*each)(void *context, struct slice id), void *context)
-{
-	struct key_buf first = key_bucket_name(prefix);
-	struct store_cursor *cursor;
-	struct slice key, value;
-	int r = store_cursor_open(fs->store, 0, STORE_META, key_slice(&first), key_slice(&first), &cursor);
-
-	if (r)
-		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value))) {
-		r = each(context, slice_of((const char *)key.at + 1, key.len - 1));
-		if (r)
-			break;
-	}
-	store_cursor_close(cursor);
-	return r == STORE_END ? 0 : r;
-}
-
 /* ---- beginning and ending ---- */
 
 static int count_one(void *context, struct slice id)
@@ -104,7 +85,7 @@ static int begin_locked(struct fs *fs, struct bucket *b, const struct caller *wh
 		return BUCKET_EXISTS;
 	}
 	if (r == BUCKET_ABSENT)
-		r = list_ids(fs, prefix_of(text, sizeof(text), b, who->uid), count_one, &count);
+		r = bucket_list_ids(fs, prefix_of(text, sizeof(text), b, who->uid), count_one, &count);
 	if (r == BUCKET_OVER_QUOTA)
 		reason_set(why, "you have %d transactions here, which is as many as there may be: publish or abandon one",
 			   transaction_max);
@@ -499,6 +480,7 @@ static int read_patch(struct fs *fs, struct bucket *t, struct document *patch)
 static int publish(struct publication *p, struct document *patch, struct reason *why)
 {
 	struct key_buf mark = key_transaction(p->t->number);
+	unsigned char created[8];
 	int r;
 
 	if (p->t->dead || p->t->handed_over || p->b->dead)
@@ -534,7 +516,8 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 	/* Whoever reads a file of the transaction goes on reading it, whatever becomes of it in the bucket. */
 	if (!r)
 		r = file_keep_all(p->fs, p->t);
-	store_batch_put(&p->batch, STORE_META, key_slice(&mark), slice_of("", 0));
+	bytes_put_le64(created, (uint64_t)p->t->head.created);
+	store_batch_put(&p->batch, STORE_META, key_slice(&mark), slice_of(created, sizeof(created)));
 	if (!r)
 		r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
 	if (r)
@@ -641,7 +624,7 @@ int transaction_purge(struct fs *fs, uint32_t number)
 	char text[32];
 
 	snprintf(text, sizeof(text), "tx.%u.", number);
-	return list_ids(fs, slice_str(text), purge_one, fs);
+	return bucket_list_ids(fs, slice_str(text), purge_one, fs);
 }
 
 /* A transaction of a bucket that is there: ends it if it has been published. */
@@ -659,6 +642,11 @@ static int recover_in(struct fs *fs, struct bucket *b, struct slice id)
 		r = bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
 	else
 		r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
+	/* Another transaction may have had the number before, and left its mark. An older version's mark is empty: in its time each number
+	 * was taken once. */
+	if (!r && (value.len == 8 ? bytes_get_le64(value.data) != (uint64_t)t->head.created :
+				    fs->root->head.next_node > bucket_number_max))
+		r = STORE_ABSENT;
 	buf_release(&value);
 	if (!r && end(fs, b, t)) {
 		/* It is published all the same. */
@@ -694,5 +682,5 @@ static int recover_one(void *context, struct slice id)
 
 int transaction_recover(struct fs *fs)
 {
-	return list_ids(fs, slice_str("tx."), recover_one, fs);
+	return bucket_list_ids(fs, slice_str("tx."), recover_one, fs);
 }

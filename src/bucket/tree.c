@@ -205,6 +205,7 @@ void tree_fill(const struct bucket_look *look, const struct bucket *b, const str
 
 	*attr = (struct attr){
 		.inode = inode_of(b->number, n->number),
+		.generation = b->generation,
 		.mode = folder ? S_IFDIR | look->folder_mode : S_IFREG | look->file_mode | (n->exec & 0111u),
 		.uid = n->uid,
 		.gid = n->gid,
@@ -245,7 +246,7 @@ static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)
 	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_FILES),
-		.generation = b->head.files_generation,
+		.generation = b->generation + b->head.files_generation,
 		.mode = S_IFDIR | look.folder_mode,
 		.uid = b->head.owner,
 		.gid = b->head.group,

@@ -235,7 +235,8 @@ static void run_open(struct later_job *base)
 		call_end(c, r);
 	} else {
 		if (call_attr(c, &attr))
-			attr = (struct attr){.inode = inode_of(c->b->number, c->node), .mode = S_IFREG | 0644, .private = true};
+			attr = (struct attr){.inode = inode_of(c->b->number, c->node), .generation = c->b->generation,
+					     .mode = S_IFREG | 0644, .private = true};
 		entry = reply_entry(&attr, true);
 		sent = job->create ? fuse_reply_create(c->req, &entry, &job->fi) : fuse_reply_open(c->req, &job->fi);
 		if (sent == -ENOENT)

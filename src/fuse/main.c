@@ -31,6 +31,7 @@
 #include "store/cache.h"
 #include "store/rocksdb.h"
 #include "store/trace.h"
+#include "util/background.h"
 #include "util/log.h"
 #include "version.h"
 
@@ -169,6 +170,7 @@ struct mount {
 	struct frontend fe;
 	struct settler *settler;
 	struct scrubber *scrubber;
+	struct background *pruner;
 	unsigned char boot[boot_size];
 	int ready; /* where to tell the waiting parent, or -1 */
 	bool signals, mounted;
@@ -236,9 +238,6 @@ static int open_fs(struct mount *m, struct reason *why)
 		r = scoped_device_name(m->fe.fs, m->options->device, m->fe.fs->options.device);
 	if (!r)
 		r = transaction_recover(m->fe.fs);
-	if (!r)
-		r = scoped_prune(m->fe.fs);
-
 	if (r)
 		reason_set(why, "store %s: %s: it may be damaged; restore it from a backup", m->options->store, strerror(-r));
 	return r;
@@ -360,6 +359,18 @@ static void review(void *context)
 	handle_review(fe);
 }
 
+static bool go_on_pruning(void *context)
+{
+	return background_sleep(context, 0);
+}
+
+/* Removes scoped buckets that nobody has used. It takes a while where there are many, so the mount does not wait for it. */
+static void prune(struct background *g, void *context)
+{
+	if (scoped_prune(context, go_on_pruning, g))
+		log_warning("scoped buckets that nobody has used could not all be removed");
+}
+
 static int start_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
@@ -379,6 +390,8 @@ static int start_session(struct mount *m, struct reason *why)
 		r = settler_new(&m->settler, fe->fs, review, fe);
 	if (!r)
 		r = scrubber_new(&m->scrubber, fe->fs, m->options->scrub);
+	if (!r)
+		r = background_new(&m->pruner, "prune", prune, fe->fs);
 	if (!r)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);
 	if (r)
@@ -451,6 +464,7 @@ static void stop(struct mount *m)
 	if (fe->session && m->mounted)
 		fuse_session_unmount(fe->session);
 	handle_drain(fe);
+	background_free(m->pruner);
 	scrubber_free(m->scrubber);
 	settler_free(m->settler);
 	if (fe->fs)

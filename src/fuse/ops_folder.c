@@ -93,7 +93,8 @@ static int list_root(struct listing *l, off_t at)
 static int add_scratch(void *context, struct slice name, uint64_t node)
 {
 	struct listing *l = context;
-	struct attr attr = {.inode = inode_of(l->c->b->number, node), .mode = S_IFREG | 0600, .private = true};
+	struct attr attr = {.inode = inode_of(l->c->b->number, node), .mode = S_IFREG | 0600, .private = true,
+			    .generation = l->c->b->generation};
 
 	return add(l, name, &attr, (off_t)node);
 }
@@ -136,7 +137,14 @@ static int add_transaction(void *context, struct slice name, uint32_t number)
 {
 	struct listing *l = context;
 	struct attr attr = {.inode = inode_of(number, NODE_BUCKET), .mode = S_IFDIR | 0700, .private = true, .fleeting = true};
+	struct bucket *t;
 
+	if (l->plus) {
+		if (bucket_get(l->c->fs, number, &t))
+			return 0;
+		attr.generation = t->generation;
+		bucket_put(l->c->fs, t);
+	}
 	return add(l, name, &attr, (off_t)number + cookie_bucket);
 }
 

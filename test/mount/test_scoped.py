@@ -53,7 +53,8 @@ def test_job():
         assert len(ids) == 9 and all(len(i) <= 201 for i in ids)
         m.restart()
         assert in_job('nightly', f'jq .n {d}/data.json', ALICE) == (0, '2\n')
-        assert sorted(os.listdir(m.point)) == ['job.web01.u0.nightly', 'job.web01.u61001.nightly']  # the rest is pruned
+        used = ['job.web01.u0.nightly', 'job.web01.u61001.nightly']
+        assert wait_for(lambda: sorted(os.listdir(m.point)) == used, 10)  # the rest is pruned
 
 
 def test_outside_a_job():

@@ -521,7 +521,7 @@ static void tour(struct store *store)
 	}
 	scoped_device_name(fs, NULL, device);
 	assert_int_equal(transaction_recover(fs), 0);
-	assert_int_equal(scoped_prune(fs), 0);
+	assert_int_equal(scoped_prune(fs, NULL, NULL), 0);
 	if (bucket_lookup(fs, S("nightly"), &b) == 0) {
 		visit(fs, b);
 		bucket_put(fs, b);

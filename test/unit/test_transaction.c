@@ -55,6 +55,59 @@ static void test_bound(void **state)
 	assert_int_equal(begin(&test_root, transaction_max, NULL), 0);
 }
 
+/* After the last number those of removed buckets are taken again, and of nothing else. */
+static void test_numbers(void **state)
+{
+	struct bucket *first, *again;
+	uint32_t number;
+
+	(void)state;
+	assert_int_equal(bucket_create(fs, &test_root, S("first"), &first), 0);
+	number = first->number;
+	assert_int_equal(number, b->number + 1);
+	fs->root->head.next_node = bucket_number_max;
+	assert_int_equal(begin(&test_root, 1, NULL), 0);
+	assert_int_equal(bucket_create(fs, &test_root, S("second"), &again), 0);
+	/* Both of the lower ones are in use. */
+	assert_int_equal(again->number, number + 1);
+	bucket_put(fs, again);
+	assert_int_equal(bucket_remove(fs, &test_root, S("first")), 0);
+	bucket_put(fs, first);
+	fs->root->head.next_node = 2 * (uint64_t)bucket_number_max;
+	assert_int_equal(begin(&test_root, 2, NULL), 0);
+	assert_int_equal(begin(&test_root, 3, NULL), 0);
+	assert_int_equal(bucket_create(fs, &test_root, S("third"), &again), 0);
+	assert_int_equal(again->number, number + 3);
+	bucket_put(fs, again);
+	/* The transaction that has the number now was not published, though another one that had it was. */
+	assert_int_equal(transaction_recover(fs), 0);
+	assert_int_equal(begin(&test_root, 2, NULL), BUCKET_EXISTS);
+}
+
+static void test_mark_of_another(void **state)
+{
+	struct key_buf mark;
+	struct store_batch batch = {0};
+	struct head head;
+	struct bucket *t;
+	uint32_t number;
+
+	(void)state;
+	assert_int_equal(transaction_begin(fs, b, &test_root, S("t"), &t, NULL), 0);
+	number = t->number;
+	bucket_put(fs, t);
+	mark = key_transaction(number);
+	store_batch_put(&batch, STORE_META, key_slice(&mark), slice_of("12345678", 8));
+	bucket_lock(b);
+	head = b->head;
+	assert_int_equal(bucket_commit(fs, b, &head, &batch), 0);
+	bucket_unlock(b);
+	store_batch_release(&batch);
+	assert_int_equal(transaction_recover(fs), 0);
+	assert_int_equal(transaction_lookup(fs, b, &test_root, S("t"), &t), 0);
+	bucket_put(fs, t);
+}
+
 static void enable(bool enabled)
 {
 	assert_int_equal(control_write(fs, b, &test_root, NODE_META,
@@ -92,7 +145,7 @@ static void test_disabled(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(test_bound), T(test_disabled)};
+	const struct CMUnitTest tests[] = {T(test_bound), T(test_numbers), T(test_mark_of_another), T(test_disabled)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
