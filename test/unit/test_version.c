@@ -1142,6 +1142,41 @@ static void test_write_fails_behind(void **state)
 	store_close(f.store);
 }
 
+static size_t long_job(const struct caller *who, char *name, size_t size)
+{
+	(void)who;
+	memset(name, 'j', size);
+	return size;
+}
+
+/* The record of a file that is open was freed when the open was answered. A sanitizer sees it if something still points there. */
+static void test_swapped_file_keeps_its_job(void **state)
+{
+	struct fixture *f = *state;
+	struct caller worker = {0, 0, 1, NULL, NULL, long_job};
+	struct file_open *h;
+	struct buf job = {0};
+	struct attr attr;
+	bool canonical;
+	uint32_t uid;
+
+	assert_int_equal(tree_create(f->fs, f->b, &worker, NODE_FILES, S("a"), 0644, TREE_WRITE, &h, &canonical, NULL), 0);
+	assert_int_equal(file_write(h, 0, false, S("old"), NULL), 0);
+	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
+	file_close(h, false);
+	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
+	assert_int_equal(file_truncate_open(h, 0, NULL), 0);
+	/* The old content has another inode by now. */
+	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
+	assert_int_equal(tree_source(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, &job, &uid), 0);
+	assert_int_equal(job.len, node_job_max);
+	assert_int_equal(job.data[0], 'j');
+	buf_release(&job);
+	assert_int_equal(file_write(h, 0, false, S("new"), NULL), 0);
+	file_close(h, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1152,7 +1187,7 @@ int main(void)
 		T(test_waits), T(test_settling_beside_a_reader), T(test_settling_in_a_dead_bucket), T(test_info_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
 		T(test_open_after_kill), T(test_open_beside_settling), T(test_killed_beside_others),
 		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
-		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed),
+		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed), T(test_swapped_file_keeps_its_job),
 		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
 		cmocka_unit_test(test_write_fails_behind),
 	};
