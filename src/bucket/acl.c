@@ -42,6 +42,8 @@ static int add(struct acl_list *list, struct principal p)
 	for (uint32_t i = 0; i < list->count; i++)
 		if (list->principals[i].kind == p.kind && list->principals[i].id == p.id)
 			return 0;
+	if (list->count == acl_list_max)
+		return BUCKET_VALUE_TOO_LARGE;
 	grown = realloc(list->principals, (list->count + 1) * sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -136,6 +138,8 @@ int acl_list_parse(struct acl_list *out, struct slice text, const struct acl_nam
 		r = parse_principal(word, names, &p, why);
 		if (!r)
 			r = add(&list, p);
+		if (r == BUCKET_VALUE_TOO_LARGE)
+			reason_set(why, "an access list has up to %d entries", acl_list_max);
 		at += len + (comma != NULL);
 		text.len -= len + (comma != NULL);
 	}
@@ -181,10 +185,24 @@ bool acl_list_has(const struct acl_list *list, const struct caller *who, uid_t o
 		    (p->kind == PRINCIPAL_GROUP && who->gid == p->id))
 			return true;
 	}
-	/* Supplementary groups cost a look into /proc: last. */
-	for (uint32_t i = 0; who->in_group && i < list->count; i++)
-		if (list->principals[i].kind == PRINCIPAL_GROUP && who->in_group(who, list->principals[i].id))
+	return false;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+bool acl_list_has_group(const struct acl_list *list, const gid_t *groups, size_t count)
+{
+	for (uint32_t i = 0; count && i < list->count; i++) {
+		gid_t gid = list->principals[i].id;
+
+		if (list->principals[i].kind == PRINCIPAL_GROUP && bsearch(&gid, groups, count, sizeof(gid), compare_groups))
 			return true;
+	}
 	return false;
 }
 

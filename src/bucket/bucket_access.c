@@ -29,29 +29,57 @@ static bool is_superuser(const struct fs *fs, const struct caller *who)
 	return who->uid == fs->options.mount_uid;
 }
 
-/* The root has no owner: (uid_t)-1 is nobody's. */
-static uid_t owner_of(const struct bucket *b)
+/* The root has no owner: (uid_t)-1 is nobody's. Nor has what uid 0 made, where uid 0 is like anyone: a container's root did not make it. */
+static uid_t owner_of(const struct fs *fs, const struct bucket *b)
 {
-	return b->number ? b->owner : (uid_t)-1;
+	return !b->number || (b->owner == 0 && fs->options.squash_root) ? (uid_t)-1 : b->owner;
 }
 
+/* Without supplementary groups. With acl_lock held. */
 static bool may_locked(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
 {
-	if (is_superuser(fs, who) || who->uid == owner_of(b))
+	uid_t owner = owner_of(fs, b);
+
+	if (is_superuser(fs, who) || who->uid == owner)
 		return true;
-	if (acl_list_has(effective(fs, b, privilege), who, owner_of(b)))
+	if (acl_list_has(effective(fs, b, privilege), who, owner))
 		return true;
-	return privilege != PRIVILEGE_ADMIN && acl_list_has(effective(fs, b, PRIVILEGE_ADMIN), who, owner_of(b));
+	return privilege != PRIVILEGE_ADMIN && acl_list_has(effective(fs, b, PRIVILEGE_ADMIN), who, owner);
+}
+
+static bool group_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
+{
+	size_t count = 0;
+	/* Costs a look into /proc: without the lock, and last. */
+	const gid_t *groups = who->groups ? who->groups(who, &count) : NULL;
+	bool may;
+
+	if (!count)
+		return false;
+	pthread_rwlock_rdlock(&fs->acl_lock);
+	may = acl_list_has_group(effective(fs, b, privilege), groups, count) ||
+	      (privilege != PRIVILEGE_ADMIN && acl_list_has_group(effective(fs, b, PRIVILEGE_ADMIN), groups, count));
+	pthread_rwlock_unlock(&fs->acl_lock);
+	return may;
+}
+
+static bool has_groups(const struct acl_list *list)
+{
+	for (uint32_t i = 0; i < list->count; i++)
+		if (list->principals[i].kind == PRINCIPAL_GROUP)
+			return true;
+	return false;
 }
 
 bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege)
 {
-	bool may;
+	bool may, ask;
 
 	pthread_rwlock_rdlock(&fs->acl_lock);
 	may = may_locked(fs, b, who, privilege);
+	ask = !may && (has_groups(effective(fs, b, privilege)) || has_groups(effective(fs, b, PRIVILEGE_ADMIN)));
 	pthread_rwlock_unlock(&fs->acl_lock);
-	return may;
+	return may || (ask && group_may(fs, b, who, privilege));
 }
 
 static int denied(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege, const char *action)

@@ -63,26 +63,113 @@ static char *read_status(pid_t pid)
 	return text;
 }
 
-static bool in_group(const struct caller *who, gid_t gid)
-{
-	char *text = who->pid ? read_status(who->pid) : NULL;
-	const char *at = text ? field(text, "\nGroups:") : NULL;
-	bool found = false;
+/* The groups of the request that a thread asked for last. */
+struct known_groups {
+	uint64_t request;
+	gid_t *all;
+	size_t count, cap;
+};
 
-	while (at && !found) {
-		char *end;
+static pthread_key_t groups_key;
+static pthread_once_t groups_once = PTHREAD_ONCE_INIT;
+
+static void free_groups(void *groups)
+{
+	struct known_groups *k = groups;
+
+	free(k->all);
+	free(k);
+}
+
+static void make_groups_key(void)
+{
+	pthread_key_create(&groups_key, free_groups);
+}
+
+/* NULL: there is no memory, and nobody is let in by a group. */
+static struct known_groups *own_groups(void)
+{
+	struct known_groups *k;
+
+	pthread_once(&groups_once, make_groups_key);
+	k = pthread_getspecific(groups_key);
+	if (k)
+		return k;
+	k = calloc(1, sizeof(*k));
+	if (k && pthread_setspecific(groups_key, k)) {
+		free(k);
+		k = NULL;
+	}
+	return k;
+}
+
+static bool add_group(struct known_groups *k, gid_t gid)
+{
+	if (k->count == k->cap) {
+		size_t cap = k->cap ? k->cap * 2 : 32;
+		gid_t *grown = realloc(k->all, cap * sizeof(*grown));
+
+		if (!grown)
+			return false;
+		k->all = grown;
+		k->cap = cap;
+	}
+	k->all[k->count++] = gid;
+	return true;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void read_groups(struct known_groups *k, pid_t pid)
+{
+	char *text = pid ? read_status(pid) : NULL, *end;
+	const char *at = text ? field(text, "\nGroups:") : NULL;
+
+	k->count = 0;
+	while (at) {
 		unsigned long group;
 
-		while (*at == ' ' || *at == '\t')
-			at++;
-		group = strtoul(at, &end, 10);
-		if (end == at)
+		at += strspn(at, " \t");
+		if (*at < '0' || *at > '9')
 			break;
-		found = group == gid;
+		group = strtoul(at, &end, 10);
+		if (!add_group(k, (gid_t)group))
+			break;
 		at = end;
 	}
 	free(text);
-	return found;
+	if (k->count)
+		qsort(k->all, k->count, sizeof(*k->all), compare_groups);
+}
+
+static const gid_t *groups_of(const struct caller *who, size_t *count)
+{
+	struct known_groups *k = own_groups();
+
+	*count = 0;
+	if (!k)
+		return NULL;
+	if (!who->request || k->request != who->request) {
+		read_groups(k, who->pid);
+		k->request = who->request;
+	}
+	*count = k->count;
+	return k->all;
+}
+
+/* Unlike any other request's of any thread. */
+static uint64_t new_request(void)
+{
+	static _Thread_local uint64_t last;
+
+	if (!last)
+		last = (uint64_t)syscall(SYS_gettid) << 40;
+	return ++last;
 }
 
 static void command(const struct caller *who, char name[16])
@@ -137,7 +224,7 @@ struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct caller){ctx->uid, ctx->gid, ctx->pid, in_group, command, job_of};
+	return (struct caller){ctx->uid, ctx->gid, ctx->pid, groups_of, command, job_of, new_request()};
 }
 
 bool caller_same_process(pid_t thread, pid_t other)

@@ -33,7 +33,7 @@ static inline int test_name_of(uint32_t id, char *name, size_t size)
 }
 
 static const struct acl_names test_names = {test_number_of, test_number_of, test_name_of, test_name_of};
-static const struct caller test_root = {0, 0, 1, NULL, NULL, NULL};
+static const struct caller test_root = {0, 0, 1, NULL, NULL, NULL, 0};
 
 static inline int test_fs_open(struct store *store, struct fs **fs)
 {

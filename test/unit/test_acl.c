@@ -59,10 +59,13 @@ static void test_parse_refuses(void **state)
 	}
 }
 
-static bool in_nine(const struct caller *who, gid_t gid)
+static const gid_t *in_nine(const struct caller *who, size_t *count)
 {
+	static const gid_t groups[] = {3, 9, 70};
+
 	(void)who;
-	return gid == 9;
+	*count = 3;
+	return groups;
 }
 
 static bool has(const char *text, struct caller who)
@@ -71,7 +74,10 @@ static bool has(const char *text, struct caller who)
 	bool result;
 
 	assert_int_equal(acl_list_parse(&list, S(text), &names, NULL), 0);
-	result = acl_list_has(&list, &who, 100);
+	size_t count = 0;
+	const gid_t *groups = who.groups ? who.groups(&who, &count) : NULL;
+
+	result = acl_list_has(&list, &who, 100) || acl_list_has_group(&list, groups, count);
 	acl_list_release(&list);
 	return result;
 }
@@ -79,16 +85,34 @@ static bool has(const char *text, struct caller who)
 static void test_has(void **state)
 {
 	(void)state;
-	assert_true(has("*", (struct caller){1, 1, 0, NULL, NULL, NULL}));
-	assert_false(has("", (struct caller){0, 0, 0, NULL, NULL, NULL}));
-	assert_true(has("owner", (struct caller){100, 1, 0, NULL, NULL, NULL}));
-	assert_false(has("owner", (struct caller){101, 100, 0, NULL, NULL, NULL}));
-	assert_true(has("user:5", (struct caller){5, 1, 0, NULL, NULL, NULL}));
-	assert_false(has("user:5", (struct caller){6, 5, 0, NULL, NULL, NULL}));
-	assert_true(has("group:5", (struct caller){6, 5, 0, NULL, NULL, NULL}));
-	assert_true(has("group:9", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
-	assert_false(has("group:8", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
-	assert_false(has("user:9", (struct caller){6, 5, 0, in_nine, NULL, NULL}));
+	assert_true(has("*", (struct caller){1, 1, 0, NULL, NULL, NULL, 0}));
+	assert_false(has("", (struct caller){0, 0, 0, NULL, NULL, NULL, 0}));
+	assert_true(has("owner", (struct caller){100, 1, 0, NULL, NULL, NULL, 0}));
+	assert_false(has("owner", (struct caller){101, 100, 0, NULL, NULL, NULL, 0}));
+	assert_true(has("user:5", (struct caller){5, 1, 0, NULL, NULL, NULL, 0}));
+	assert_false(has("user:5", (struct caller){6, 5, 0, NULL, NULL, NULL, 0}));
+	assert_true(has("group:5", (struct caller){6, 5, 0, NULL, NULL, NULL, 0}));
+	assert_true(has("group:9", (struct caller){6, 5, 0, in_nine, NULL, NULL, 0}));
+	assert_false(has("group:8", (struct caller){6, 5, 0, in_nine, NULL, NULL, 0}));
+	assert_false(has("user:9", (struct caller){6, 5, 0, in_nine, NULL, NULL, 0}));
+}
+
+static void test_bound(void **state)
+{
+	struct acl_list list;
+	struct buf text = {0};
+	struct reason why = {""};
+
+	(void)state;
+	for (int i = 0; i < acl_list_max; i++)
+		assert_int_equal(buf_add_format(&text, "%sgroup:%d", i ? "," : "", i), 0);
+	assert_int_equal(acl_list_parse(&list, buf_slice(&text), &names, NULL), 0);
+	assert_int_equal(list.count, acl_list_max);
+	acl_list_release(&list);
+	assert_int_equal(buf_add_string(&text, ",*"), 0);
+	assert_int_equal(acl_list_parse(&list, buf_slice(&text), &names, &why), BUCKET_VALUE_TOO_LARGE);
+	assert_non_null(strstr(why.text, "1000"));
+	buf_release(&text);
 }
 
 static void test_decode_damaged(void **state)
@@ -104,7 +128,7 @@ static void test_decode_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse), cmocka_unit_test(test_parse_refuses),
-					   cmocka_unit_test(test_has), cmocka_unit_test(test_decode_damaged)};
+					   cmocka_unit_test(test_has), cmocka_unit_test(test_bound), cmocka_unit_test(test_decode_damaged)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

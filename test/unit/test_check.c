@@ -1134,7 +1134,7 @@ static void test_bad_head(void **state)
 
 static void look_private(struct fixture *f)
 {
-	struct caller somebody = {4711, 4711, 1, NULL, NULL, NULL};
+	struct caller somebody = {4711, 4711, 1, NULL, NULL, NULL, 0};
 
 	assert_false(bucket_may(f->fs, f->b, &somebody, PRIVILEGE_READ));
 }

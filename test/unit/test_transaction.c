@@ -36,7 +36,7 @@ static int begin(const struct caller *who, int number, struct reason *why)
 
 static void test_bound(void **state)
 {
-	struct caller alice = {1001, 1001, 2, NULL, NULL, NULL};
+	struct caller alice = {1001, 1001, 2, NULL, NULL, NULL, 0};
 	struct slice everybody = S("*");
 	struct reason why = {""};
 	bool narrowed;

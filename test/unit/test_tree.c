@@ -426,7 +426,7 @@ static void assert_access(struct fixture *f, struct bucket *b, struct caller who
 static void test_privileges(void **state)
 {
 	struct fixture *f = *state;
-	struct caller alice = {1001, 1001, 1, NULL, NULL, NULL}, ci = {5, 2001, 1, NULL, NULL, NULL}, other = {6, 6, 1, NULL, NULL, NULL};
+	struct caller alice = {1001, 1001, 1, NULL, NULL, NULL, 0}, ci = {5, 2001, 1, NULL, NULL, NULL, 0}, other = {6, 6, 1, NULL, NULL, NULL, 0};
 	struct bucket *mine;
 
 	assert_access(f, f->b, other, "read");
@@ -460,7 +460,7 @@ static void test_privileges(void **state)
 static void test_private(void **state)
 {
 	struct fixture *f = *state;
-	struct caller ci = {5, 2001, 1, NULL, NULL, NULL}, other = {6, 6, 1, NULL, NULL, NULL};
+	struct caller ci = {5, 2001, 1, NULL, NULL, NULL, 0}, other = {6, 6, 1, NULL, NULL, NULL, 0};
 	struct attr attr;
 	struct file_open *h;
 	bool canonical;
@@ -508,7 +508,7 @@ static void test_reopen(void **state)
 	reopen(f);
 	assert_file(f, folder, "a_file", "x");
 	assert_int_equal(number_of(f, folder, "a_file"), number);
-	assert_access(f, f->b, (struct caller){1001, 1, 1, NULL, NULL, NULL}, "read,edit");
+	assert_access(f, f->b, (struct caller){1001, 1, 1, NULL, NULL, NULL, 0}, "read,edit");
 	assert_int_equal(unlink_name(f, folder, "a_file", false), 0);
 	put_file(f, folder, "a_file", "y");
 	assert_true(number_of(f, folder, "a_file") > number);

@@ -272,7 +272,7 @@ static void test_crash_of_synced_and_closed(void **state)
 /* Who appends while another is on the way to its version does not publish that with nothing in it. */
 static void test_append_beside_a_redirect(void **state)
 {
-	static const struct caller truncates = {0, 0, 7, NULL, NULL, NULL};
+	static const struct caller truncates = {0, 0, 7, NULL, NULL, NULL, 0};
 	struct fixture *f = *state;
 	struct file_open *h, *log;
 	uint64_t number;
@@ -561,7 +561,7 @@ static void test_settling_beside_a_reader(void **state)
 /* What will never be published, because its bucket is gone, is not waited for. */
 static void test_settling_in_a_dead_bucket(void **state)
 {
-	static const struct caller appends = {0, 0, 9, NULL, NULL, NULL};
+	static const struct caller appends = {0, 0, 9, NULL, NULL, NULL, 0};
 	struct fixture *f = *state;
 	struct file_open *h, *log;
 	uint64_t number;
@@ -835,7 +835,7 @@ static void faulty_fails(struct faulty *faulty, unsigned call)
 /* Whatever the store refuses, what has the name keeps it and what is in it. */
 static void test_store_fails(void **state)
 {
-	static const struct caller unknown = {0, 0, 0, NULL, NULL, NULL};
+	static const struct caller unknown = {0, 0, 0, NULL, NULL, NULL, 0};
 
 	(void)state;
 	for (unsigned call = 1; call < 12; call++) {
@@ -932,7 +932,7 @@ static void test_refused_before(void **state)
 	assert_list(f, NODE_FILES, "a ");
 }
 
-static const struct caller thread = {0, 0, 7, NULL, NULL, NULL};
+static const struct caller thread = {0, 0, 7, NULL, NULL, NULL, 0};
 
 static int open_by(struct fixture *f, uint64_t number, unsigned flags, struct file_open **h)
 {
@@ -1153,7 +1153,7 @@ static size_t long_job(const struct caller *who, char *name, size_t size)
 static void test_swapped_file_keeps_its_job(void **state)
 {
 	struct fixture *f = *state;
-	struct caller worker = {0, 0, 1, NULL, NULL, long_job};
+	struct caller worker = {0, 0, 1, NULL, NULL, long_job, 0};
 	struct file_open *h;
 	struct buf job = {0};
 	struct attr attr;
