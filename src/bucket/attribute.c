@@ -1,10 +1,12 @@
 #include "bucket/attribute.h"
 
+#include <errno.h>
+
 #include "bucket/tree.h"
 
 static int check_name(struct slice name)
 {
-	return name.len > name_max ? BUCKET_NAME_TOO_LONG : 0;
+	return name.len > name_max ? BUCKET_NAME_TOO_LONG : name.len ? 0 : BUCKET_INVALID;
 }
 
 int attribute_get(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,
@@ -22,109 +24,239 @@ int attribute_get(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	return r == STORE_ABSENT ? BUCKET_NO_ATTRIBUTE : r;
 }
 
-static int change(struct fs *fs, struct bucket *b, struct slice key, const struct slice *value, bool create,
-		  bool replace)
-{
-	struct store_batch batch = {0};
-	struct buf old = {0};
-	struct head head;
-	int r;
+/* ---- what a node has of them ---- */
 
-	bucket_lock(b);
-	r = store_get(fs->store, b->number, STORE_META, key, &old);
-	if (r == 0 && create)
-		r = BUCKET_EXISTS;
-	else if (r == STORE_ABSENT)
-		r = replace ? BUCKET_NO_ATTRIBUTE : 0;
-	if (!r) {
-		if (value)
-			store_batch_put(&batch, STORE_META, key, *value);
-		else
-			store_batch_delete(&batch, STORE_META, key);
-		head = b->head;
-		r = bucket_commit(fs, b, &head, &batch);
-	}
-	bucket_unlock(b);
-	store_batch_release(&batch);
-	buf_release(&old);
-	return r;
-}
-
-int attribute_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,
-		  struct slice value, bool create, bool replace)
-{
-	struct key_buf key;
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set an attribute");
-
-	if (!r)
-		r = check_name(name);
-	if (!r && value.len > attribute_value_max)
-		r = BUCKET_VALUE_TOO_LARGE;
-	/* The record says that there are some before there are, so that whoever deletes the file looks for them. */
-	if (!r && node >= NODE_FIRST)
-		r = tree_mark_attributes(fs, b, node);
-	if (r)
-		return r;
-	key = key_attribute(node, name);
-	return change(fs, b, key_slice(&key), &value, create, replace);
-}
-
-int attribute_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name)
-{
-	struct key_buf key;
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove an attribute");
-
-	if (!r)
-		r = check_name(name);
-	if (r)
-		return r;
-	key = key_attribute(node, name);
-	return change(fs, b, key_slice(&key), NULL, false, true);
-}
-
-/* What comes before the name in an attribute's key. */
+/* Comes before the name in an attribute's key. */
 static struct slice own_keys(struct key_buf *key, uint64_t node)
 {
 	*key = key_attribute(node, slice_of(NULL, 0));
 	return key_slice(key);
 }
 
-int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct buf *names)
+static struct slice name_in(struct slice key, struct slice prefix)
 {
-	struct store_cursor *cursor;
-	struct slice key, value, prefix;
-	struct key_buf raw;
-	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "list attributes");
-
-	if (r)
-		return r;
-	prefix = own_keys(&raw, node);
-	r = store_cursor_open(fs->store, b->number, STORE_META, prefix, prefix, &cursor);
-	if (r)
-		return r;
-	while (!r && !(r = store_cursor_next(cursor, &key, &value))) {
-		struct slice name = slice_of((const char *)key.at + prefix.len, key.len - prefix.len);
-
-		/* Nobody could ask for it, and a NUL would make two of one. */
-		if (!name.len || name.len > name_max || memchr(name.at, 0, name.len)) {
-			bucket_damaged(b, "an attribute of file", node, "its name is none");
-			continue;
-		}
-		r = buf_add_slice(names, name);
-		if (!r)
-			r = buf_add_byte(names, 0);
-	}
-	store_cursor_close(cursor);
-	return r == STORE_END ? 0 : r;
+	return slice_of((const char *)key.at + prefix.len, key.len - prefix.len);
 }
 
-int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct store_batch *batch)
+/* All of a node's attributes, until `each` returns nonzero, which is returned. */
+static int each_of(struct fs *fs, struct bucket *b, uint64_t node, int (*each)(void *context, struct slice name, struct slice value),
+		   void *context)
 {
 	struct store_cursor *cursor;
 	struct slice key, value, prefix;
 	struct key_buf raw;
 	int r;
 
+	prefix = own_keys(&raw, node);
+	r = store_cursor_open(fs->store, b->number, STORE_META, prefix, prefix, &cursor);
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct slice name = name_in(key, prefix);
+
+		r = name.len ? each(context, name, value) : 0;
+		if (r)
+			break;
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
+static int add_to_totals(void *context, struct slice name, struct slice value)
+{
+	attribute_totals_add(context, name, value.len, 1);
+	return 0;
+}
+
+/* An older version has not kept them, so they are summed up once. *counted: so many bytes are in the head's count. */
+static int load_totals(struct fs *fs, struct bucket *b, uint64_t node, struct attribute_totals *t, uint64_t *counted)
+{
+	struct buf value = {0};
+	struct key_buf key;
+	int r = store_get(fs->store, b->number, STORE_META, own_keys(&key, node), &value);
+
+	*t = (struct attribute_totals){0};
+	if (!r && !attribute_totals_decode(t, buf_slice(&value)))
+		r = bucket_damaged(b, "the attributes of file", node, "their sum is none");
+	*counted = t->bytes;
+	buf_release(&value);
+	return r == STORE_ABSENT ? each_of(fs, b, node, add_to_totals, t) : r;
+}
+
+/* A damaged count is not made worse. */
+static void count_in(struct head *head, uint64_t counted, uint64_t is)
+{
+	uint64_t others = head->attribute_bytes > counted ? head->attribute_bytes - counted : 0;
+
+	head->attribute_bytes = others + is;
+}
+
+static void put_totals(uint64_t node, const struct attribute_totals *t, struct store_batch *batch)
+{
+	unsigned char value[attribute_totals_len];
+	struct key_buf key;
+	struct slice at = own_keys(&key, node);
+
+	attribute_totals_encode(t, value);
+	if (t->bytes)
+		store_batch_put(batch, STORE_META, at, slice_of(value, sizeof(value)));
+	else
+		store_batch_delete(batch, STORE_META, at);
+}
+
+/* ---- changing ---- */
+
+static int check_room(const struct bucket *b, uint64_t node, const struct attribute_totals *was, const struct attribute_totals *is,
+		      struct reason *why)
+{
+	const struct limits *l = &b->limits;
+	bool is_file = node >= NODE_FIRST;
+	uint64_t most = is_file ? l->max_file_size : l->max_data_size;
+	uint64_t total = b->head.file_bytes + b->head.attribute_bytes + is->bytes - was->bytes;
+
+	if (is->list_bytes > attribute_list_max && is->list_bytes > was->list_bytes) {
+		reason_set(why, "the names of its attributes would have %llu bytes, and %d can be listed", (unsigned long long)is->list_bytes,
+			   attribute_list_max);
+		return BUCKET_OVER_QUOTA;
+	}
+	if (is->bytes <= was->bytes)
+		return 0;
+	if (most && is->bytes > most) {
+		reason_set(why, "its attributes would have %llu bytes and %s is %llu", (unsigned long long)is->bytes,
+			   is_file ? "max_file_size" : "max_data_size", (unsigned long long)most);
+		return BUCKET_TOO_LARGE;
+	}
+	if (l->max_total_size && total > l->max_total_size) {
+		reason_set(why, "the bucket's files and attributes would have %llu bytes and max_total_size is %llu", (unsigned long long)total,
+			   (unsigned long long)l->max_total_size);
+		return BUCKET_OVER_QUOTA;
+	}
+	return 0;
+}
+
+/* With b->lock held. `value` NULL: it is removed. */
+static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value, bool create,
+			 bool replace, struct reason *why)
+{
+	struct key_buf key = key_attribute(node, name);
+	struct attribute_totals was, is;
+	uint64_t counted;
+	struct store_batch batch = {0};
+	struct head head = b->head;
+	struct buf old = {0};
+	int r = store_get(fs->store, b->number, STORE_META, key_slice(&key), &old);
+	bool there = r == 0;
+
+	if (there && create)
+		r = BUCKET_EXISTS;
+	else if (r == STORE_ABSENT)
+		r = replace ? BUCKET_NO_ATTRIBUTE : 0;
+	if (!r)
+		r = load_totals(fs, b, node, &was, &counted);
+	if (!r) {
+		is = was;
+		if (there)
+			attribute_totals_add(&is, name, old.len, -1);
+		if (value)
+			attribute_totals_add(&is, name, value->len, 1);
+		r = check_room(b, node, &was, &is, why);
+	}
+	if (!r) {
+		if (value)
+			store_batch_put(&batch, STORE_META, key_slice(&key), *value);
+		else
+			store_batch_delete(&batch, STORE_META, key_slice(&key));
+		put_totals(node, &is, &batch);
+		count_in(&head, counted, is.bytes);
+		r = bucket_commit(fs, b, &head, &batch);
+	}
+	store_batch_release(&batch);
+	buf_release(&old);
+	return r;
+}
+
+int attribute_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,
+		  struct slice value, bool create, bool replace, struct reason *why)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set an attribute");
+
+	if (!r)
+		r = check_name(name);
+	if (!r && value.len > attribute_value_max)
+		r = BUCKET_VALUE_TOO_LARGE;
+	/* The record says that there are some before there are, so that a removal of the file looks for them. */
+	if (!r && node >= NODE_FIRST)
+		r = tree_mark_attributes(fs, b, node);
+	if (r)
+		return r;
+	bucket_lock(b);
+	r = change_locked(fs, b, node, name, &value, create, replace, why);
+	bucket_unlock(b);
+	return r;
+}
+
+int attribute_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name)
+{
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove an attribute");
+
+	if (!r)
+		r = check_name(name);
+	if (r)
+		return r;
+	bucket_lock(b);
+	r = change_locked(fs, b, node, name, NULL, false, true, NULL);
+	bucket_unlock(b);
+	return r;
+}
+
+struct listing {
+	struct bucket *b;
+	uint64_t node;
+	struct buf *names;
+};
+
+static int add_name(void *context, struct slice name, struct slice value)
+{
+	struct listing *l = context;
+	int r;
+
+	(void)value;
+	/* Nobody could ask for it, and a NUL would make two of one. */
+	if (name.len > name_max || memchr(name.at, 0, name.len)) {
+		bucket_damaged(l->b, "an attribute of file", l->node, "its name is none");
+		return 0;
+	}
+	/* An older version had no bound, and a longer list is of no use. */
+	if (l->names->len + name.len >= 2 * attribute_list_max)
+		return 1;
+	r = buf_add_slice(l->names, name);
+	return r ? r : buf_add_byte(l->names, 0);
+}
+
+int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct buf *names)
+{
+	struct listing l = {b, node, names};
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "list attributes");
+
+	if (!r)
+		r = each_of(fs, b, node, add_name, &l);
+	return r > 0 && r < BUCKET_DENIED ? 0 : r;
+}
+
+/* ---- with others' changes ---- */
+
+int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct head *head, struct store_batch *batch)
+{
+	struct attribute_totals t;
+	struct store_cursor *cursor;
+	struct slice key, value, prefix;
+	struct key_buf raw;
+	uint64_t counted;
+	int r = load_totals(fs, b, node, &t, &counted);
+
+	/* A file whose sum is damaged can be removed all the same. */
+	if (r && r != -EIO)
+		return r;
 	prefix = own_keys(&raw, node);
 	r = store_cursor_open(fs->store, b->number, STORE_META, prefix, prefix, &cursor);
 	if (r)
@@ -132,5 +264,46 @@ int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct 
 	while (!(r = store_cursor_next(cursor, &key, &value)))
 		store_batch_delete(batch, STORE_META, key);
 	store_cursor_close(cursor);
+	count_in(head, counted, 0);
 	return r == STORE_END ? 0 : r;
+}
+
+struct copying {
+	struct fs *fs;
+	struct bucket *b;
+	uint64_t to;
+	struct attribute_totals totals;
+	bool has_own;
+	struct store_batch *batch;
+};
+
+static int copy_one(void *context, struct slice name, struct slice value)
+{
+	struct copying *c = context;
+	struct key_buf key = key_attribute(c->to, name);
+	struct buf own = {0};
+	int r = c->has_own ? store_get(c->fs->store, c->b->number, STORE_META, key_slice(&key), &own) : STORE_ABSENT;
+
+	buf_release(&own);
+	if (r != STORE_ABSENT)
+		return r;
+	store_batch_put(c->batch, STORE_META, key_slice(&key), value);
+	attribute_totals_add(&c->totals, name, value.len, 1);
+	return 0;
+}
+
+int attribute_copy_all(struct fs *fs, struct bucket *from_b, uint64_t from, struct bucket *to_b, uint64_t to, struct head *head,
+		       struct store_batch *batch)
+{
+	struct copying c = {.fs = fs, .b = to_b, .to = to, .batch = batch};
+	uint64_t counted;
+	int r = load_totals(fs, to_b, to, &c.totals, &counted);
+
+	if (r)
+		return r;
+	c.has_own = c.totals.bytes;
+	r = each_of(fs, from_b, from, copy_one, &c);
+	put_totals(to, &c.totals, batch);
+	count_in(head, counted, c.totals.bytes);
+	return r;
 }

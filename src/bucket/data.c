@@ -534,7 +534,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 		store_batch_delete(&plan.batch, STORE_DOC, key);
 	store_cursor_close(cursor);
 	if (!r || r == STORE_END)
-		r = attribute_delete_all(fs, b, NODE_DATA, &plan.batch);
+		r = attribute_delete_all(fs, b, NODE_DATA, &plan.head, &plan.batch);
 	if (!r) {
 		plan.head.data_present = false;
 		plan.head.data_keys = 0;

@@ -117,7 +117,7 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 	}
 	bucket_lock(f->b);
 	counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED);
-	total = (int64_t)f->b->head.file_bytes + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) +
+	total = (int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes) + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) +
 		file_counts(counted + growth) - file_counts(counted);
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,

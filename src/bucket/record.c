@@ -8,7 +8,7 @@
 /* Every record begins with its version; a reader refuses one that it does not know. */
 enum { record_version = 1 };
 /* Sections of a head: 1 and up are the privileges, this and up the limits. */
-enum { tag_limit = 16, tag_unsettled = 32 };
+enum { tag_limit = 16, tag_unsettled = 32, tag_attributes = 33 };
 
 int head_encode(const struct head *h, const struct acl *acl, const struct own_limits *own, struct buf *out)
 {
@@ -57,6 +57,13 @@ int head_encode(const struct head *h, const struct acl *acl, const struct own_li
 		if (!r)
 			r = bytes_add_32(out, h->unsettled);
 	}
+	if (!r && h->attribute_bytes) {
+		r = buf_add_byte(out, tag_attributes);
+		if (!r)
+			r = bytes_add_32(out, 8);
+		if (!r)
+			r = bytes_add_64(out, h->attribute_bytes);
+	}
 	return r;
 }
 
@@ -73,6 +80,10 @@ static int decode_section(struct head *h, struct acl *acl, struct own_limits *ow
 	if (tag == tag_unsettled && section.len == 4 && !h->unsettled) {
 		h->unsettled = bytes_get_le32(section.at);
 		return h->unsettled ? 0 : -EIO;
+	}
+	if (tag == tag_attributes && section.len == 8 && !h->attribute_bytes) {
+		h->attribute_bytes = bytes_get_le64(section.at);
+		return h->attribute_bytes && h->attribute_bytes <= INT64_MAX ? 0 : -EIO;
 	}
 	if (tag >= 1 && tag <= PRIVILEGE_COUNT && !acl->list[tag - 1].set)
 		return acl_list_decode(&acl->list[tag - 1], section);
@@ -321,6 +332,29 @@ uint32_t key_bucket_number_of(struct slice key)
 struct key_buf key_attribute(uint64_t node, struct slice name)
 {
 	return key_of_node('X', node, name);
+}
+
+void attribute_totals_encode(const struct attribute_totals *t, unsigned char value[attribute_totals_len])
+{
+	bytes_put_le64(value, t->list_bytes);
+	bytes_put_le64(value + 8, t->bytes);
+}
+
+bool attribute_totals_decode(struct attribute_totals *t, struct slice value)
+{
+	if (value.len != attribute_totals_len)
+		return false;
+	t->list_bytes = bytes_get_le64(value.at);
+	t->bytes = bytes_get_le64((const unsigned char *)value.at + 8);
+	return t->list_bytes <= INT64_MAX && t->bytes <= INT64_MAX;
+}
+
+void attribute_totals_add(struct attribute_totals *t, struct slice name, size_t value_len, int sign)
+{
+	enum { shown_with = 6 }; /* "user." and a NUL */
+
+	t->list_bytes += (uint64_t)sign * (name.len + shown_with);
+	t->bytes += (uint64_t)sign * (name.len + value_len);
 }
 
 struct key_buf key_child(uint64_t parent, uint64_t node)

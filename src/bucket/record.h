@@ -57,6 +57,7 @@ struct head {
 	uint32_t files_generation;
 	uint32_t making; /* files in the store that are not published yet: how many key_making there are */
 	uint32_t unsettled; /* contents that the disk may not have yet: how many key_unsettled there are */
+	uint64_t attribute_bytes; /* of the names and values of all extended attributes */
 };
 
 /* A bucket's own limits as they were written; NULL: as the mount has it. */
@@ -121,7 +122,7 @@ struct key_buf key_bucket_number(uint32_t number);     /* -> origin and name; or
 struct key_buf key_bucket_erased(uint32_t number);     /* a bucket whose records are still to be erased */
 uint32_t key_bucket_number_of(struct slice key);
 /* STORE_META of a bucket */
-struct key_buf key_attribute(uint64_t node, struct slice name);
+struct key_buf key_attribute(uint64_t node, struct slice name); /* of an empty name: attribute_totals */
 /* STORE_NODE of a bucket */
 struct key_buf key_child(uint64_t parent, uint64_t node);     /* -> record; ordered by number within a folder */
 struct key_buf key_name(uint64_t parent, struct slice name);  /* -> number */
@@ -136,6 +137,19 @@ uint64_t key_unsettled_node_of(struct slice key);
 struct key_buf key_transaction(uint32_t number);              /* STORE_META: published, and not erased yet */
 /* STORE_BODY of a bucket */
 struct key_buf key_body(uint64_t node);
+
+/* ---- extended attributes of a node, summed up ---- */
+
+struct attribute_totals {
+	uint64_t list_bytes; /* as listxattr shows the names: with "user." and a NUL */
+	uint64_t bytes;      /* of names and values */
+};
+enum { attribute_totals_len = 16 };
+void attribute_totals_encode(const struct attribute_totals *t, unsigned char value[attribute_totals_len]);
+/* False: damaged. */
+bool attribute_totals_decode(struct attribute_totals *t, struct slice value);
+/* Adds (or with -1 takes away) an attribute. */
+void attribute_totals_add(struct attribute_totals *t, struct slice name, size_t value_len, int sign);
 
 /* ---- a file that is in the store and not published (version.h) ---- */
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bucket/attribute.h"
 #include "bucket/data.h"
 #include "bucket/file.h"
 #include "bucket/redirect.h"
@@ -252,24 +253,6 @@ static const struct moved *folder_of(const struct publication *p, uint64_t numbe
 	return NULL;
 }
 
-static int copy_attributes(struct publication *p, uint64_t from, uint64_t to)
-{
-	struct key_buf prefix = key_attribute(from, slice_of(NULL, 0));
-	struct store_cursor *cursor;
-	struct slice key, value;
-	int r = store_cursor_open(p->fs->store, p->t->number, STORE_META, key_slice(&prefix), key_slice(&prefix), &cursor);
-
-	if (r)
-		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value))) {
-		struct key_buf copy = key_attribute(to, slice_of((const char *)key.at + prefix.len, key.len - prefix.len));
-
-		store_batch_put(&p->batch, STORE_META, key_slice(&copy), value);
-	}
-	store_cursor_close(cursor);
-	return r == STORE_END ? 0 : r;
-}
-
 static int copy_body(struct publication *p, uint64_t from, uint64_t to, uint64_t size)
 {
 	struct key_buf old = key_body(from), new = key_body(to);
@@ -383,7 +366,7 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	if (!r && node.place == PLACE_INLINE)
 		r = copy_body(p, m->node.number, node.number, node.size);
 	if (!r && node.has_attributes)
-		r = copy_attributes(p, m->node.number, node.number);
+		r = attribute_copy_all(p->fs, p->t, m->node.number, p->b, node.number, &p->head, &p->batch);
 	return r;
 }
 
@@ -419,14 +402,15 @@ static int check_limits(const struct publication *p, struct reason *why)
 {
 	const struct limits *l = &p->b->limits;
 	/* With what is open and not published. */
-	uint64_t total = p->head.file_bytes + (uint64_t)__atomic_load_n(&p->b->pending_bytes, __ATOMIC_RELAXED);
+	uint64_t total = p->head.file_bytes + p->head.attribute_bytes + (uint64_t)__atomic_load_n(&p->b->pending_bytes, __ATOMIC_RELAXED);
 
 	if (l->max_files && p->head.files + p->b->new_files > l->max_files && p->head.files > p->b->head.files) {
 		reason_set(why, "the bucket would have %llu files and folders and max_files is %llu",
 			   (unsigned long long)p->head.files, (unsigned long long)l->max_files);
 		return BUCKET_OVER_QUOTA;
 	}
-	if (l->max_total_size && total > l->max_total_size && p->head.file_bytes > p->b->head.file_bytes) {
+	if (l->max_total_size && total > l->max_total_size &&
+	    p->head.file_bytes + p->head.attribute_bytes > p->b->head.file_bytes + p->b->head.attribute_bytes) {
 		reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu",
 			   (unsigned long long)total, (unsigned long long)l->max_total_size);
 		return BUCKET_OVER_QUOTA;

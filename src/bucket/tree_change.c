@@ -121,7 +121,7 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 			version_unmark(*open, head, batch);
 	}
 	if (!r && attributes)
-		r = attribute_delete_all(fs, b, n->number, batch);
+		r = attribute_delete_all(fs, b, n->number, head, batch);
 	if (!r)
 		r = delete_content(fs, b, n, heir, head, batch);
 	if (heir)

@@ -13,24 +13,6 @@ enum { listing_lifetime = 1000000000 };
 
 /* ---- swapping ---- */
 
-static int copy_attributes(struct fs *fs, struct bucket *b, uint64_t from, uint64_t to, struct store_batch *batch)
-{
-	struct key_buf prefix = key_attribute(from, slice_of(NULL, 0));
-	struct store_cursor *cursor;
-	struct slice key, value;
-	int r = store_cursor_open(fs->store, b->number, STORE_META, key_slice(&prefix), key_slice(&prefix), &cursor);
-
-	if (r)
-		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value))) {
-		struct key_buf copy = key_attribute(to, slice_of((const char *)key.at + prefix.len, key.len - prefix.len));
-
-		store_batch_put(batch, STORE_META, key_slice(&copy), value);
-	}
-	store_cursor_close(cursor);
-	return r == STORE_END ? 0 : r;
-}
-
 static int move_body(struct fs *fs, struct bucket *b, uint64_t from, uint64_t to, struct store_batch *batch)
 {
 	struct key_buf old = key_body(from), new = key_body(to);
@@ -93,7 +75,7 @@ static int swap_locked(struct file *f)
 	if (old.place == PLACE_INLINE)
 		r = move_body(f->fs, b, f->node.number, old.number, &batch);
 	if (!r && old.has_attributes)
-		r = copy_attributes(f->fs, b, f->node.number, old.number, &batch);
+		r = attribute_copy_all(f->fs, b, f->node.number, b, old.number, &head, &batch);
 	if (!r)
 		r = tree_put_record(&old, &batch);
 	tree_put_name(f->fs, b, &old, &batch);
@@ -178,7 +160,7 @@ static int replace_holder(struct file *f, struct slice name, bool whole, struct 
 		*demoted = open;
 	} else if (!r && found.node.number != f->node.number) {
 		if (whole && f->version && found.node.has_attributes) {
-			r = copy_attributes(f->fs, f->b, found.node.number, f->node.number, batch);
+			r = attribute_copy_all(f->fs, f->b, found.node.number, f->b, f->node.number, head, batch);
 			f->node.has_attributes = f->dirty = true;
 		}
 		if (!r)
@@ -391,7 +373,7 @@ int version_drop(struct file *f)
 	int r = 0;
 
 	if (f->pending && f->node.has_attributes)
-		r = attribute_delete_all(f->fs, b, f->node.number, &batch);
+		r = attribute_delete_all(f->fs, b, f->node.number, &head, &batch);
 	else if (!f->pending)
 		r = drop_stored(f, &head, &batch);
 	if (!r && (!f->pending || f->node.has_attributes))

@@ -84,15 +84,55 @@ static int check_setting(struct check_scan *s, struct slice key, const char *nam
 	return check_tell(s->c, s->bucket->id, path, "setting", s->mends ? CHECK_MENDED : 0, "it cannot be read%s", s->mends ? " and is removed" : "");
 }
 
-static int check_attribute(struct check_scan *s, struct slice key)
+/* The attributes of a node have all been read. An older version kept no sum of them. */
+static int end_attributes(struct check_scan *s)
+{
+	struct key_buf key = key_attribute(s->attributes_of, slice_of(NULL, 0));
+	unsigned char value[attribute_totals_len];
+	bool wrong = s->has_totals && (s->attributes.bytes != s->attributes_kept.bytes || s->attributes.list_bytes != s->attributes_kept.list_bytes);
+	uint64_t node = s->attributes_of;
+
+	if (s->has_totals)
+		s->attribute_bytes += s->attributes.bytes;
+	if (wrong && s->mends) {
+		attribute_totals_encode(&s->attributes, value);
+		store_batch_put(&s->batch, STORE_META, key_slice(&key), slice_of(value, sizeof(value)));
+		s->changed = true;
+	}
+	s->attributes = s->attributes_kept = (struct attribute_totals){0};
+	s->has_totals = false;
+	return wrong ? check_tell(s->c, s->bucket->id, NULL, "count", s->mends ? CHECK_MENDED : 0,
+				  "the attributes of number %llu have another sum than was kept", (unsigned long long)node) :
+		       0;
+}
+
+static int sum_attribute(struct check_scan *s, uint64_t node, struct slice name, struct slice value)
+{
+	int r = node != s->attributes_of ? end_attributes(s) : 0;
+
+	s->attributes_of = node;
+	if (name.len) {
+		attribute_totals_add(&s->attributes, name, value.len, 1);
+	} else {
+		s->has_totals = true;
+		/* One that cannot be read is wrong. */
+		if (!attribute_totals_decode(&s->attributes_kept, value))
+			s->attributes_kept.bytes = UINT64_MAX;
+	}
+	return r;
+}
+
+static int check_attribute(struct check_scan *s, struct slice key, struct slice value)
 {
 	uint64_t node = key_child_parent_of(slice_of(key.at, 11));
 
 	/* The bucket's own; or of a file that is open, and whose record comes later. */
 	if (node < NODE_FIRST || s->c->live || check_scan_find(s, node, 0))
-		return 0;
+		return sum_attribute(s, node, slice_of((const char *)key.at + 6, key.len - 6), value);
 	if (s->mends)
 		check_mend_delete(s, STORE_META, key);
+	if (key.len == 6)
+		return 0;
 	return check_tell(s->c, s->bucket->id, NULL, "leftover", CHECK_NOTE | (s->mends ? CHECK_MENDED : 0),
 			  "an attribute of number %llu, which is not there, is left over", (unsigned long long)node);
 }
@@ -109,7 +149,7 @@ static int check_meta(struct check_scan *s, struct slice key, struct slice value
 	char kind = key.len ? *(const char *)key.at : 0;
 
 	if (kind == 'X' && key.len >= 6)
-		return check_attribute(s, key);
+		return check_attribute(s, key, value);
 	if (kind == 'T' && key.len == 5)
 		return check_transaction(s, key);
 	if (kind == 'S' && key.len == 1)
@@ -127,7 +167,9 @@ int check_data(struct check_scan *s)
 
 	s->data_size = document_size_empty;
 	r = check_each(s, STORE_DOC, check_member);
-	return r ? r : check_each(s, STORE_META, check_meta);
+	if (!r)
+		r = check_each(s, STORE_META, check_meta);
+	return r ? r : end_attributes(s);
 }
 
 /* ---- counts ---- */
@@ -211,6 +253,7 @@ int check_counts(struct check_scan *s)
 	for (size_t i = 0; i < s->unsettled_count; i++)
 		unsettleds += !s->unsettled[i].gone;
 	count_nodes(s, &files, &bytes, &next);
+	s->attribute_bytes -= s->attributes_gone < s->attribute_bytes ? s->attributes_gone : s->attribute_bytes;
 	const struct count counts[] = {
 		{"files and folders", "files", files, &s->head.files},
 		{"bytes of files", "files", bytes, &s->head.file_bytes},
@@ -218,6 +261,7 @@ int check_counts(struct check_scan *s)
 		{"contents that are not on the disk yet", "files", unsettleds, &unsettled},
 		{"keys", "data.json", s->keys, &s->head.data_keys},
 		{"bytes", "data.json", s->data_size, &s->head.data_size},
+		{"bytes of attributes", "files", s->attribute_bytes, &s->head.attribute_bytes},
 	};
 	for (size_t i = 0; !r && i < sizeof(counts) / sizeof(*counts); i++)
 		r = check_count(s, &counts[i]);

@@ -126,6 +126,11 @@ struct check_scan {
 	struct buf text; /* of names */
 	struct buf raw[6]; /* what the arrays above stand in */
 	uint64_t keys, data_size; /* of the document, counted */
+	uint64_t attribute_bytes; /* counted */
+	uint64_t attributes_of;   /* whose attributes were read last */
+	struct attribute_totals attributes, attributes_kept; /* counted, and what the record of their sum says */
+	bool has_totals;
+	uint64_t attributes_gone; /* of what repair has removed, so many bytes */
 
 	/* ---- what is mended ---- */
 	struct store_batch batch;

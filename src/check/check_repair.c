@@ -324,8 +324,13 @@ static int delete_attributes(struct check_scan *s, uint64_t number)
 
 	if (r)
 		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value)))
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
+		struct attribute_totals t;
+
+		if (key.len == prefix.len && attribute_totals_decode(&t, value))
+			s->attributes_gone += t.bytes;
 		check_mend_delete(s, STORE_META, key);
+	}
 	store_cursor_close(cursor);
 	return r == STORE_END ? 0 : r;
 }

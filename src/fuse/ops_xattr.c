@@ -231,7 +231,7 @@ static int set(struct call *c, const struct attribute *a, struct slice value, in
 
 	switch (a->kind) {
 	case ATTRIBUTE_USER:
-		return attribute_set(c->fs, c->b, &c->who, owner_node(c), a->rest, value, create, replace);
+		return attribute_set(c->fs, c->b, &c->who, owner_node(c), a->rest, value, create, replace, &c->why);
 	case ATTRIBUTE_KEY:
 		return data_key_set(c->fs, c->b, &c->who, a->rest, value, create, replace, &c->why);
 	case ATTRIBUTE_LIMIT:

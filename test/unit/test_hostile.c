@@ -217,8 +217,8 @@ static void fill_bucket(struct world *w)
 	folder = put_folder(w->fs, w->b, NODE_FILES, "d");
 	inner = put_folder(w->fs, w->b, folder, "e");
 	put_file(w->fs, w->b, inner, "deep", 5);
-	assert_int_equal(attribute_set(w->fs, w->b, &test_root, number_of(w, "large"), S("x"), S("y"), false, false), 0);
-	assert_int_equal(attribute_set(w->fs, w->b, &test_root, NODE_BUCKET, S("x"), S("y"), false, false), 0);
+	assert_int_equal(attribute_set(w->fs, w->b, &test_root, number_of(w, "large"), S("x"), S("y"), false, false, NULL), 0);
+	assert_int_equal(attribute_set(w->fs, w->b, &test_root, NODE_BUCKET, S("x"), S("y"), false, false, NULL), 0);
 	/* Not known to be on the disk, with a fallback. */
 	put_file(w->fs, w->b, NODE_FILES, "young", file_inline_max + 2);
 	settle_due(w->fs, INT64_MAX);

@@ -793,7 +793,7 @@ static void test_dropped(void **state)
 	put_file(f, NODE_FILES, "a", "old");
 	first = closed(f, "a", "first");
 	number = first->file->node.number;
-	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("user.x"), S("1"), false, false), 0);
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("user.x"), S("1"), false, false, NULL), 0);
 	second = closed(f, "a", "second");
 	file_close(second, false);
 	file_close(first, false);
