@@ -43,6 +43,8 @@ struct bucket {
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
 	uint64_t turns;        /* given to those of them that were closed and to what took a name, since it was loaded */
 	uint64_t names;        /* how many names other than a new file's own have been put */
+	bool no_partials;      /* none was there when they were looked for, and none has been named since */
+	int64_t partials_kept; /* when they were looked for in vain last, because all are open */
 	struct absent_name {   /* looked up and not in the store, while `names` stays: what is created next is asked for first */
 		uint64_t parent, names;
 		uint8_t len; /* 0: none */
@@ -155,7 +157,8 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 
 /* One of the bucket's own limits (limits_own_name) as text. BUCKET_NO_ATTRIBUTE: it has none, the mount's counts. */
 int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out);
-/* Sets it, or with NULL takes it away. Needs admin. BUCKET_INVALID. What is over a new limit stays. */
+/* Sets it, or with NULL takes it away. Needs admin, and admin of the root for more than the mount's limit (BUCKET_NOT_PERMITTED).
+ * BUCKET_INVALID. Files over a new limit stay. */
 int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
 		     struct reason *why);
 
@@ -192,5 +195,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out);
 void bucket_free(struct fs *fs, struct bucket *b);
 /* The records of a bucket that has no name any more. */
 int bucket_erase(struct fs *fs, uint32_t number);
+/* A transaction has its bucket's limits. With b->lock held. */
+void bucket_limits_inherit(struct bucket *b, const struct limits *from);
 /* What its own limits amount to with the mount's. -EIO: one of them is none. */
 int bucket_limits_load(struct fs *fs, struct bucket *b);

@@ -229,6 +229,8 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change the access list");
 
 	*narrowed = false;
+	if (!r)
+		r = transaction_check_setting(b, why);
 	if (r)
 		return r;
 	if (privilege == PRIVILEGE_CREATE && b->number) {

@@ -1,18 +1,30 @@
 /* A bucket's own limits, in the place of the mount's. */
 #include "bucket/bucket.h"
+#include "bucket/transaction.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The mount's limits with a bucket's own in their place. */
+/* A limit that one of the mount's admins has set above the mount's own is stored with this before it. */
+static const char granted = '+';
+
+static const char *limit_text(const char *stored)
+{
+	return stored + (*stored == granted);
+}
+
+/* The mount's limits with a bucket's own in their place. The mount's are ceilings. */
 static bool apply_limits(const struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
 {
 	*out = fs->options.limits;
-	for (int i = 0; i < limits_own_count; i++)
-		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), own->text[i], why))
+	for (int i = 0; i < limits_own_count; i++) {
+		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), limit_text(own->text[i]), why))
 			return false;
+		if (own->text[i] && *own->text[i] != granted)
+			limits_cap(out, &fs->options.limits, i);
+	}
 	return true;
 }
 
@@ -32,6 +44,20 @@ int bucket_limits_load(struct fs *fs, struct bucket *b)
 	return 0;
 }
 
+/* As it was written, or what counts if the mount allows less by now. */
+static int show_own(const struct fs *fs, const struct bucket *b, int which, struct buf *out)
+{
+	struct limits written = fs->options.limits;
+	const char *text = b->own_limits.text[which];
+	char counts[sizeof(written.accepted_file_types)];
+
+	if (*text == granted || limits_set(&written, slice_str(limits_own_name[which]), text, NULL) ||
+	    !limits_exceed(&written, &fs->options.limits, which))
+		return buf_add_string(out, limit_text(text));
+	limits_show(&b->limits, which, counts, sizeof(counts));
+	return buf_add_string(out, counts);
+}
+
 int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out)
 {
 	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see a limit");
@@ -39,7 +65,7 @@ int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (r)
 		return r;
 	bucket_lock(b);
-	r = b->own_limits.text[which] ? buf_add_string(out, b->own_limits.text[which]) : BUCKET_NO_ATTRIBUTE;
+	r = b->own_limits.text[which] ? show_own(fs, b, which, out) : BUCKET_NO_ATTRIBUTE;
 	bucket_unlock(b);
 	return r;
 }
@@ -70,19 +96,47 @@ static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **t
 	return 0;
 }
 
+/* The text to be stored for a limit, malloc'd. */
+static int make_text(struct fs *fs, const struct caller *who, int which, struct slice text, char **out, struct reason *why)
+{
+	struct limits wanted = fs->options.limits;
+	char ceiling[sizeof(wanted.accepted_file_types)];
+	bool above;
+	char *copy = malloc(text.len + 2);
+
+	if (!copy)
+		return -ENOMEM;
+	copy[0] = granted;
+	if (text.len)
+		memcpy(copy + 1, text.at, text.len);
+	copy[text.len + 1] = 0;
+	/* What is no limit is refused by limit_set_locked, with the reason. */
+	above = !limits_set(&wanted, slice_str(limits_own_name[which]), copy + 1, why) && limits_exceed(&wanted, &fs->options.limits, which);
+	if (above && !bucket_may(fs, fs->root, who, PRIVILEGE_ADMIN)) {
+		limits_show(&fs->options.limits, which, ceiling, sizeof(ceiling));
+		reason_set(why, "%s of the mount is %.100s, and only its admins may let a bucket have more", limits_own_name[which], ceiling);
+		free(copy);
+		return BUCKET_NOT_PERMITTED;
+	}
+	if (!above)
+		memmove(copy, copy + 1, text.len + 1);
+	*out = copy;
+	return 0;
+}
+
 int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
 		     struct reason *why)
 {
 	char *copy = NULL, detail[256];
 	int r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change a limit");
 
-	if (!r && text) {
-		copy = strndup(text->at ? text->at : "", text->len);
-		r = copy ? 0 : -ENOMEM;
-	}
+	if (!r)
+		r = transaction_check_setting(b, why);
+	if (!r && text)
+		r = make_text(fs, who, which, *text, &copy, why);
 	if (r)
 		return r;
-	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? copy : "inherited");
+	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? limit_text(copy) : "inherited");
 	bucket_lock(b);
 	r = limit_set_locked(fs, b, which, &copy, why);
 	bucket_unlock(b);
@@ -90,4 +144,10 @@ int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (!r)
 		fs_audit(who, "limit", b->name, detail);
 	return r;
+}
+
+void bucket_limits_inherit(struct bucket *b, const struct limits *from)
+{
+	b->limits = *from;
+	show_limits(b);
 }

@@ -9,6 +9,7 @@
 #include "bucket/json_tree.h"
 #include "bucket/refusal.h"
 #include "bucket/schema.h"
+#include "bucket/transaction.h"
 #include "bucket/version.h"
 
 static const struct {
@@ -396,6 +397,8 @@ int control_text(struct fs *fs, struct bucket *b, const struct caller *who, uint
 
 int control_check_write(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
 {
+	if (node == NODE_SCHEMA && transaction_check_setting(b, NULL))
+		return BUCKET_NOT_PERMITTED;
 	if (node == NODE_SCHEMA)
 		return bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change the schema");
 	if (node != NODE_META)

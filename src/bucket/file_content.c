@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bucket/tree.h"
 #include "bucket/version.h"
 #include "util/checksum.h"
 #include "util/log.h"
@@ -116,9 +117,11 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 		return 0;
 	}
 	bucket_lock(f->b);
-	counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED);
-	total = (int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes) + __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) +
-		file_counts(counted + growth) - file_counts(counted);
+	do {
+		counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED);
+		total = (int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes) +
+			__atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) + file_counts(counted + growth) - file_counts(counted);
+	} while (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size && !f->unlinked && tree_drop_partial(f->fs, f->b));
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
 			   (unsigned long long)l->max_file_size);

@@ -104,3 +104,90 @@ int limits_set(struct limits *l, struct slice name, const char *value, struct re
 	}
 	return r;
 }
+
+/* ---- the mount's are ceilings ---- */
+
+enum { which_types = limits_own_count - 1 };
+
+static uint64_t *number_of(struct limits *l, int which)
+{
+	uint64_t *const numbers[which_types] = {&l->max_data_size, &l->max_file_size, &l->max_files, &l->max_total_size};
+
+	return numbers[which];
+}
+
+static uint64_t get_number(const struct limits *l, int which)
+{
+	struct limits copy = *l;
+
+	return *number_of(&copy, which);
+}
+
+/* Whether every name with this ending has one of those that the mount accepts. */
+static bool is_accepted(const char *ending, size_t len, const char *accepted)
+{
+	while (*accepted) {
+		size_t n = strcspn(accepted, ",");
+
+		if (n && n <= len && strncasecmp(ending + len - n, accepted, n) == 0)
+			return true;
+		accepted += n;
+		accepted += *accepted == ',';
+	}
+	return false;
+}
+
+/* Keeps those endings that the mount accepts. True: some were not. */
+static bool keep_accepted(const char *own, const char *accepted, char *kept)
+{
+	bool others = !*own;
+	size_t at = 0;
+
+	while (*own) {
+		size_t n = strcspn(own, ",");
+
+		if (n && is_accepted(own, n, accepted)) {
+			if (at)
+				kept[at++] = ',';
+			memcpy(kept + at, own, n);
+			at += n;
+		}
+		others |= n && !is_accepted(own, n, accepted);
+		own += n;
+		own += *own == ',';
+	}
+	kept[at] = 0;
+	return others;
+}
+
+bool limits_exceed(const struct limits *own, const struct limits *mount, int which)
+{
+	char kept[sizeof(own->accepted_file_types)];
+
+	if (which == which_types)
+		return *mount->accepted_file_types && keep_accepted(own->accepted_file_types, mount->accepted_file_types, kept);
+	return get_number(mount, which) && (!get_number(own, which) || get_number(own, which) > get_number(mount, which));
+}
+
+void limits_cap(struct limits *own, const struct limits *mount, int which)
+{
+	char kept[sizeof(own->accepted_file_types)];
+
+	if (!limits_exceed(own, mount, which))
+		return;
+	if (which != which_types) {
+		*number_of(own, which) = get_number(mount, which);
+		return;
+	}
+	keep_accepted(own->accepted_file_types, mount->accepted_file_types, kept);
+	/* With none left, everything would be accepted. */
+	snprintf(own->accepted_file_types, sizeof(own->accepted_file_types), "%s", *kept ? kept : mount->accepted_file_types);
+}
+
+void limits_show(const struct limits *l, int which, char *text, size_t size)
+{
+	if (which == which_types)
+		snprintf(text, size, "%s", l->accepted_file_types);
+	else
+		snprintf(text, size, "%llu", (unsigned long long)get_number(l, which));
+}

@@ -1,6 +1,9 @@
 /* What a bucket may hold. Pure. Zero means without limit everywhere. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "util/reason.h"
 #include "util/slice.h"
 
@@ -16,6 +19,13 @@ struct limits {
 /* Those that a bucket may have of its own, by name; all but the reserve. */
 enum { limits_own_count = 5 };
 extern const char *const limits_own_name[limits_own_count];
+
+/* Whether a bucket's limit (limits_own_name) lets in more than the mount's does. */
+bool limits_exceed(const struct limits *own, const struct limits *mount, int which);
+/* Lowers it so that it does not. */
+void limits_cap(struct limits *own, const struct limits *mount, int which);
+/* A limit as text, in a form that limits_set takes. */
+void limits_show(const struct limits *l, int which, char *text, size_t size);
 
 /* The defaults of the mount options. */
 extern const struct limits limits_default;

@@ -62,6 +62,40 @@ uint32_t transaction_path(struct fs *fs, const struct bucket *b, char *path, siz
 
 /* ---- beginning and ending ---- */
 
+/* Its bucket's limits count in it as they are now. */
+static void inherit_limits(struct bucket *b, struct bucket *t)
+{
+	struct limits limits;
+
+	bucket_lock(b);
+	limits = b->limits;
+	bucket_unlock(b);
+	bucket_lock(t);
+	bucket_limits_inherit(t, &limits);
+	bucket_unlock(t);
+}
+
+static int find(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out)
+{
+	char text[256];
+	int r;
+
+	if (!is_name(name))
+		return BUCKET_ABSENT;
+	r = bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
+	/* A bucket that leads to itself would be locked twice. */
+	if (!r && *out == b) {
+		bucket_put(fs, *out);
+		return bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
+	}
+	/* It has been published, and only its name could not be taken away. */
+	if (!r && file_is(&(*out)->handed_over)) {
+		bucket_put(fs, *out);
+		r = BUCKET_ABSENT;
+	}
+	return r;
+}
+
 static int count_one(void *context, struct slice id)
 {
 	unsigned *count = context;
@@ -79,7 +113,7 @@ static int begin_locked(struct fs *fs, struct bucket *b, const struct caller *wh
 	struct bucket *present;
 	unsigned count = 0;
 	char text[256];
-	int r = b->dead ? BUCKET_GONE : transaction_lookup(fs, b, who, name, &present);
+	int r = b->dead ? BUCKET_GONE : find(fs, b, who, name, &present);
 
 	if (!r) {
 		bucket_put(fs, present);
@@ -111,29 +145,26 @@ int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who,
 	bucket_lock(b);
 	r = begin_locked(fs, b, who, name, out, why);
 	bucket_unlock(b);
+	if (!r)
+		inherit_limits(b, *out);
 	return r;
 }
 
-int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
-		       struct bucket **out)
+int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out)
 {
-	char text[256];
-	int r;
+	int r = find(fs, b, who, name, out);
 
-	if (!is_name(name))
-		return BUCKET_ABSENT;
-	r = bucket_find(fs, id_of(text, sizeof(text), b, who->uid, name), out);
-	/* A bucket that leads to itself would be locked twice. */
-	if (!r && *out == b) {
-		bucket_put(fs, *out);
-		return bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
-	}
-	/* It has been published, and only its name could not be taken away. */
-	if (!r && file_is(&(*out)->handed_over)) {
-		bucket_put(fs, *out);
-		r = BUCKET_ABSENT;
-	}
+	if (!r)
+		inherit_limits(b, *out);
 	return r;
+}
+
+int transaction_check_setting(const struct bucket *b, struct reason *why)
+{
+	if (!transaction_is_id(b->name))
+		return 0;
+	reason_set(why, "a transaction has the access lists, the limits and the schema of its bucket");
+	return BUCKET_NOT_PERMITTED;
 }
 
 int transaction_abandon(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
@@ -224,7 +255,7 @@ static int collect_one(struct publication *p, const struct node *node)
 	return r;
 }
 
-/* By the folder's number, which is less than those of all in it unless something was moved. */
+/* In the order of folders' numbers. */
 static int collect(struct publication *p)
 {
 	struct store_cursor *cursor;
@@ -245,12 +276,20 @@ static int collect(struct publication *p)
 	return r == STORE_END ? 0 : r;
 }
 
-static const struct moved *folder_of(const struct publication *p, uint64_t number)
+/* The first of what is in a folder: they were collected in the order of folders. */
+static size_t first_in(const struct publication *p, uint64_t folder)
 {
-	for (size_t i = 0; i < p->count; i++)
-		if (p->all[i].node.number == number && p->all[i].node.kind == NODE_FOLDER)
-			return &p->all[i];
-	return NULL;
+	size_t low = 0, high = p->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (p->all[middle].node.parent < folder)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 static int copy_body(struct publication *p, uint64_t from, uint64_t to, uint64_t size)
@@ -370,31 +409,33 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	return r;
 }
 
+/* Moves what is in a folder (NULL: files/ itself), and adds the folders among it to those that are to come. */
+static int move_folder(struct publication *p, const struct moved *folder, size_t *to_come, size_t *count, size_t *done, struct reason *why)
+{
+	uint64_t number = folder ? folder->node.number : NODE_FILES;
+	int r = 0;
+
+	for (size_t i = first_in(p, number); !r && i < p->count && p->all[i].node.parent == number; i++) {
+		r = move_one(p, &p->all[i], folder, why);
+		if (!r && p->all[i].node.kind == NODE_FOLDER)
+			to_come[(*count)++] = i;
+		(*done)++;
+	}
+	return r;
+}
+
 /* Folders before what is in them. */
 static int move_all(struct publication *p, struct reason *why)
 {
-	size_t left = p->count, before;
-	bool *done = calloc(p->count + 1, sizeof(*done));
-	int r = done ? 0 : -ENOMEM;
+	size_t *to_come = calloc(p->count + 1, sizeof(*to_come)), count = 0, done = 0;
+	int r = to_come ? move_folder(p, NULL, to_come, &count, &done, why) : -ENOMEM;
 
-	do {
-		before = left;
-		for (size_t i = 0; !r && i < p->count; i++) {
-			struct moved *m = &p->all[i];
-			const struct moved *folder = m->node.parent == NODE_FILES ? NULL : folder_of(p, m->node.parent);
-
-			/* A folder that is not there is never done, and so is what is in it. */
-			if (done[i] || (folder ? !folder->number : m->node.parent != NODE_FILES))
-				continue;
-			r = move_one(p, m, folder, why);
-			done[i] = true;
-			left--;
-		}
-	} while (!r && left && left < before);
-	for (size_t i = 0; !r && left && i < p->count; i++)
-		if (!done[i])
-			r = bucket_damaged(p->t, "the folder of file", p->all[i].node.number, "there is no such folder, or it is in itself");
-	free(done);
+	for (size_t i = 0; !r && i < count; i++)
+		r = move_folder(p, &p->all[to_come[i]], to_come, &count, &done, why);
+	free(to_come);
+	/* What no folder leads to. */
+	if (!r && done < p->count)
+		r = bucket_damaged(p->t, "bucket", p->t->number, "a folder of it is not there, or is in itself");
 	return r;
 }
 
@@ -550,42 +591,61 @@ bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *
 	return early;
 }
 
-int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why)
+/* With no other change between what is looked at and the commit. */
+static int try_to_publish(struct fs *fs, struct bucket *b, struct bucket *t, struct reason *why)
 {
-	struct publication p = {.fs = fs, .b = b};
+	struct publication p = {.fs = fs, .b = b, .t = t};
 	struct document patch = {0};
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "publish a transaction");
+	int r;
 
-	if (!r)
-		r = transaction_lookup(fs, b, who, name, &p.t);
-	if (r)
-		return r;
-	/* Nobody comes for these any more, and they would count as being written. */
-	redirect_free(redirect_take(fs, 0));
-	/* A mapping may be written to after the last close of a writer, and a reader keeps that file open. */
-	r = file_save_all(fs, p.t);
-	/* What it replaces is gone with the commit, so it must not be lost itself. */
-	if (!r)
-		r = settle_bucket(fs, p.t);
-	if (!r) {
-		bucket_lock(b);
-		bucket_lock(p.t);
+	bucket_lock(b);
+	bucket_lock(t);
+	/* Partials give way. */
+	do {
+		store_batch_clear(&p.batch);
+		buf_clear(&p.names);
+		document_clear(&patch);
+		free(p.replaced);
+		free(p.demoted);
+		p.replaced = p.demoted = NULL;
+		p.count = p.replaced_count = p.demoted_count = 0;
 		r = publish(&p, &patch, why);
-		bucket_unlock(p.t);
-		bucket_unlock(b);
-		/* Names mean other files now. */
-		if (!r)
-			bucket_name_lost(fs, b, NODE_FILES, slice_str("_"));
-		if (!r && end(fs, b, p.t))
-			r = 0; /* the next start ends it */
-	}
+	} while (r == BUCKET_OVER_QUOTA && tree_drop_partial(fs, b));
+	bucket_unlock(t);
+	bucket_unlock(b);
 	store_batch_release(&p.batch);
 	document_release(&patch);
 	buf_release(&p.names);
 	free(p.all);
 	free(p.replaced);
 	free(p.demoted);
-	bucket_put(fs, p.t);
+	return r;
+}
+
+int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why)
+{
+	struct bucket *t;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "publish a transaction");
+
+	if (!r)
+		r = transaction_lookup(fs, b, who, name, &t);
+	if (r)
+		return r;
+	/* Nobody comes for these any more, and they would count as being written. */
+	redirect_free(redirect_take(fs, 0));
+	/* A mapping may be written to after the last close of a writer, and a reader keeps that file open. */
+	r = file_save_all(fs, t);
+	/* What it replaces is gone with the commit, so it must not be lost itself. */
+	if (!r)
+		r = settle_bucket(fs, t);
+	if (!r)
+		r = try_to_publish(fs, b, t, why);
+	/* Names mean other files now. */
+	if (!r)
+		bucket_name_lost(fs, b, NODE_FILES, slice_str("_"));
+	if (!r && end(fs, b, t))
+		r = 0; /* the next start ends it */
+	bucket_put(fs, t);
 	return r;
 }
 

@@ -30,6 +30,8 @@ int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, 
 int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why);
 /* Whether a file in it was closed before that moment (as in tree.h) and is not published yet: then BUCKET_BUSY may be too early. */
 bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, int64_t closed);
+/* Access lists, limits and schema of a transaction are its bucket's: 0, or BUCKET_NOT_PERMITTED for a transaction. */
+int transaction_check_setting(const struct bucket *b, struct reason *why);
 /* All those of a bucket that is removed. */
 int transaction_purge(struct fs *fs, uint32_t number);
 /* After a crash: those that were published are ended. */

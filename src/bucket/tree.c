@@ -559,7 +559,7 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 }
 
 /* Whether one more file or folder of this name may be. With b->lock held. */
-int tree_check_room(struct bucket *b, struct slice name, bool folder, struct reason *why)
+int tree_check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why)
 {
 	const struct limits *l = &b->limits;
 
@@ -568,6 +568,8 @@ int tree_check_room(struct bucket *b, struct slice name, bool folder, struct rea
 			   (const char *)name.at);
 		return BUCKET_NOT_PERMITTED;
 	}
+	while (l->max_files && b->head.files + b->new_files >= l->max_files && tree_drop_partial(fs, b))
+		;
 	if (l->max_files && b->head.files + b->new_files >= l->max_files) {
 		reason_set(why, "the bucket has %llu files and folders, as many as max_files allows",
 			   (unsigned long long)l->max_files);
@@ -619,7 +621,7 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		if (flags & TREE_EXCLUSIVE)
 			r = BUCKET_EXISTS;
 	} else if (r == BUCKET_ABSENT) {
-		r = tree_check_room(b, name, false, why);
+		r = tree_check_room(fs, b, name, false, why);
 		if (!r) {
 			struct node node = tree_new_node(fs, b, who, NODE_FILE, parent, name, given);
 

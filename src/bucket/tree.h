@@ -99,7 +99,7 @@ int tree_name_is_taken(struct file *f, bool *taken);
 int tree_put_record(const struct node *n, struct store_batch *batch);
 void tree_put_name(struct fs *fs, struct bucket *b, const struct node *n, struct store_batch *batch);
 /* The same for a new file whose name is known to be free. */
-void tree_put_own_name(struct fs *fs, const struct bucket *b, const struct node *n, struct store_batch *batch);
+void tree_put_own_name(struct fs *fs, struct bucket *b, const struct node *n, struct store_batch *batch);
 /* By number alone. BUCKET_GONE. */
 int tree_find_number(struct fs *fs, struct bucket *b, uint64_t number, struct found *out);
 /* Adds the end of a node to a batch. If it is open, its content is kept for those who have it: *open is that file, to be
@@ -113,6 +113,8 @@ int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, str
  * form: a warning, or BUCKET_EXISTS with collide=refuse. */
 int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, const struct node *old, struct slice given,
 		   struct reason *why);
+/* Removes the oldest partial that nobody has open, for something else needs its room. False: there is none. */
+bool tree_drop_partial(struct fs *fs, struct bucket *b);
 /* A folder's time of change is now. */
 int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *head, struct store_batch *batch);
 /* Gives an open file the name and folder of a record. */

@@ -9,6 +9,7 @@
 #include "bucket/fresh.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
+#include "util/log.h"
 
 /* ---- changing names, with b->lock held ---- */
 
@@ -43,12 +44,16 @@ int tree_put_record(const struct node *n, struct store_batch *batch)
 	return r;
 }
 
-void tree_put_own_name(struct fs *fs, const struct bucket *b, const struct node *n, struct store_batch *batch)
+void tree_put_own_name(struct fs *fs, struct bucket *b, const struct node *n, struct store_batch *batch)
 {
 	struct key_buf name = key_name(n->parent, n->name), parent = key_parent(n->number);
 	unsigned char raw[5];
 
 	fresh_add(fs->fresh, inode_of(b->number, n->parent), n->name);
+	if (version_is_partial(n->name)) {
+		b->no_partials = false;
+		b->partials_kept = 0;
+	}
 	bytes_put_be40(raw, n->number);
 	store_batch_put(batch, STORE_NODE, key_slice(&name), slice_of(raw, sizeof(raw)));
 	bytes_put_be40(raw, n->parent);
@@ -246,7 +251,7 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == BUCKET_ABSENT)
-		r = tree_check_room(b, name, true, why);
+		r = tree_check_room(fs, b, name, true, why);
 	else if (r == 0)
 		r = BUCKET_EXISTS;
 	if (!r) {
@@ -285,6 +290,66 @@ static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n)
 	if (!r && *open)
 		file_unlinked(*open);
 	return r;
+}
+
+/* The number and folder of the oldest partial that nobody has open. */
+struct oldest {
+	struct fs *fs;
+	struct bucket *b;
+	uint64_t number, parent;
+	int64_t modified;
+	bool any;
+};
+
+static int find_oldest(void *context, const struct node *n)
+{
+	struct oldest *o = context;
+
+	if (n->kind != NODE_FILE || !version_is_partial(n->name))
+		return 0;
+	o->any = true;
+	if ((o->number && n->modified >= o->modified) || file_peek(o->fs, inode_of(o->b->number, n->number)))
+		return 0;
+	o->number = n->number;
+	o->parent = n->parent;
+	o->modified = n->modified;
+	return 0;
+}
+
+/* A look at all files, which is not repeated at once if it was in vain. */
+static bool find_partial(struct fs *fs, struct bucket *b, struct oldest *o)
+{
+	enum { pause = 1000000000 };
+	int64_t now = fs_moment(fs);
+	int r;
+
+	*o = (struct oldest){.fs = fs, .b = b};
+	if (b->no_partials || (b->partials_kept && now - b->partials_kept < pause))
+		return false;
+	r = tree_each(fs, b, find_oldest, o);
+	b->no_partials = !r && !o->any;
+	b->partials_kept = !r && !o->number ? now : 0;
+	return !r && o->number;
+}
+
+bool tree_drop_partial(struct fs *fs, struct bucket *b)
+{
+	struct found found = {0};
+	struct oldest o;
+	int r;
+
+	if (!find_partial(fs, b, &o))
+		return false;
+	r = tree_get_record(fs, b, o.parent, o.number, &found);
+	if (!r)
+		r = unlink_locked(fs, b, &found.node);
+	if (!r)
+		bucket_name_lost(fs, b, o.parent, found.node.name);
+	if (!r)
+		log_limited(b->owner, LOG_LEVEL_INFO, "bucket %.*s: %.*s made room for something else", (int)b->name.len,
+			    (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at);
+	tree_found_release(&found);
+	return !r;
 }
 
 int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,

@@ -9,7 +9,7 @@ struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice na
 /* 0 for a folder that things may be put into. */
 int tree_check_folder(struct fs *fs, struct bucket *b, uint64_t parent);
 /* Whether one more file or folder of this name may be. */
-int tree_check_room(struct bucket *b, struct slice name, bool folder, struct reason *why);
+int tree_check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why);
 /* A record for something new, with the next number. */
 struct node tree_new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind, uint64_t parent,
 			  struct slice name, struct slice given);

@@ -171,7 +171,7 @@ int control_file_check(struct call *c)
 {
 	int r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
 
-	if (r == BUCKET_NOT_PERMITTED)
+	if (r == BUCKET_NOT_PERMITTED && !(c->node == NODE_SCHEMA && transaction_check_setting(c->b, &c->why)))
 		reason_set(&c->why, "of the files in .bucketfs/ only a bucket's meta.json and schema.json can be written");
 	return r;
 }
