@@ -35,7 +35,6 @@ struct bucket {
 	bool schema_known;     /* … it was asked for (control_schema) */
 	unsigned data_handles; /* how many have data.json open; atomic */
 	struct scratch *scratch; /* scratch.h */
-	uint64_t scratch_count;  /* made so far */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t resolved;      /* when @job or @device led somebody here last (fs_moment); 0: not in this mount; atomic */
 	int64_t published;     /* when a file was published last; atomic */

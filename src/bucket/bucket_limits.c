@@ -7,22 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A limit that one of the mount's admins has set above the mount's own is stored with this before it. */
-static const char granted = '+';
-
-static const char *limit_text(const char *stored)
-{
-	return stored + (*stored == granted);
-}
-
 /* The mount's limits with a bucket's own in their place. The mount's are ceilings. */
 static bool apply_limits(const struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
 {
 	*out = fs->options.limits;
 	for (int i = 0; i < limits_own_count; i++) {
-		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), limit_text(own->text[i]), why))
+		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), limits_own_text(own->text[i]), why))
 			return false;
-		if (own->text[i] && *own->text[i] != granted)
+		if (own->text[i] && *own->text[i] != limits_granted)
 			limits_cap(out, &fs->options.limits, i);
 	}
 	return true;
@@ -51,9 +43,9 @@ static int show_own(const struct fs *fs, const struct bucket *b, int which, stru
 	const char *text = b->own_limits.text[which];
 	char counts[sizeof(written.accepted_file_types)];
 
-	if (*text == granted || limits_set(&written, slice_str(limits_own_name[which]), text, NULL) ||
+	if (*text == limits_granted || limits_set(&written, slice_str(limits_own_name[which]), text, NULL) ||
 	    !limits_exceed(&written, &fs->options.limits, which))
-		return buf_add_string(out, limit_text(text));
+		return buf_add_string(out, limits_own_text(text));
 	limits_show(&b->limits, which, counts, sizeof(counts));
 	return buf_add_string(out, counts);
 }
@@ -106,7 +98,7 @@ static int make_text(struct fs *fs, const struct caller *who, int which, struct 
 
 	if (!copy)
 		return -ENOMEM;
-	copy[0] = granted;
+	copy[0] = limits_granted;
 	if (text.len)
 		memcpy(copy + 1, text.at, text.len);
 	copy[text.len + 1] = 0;
@@ -136,7 +128,7 @@ int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, 
 		r = make_text(fs, who, which, *text, &copy, why);
 	if (r)
 		return r;
-	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? limit_text(copy) : "inherited");
+	snprintf(detail, sizeof(detail), "%s=%.200s", limits_own_name[which], copy ? limits_own_text(copy) : "inherited");
 	bucket_lock(b);
 	r = limit_set_locked(fs, b, which, &copy, why);
 	bucket_unlock(b);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "bucket/data.h"
+#include "bucket/history.h"
 #include "bucket/info.h"
 #include "bucket/json_tree.h"
 #include "bucket/refusal.h"
@@ -47,17 +48,91 @@ static struct key_buf key_of(char tag)
 	return (struct key_buf){.bytes = {(unsigned char)tag}, .len = 1};
 }
 
-struct key_buf control_previous_key(void)
-{
-	return key_of('Q');
-}
-
 static int stored(struct fs *fs, struct bucket *b, char tag, struct buf *out)
 {
 	struct key_buf key = key_of(tag);
 	int r = store_get(fs->store, b->number, STORE_META, key_slice(&key), out);
 
 	return r == STORE_ABSENT ? BUCKET_ABSENT : r;
+}
+
+/* ---- kept documents: previous.json is the newest of them ---- */
+
+static bool is_kept(uint64_t node)
+{
+	return node == NODE_PREVIOUS || control_is_history(node);
+}
+
+static int find_kept(struct fs *fs, struct bucket *b, uint64_t node, struct history_entry *out)
+{
+	const struct history_entry *newest;
+	struct history_list list;
+	int r = history_load(fs, b, &list);
+
+	if (r)
+		return r;
+	newest = history_newest(&list);
+	for (size_t i = 0; i < list.count; i++) {
+		if (node == NODE_PREVIOUS ? &list.all[i] == newest : list.all[i].revision == (node & ~HISTORY_NODE)) {
+			*out = list.all[i];
+			return 0;
+		}
+	}
+	return BUCKET_ABSENT;
+}
+
+static int kept_attr(struct fs *fs, struct bucket *b, uint64_t node, struct attr *attr)
+{
+	struct history_entry entry;
+	struct buf text = {0};
+	int r = find_kept(fs, b, node, &entry);
+
+	if (r == BUCKET_ABSENT && node == NODE_PREVIOUS) {
+		r = stored(fs, b, 'Q', &text);
+		attr->size = text.len;
+		buf_release(&text);
+	} else if (!r) {
+		attr->size = entry.size;
+		attr->uid = entry.uid;
+		attr->modified = attr->changed = attr->accessed = entry.time;
+	}
+	attr->blocks = (attr->size + 511) / 512;
+	return r;
+}
+
+static int kept_text(struct fs *fs, struct bucket *b, uint64_t node, struct buf *out)
+{
+	struct history_entry entry;
+	int r = find_kept(fs, b, node, &entry);
+
+	if (r == BUCKET_ABSENT && node == NODE_PREVIOUS)
+		return stored(fs, b, 'Q', out);
+	return r ? r : history_text(fs, b, entry.revision, out);
+}
+
+int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr)
+{
+	uint64_t revision;
+
+	if (!history_parse(name, &revision))
+		return BUCKET_ABSENT;
+	return control_attr(fs, b, who, HISTORY_NODE | revision, attr);
+}
+
+int control_history_list(struct fs *fs, struct bucket *b, uint64_t after, int (*each)(void *context, struct slice name, uint64_t node), void *context)
+{
+	char name[history_name_max];
+	struct history_list list;
+	int r = history_load(fs, b, &list);
+
+	for (size_t i = 0; !r && i < list.count; i++) {
+		uint64_t node = HISTORY_NODE | list.all[i].revision;
+
+		history_name(list.all[i].revision, name);
+		if (!control_is_history(after) || node > after)
+			r = each(context, slice_str(name), node);
+	}
+	return r;
 }
 
 int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
@@ -72,7 +147,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	*attr = (struct attr){
 		.inode = inode_of(b->number, node),
 		.generation = b->generation,
-		.mode = node == NODE_CONTROL ? S_IFDIR | 0555 : S_IFREG | (writable ? 0644u : 0444u),
+		.mode = node == NODE_CONTROL || node == NODE_HISTORY ? S_IFDIR | 0555 : S_IFREG | (writable ? 0644u : 0444u),
 		.uid = b->head.owner,
 		.gid = b->head.group,
 		.modified = b->head.modified,
@@ -85,11 +160,13 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	bucket_unlock(b);
 	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
 		attr->modified = attr->changed = attr->accessed = 0;
-		if (node == NODE_SCHEMA || node == NODE_PREVIOUS)
+		if (node == NODE_SCHEMA || is_kept(node))
 			r = bucket_check(fs, b, who, PRIVILEGE_READ, "look into the control folder");
 	}
-	if (!r && (node == NODE_SCHEMA || node == NODE_PREVIOUS))
-		r = stored(fs, b, node == NODE_SCHEMA ? 'S' : 'Q', &text);
+	if (!r && is_kept(node))
+		return kept_attr(fs, b, node, attr);
+	if (!r && node == NODE_SCHEMA)
+		r = stored(fs, b, 'S', &text);
 	attr->size = text.len;
 	attr->blocks = (text.len + 511) / 512;
 	buf_release(&text);
@@ -390,8 +467,10 @@ int control_text(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			r = show_meta(&m, out);
 		meta_release(&m);
 		return r;
+	case NODE_SCHEMA:
+		return stored(fs, b, 'S', out);
 	default:
-		return stored(fs, b, node == NODE_SCHEMA ? 'S' : 'Q', out);
+		return kept_text(fs, b, node, out);
 	}
 }
 
@@ -459,33 +538,55 @@ int control_write(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	return r;
 }
 
-int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
+/* What an older version kept. */
+static int remove_previous(struct fs *fs, struct bucket *b)
 {
 	struct store_batch batch = {0};
+	struct key_buf key = key_previous();
 	struct buf text = {0};
-	struct key_buf key = key_of('Q');
 	struct head head;
-	int r;
+	int r = stored(fs, b, 'Q', &text);
 
-	if (node != NODE_SCHEMA && node != NODE_PREVIOUS)
-		return BUCKET_NOT_PERMITTED;
-	r = bucket_check(fs, b, who, node == NODE_SCHEMA ? PRIVILEGE_ADMIN : PRIVILEGE_EDIT, "remove a control file");
-	if (!r)
-		r = stored(fs, b, node == NODE_SCHEMA ? 'S' : 'Q', &text);
 	buf_release(&text);
 	if (r)
 		return r;
-	if (node == NODE_SCHEMA) {
-		r = set_schema(fs, b, NULL, NULL);
-		if (!r)
-			fs_audit(who, "schema", b->name, "removed");
-		return r;
-	}
 	bucket_lock(b);
 	head = b->head;
 	store_batch_delete(&batch, STORE_META, key_slice(&key));
 	r = bucket_commit(fs, b, &head, &batch);
 	bucket_unlock(b);
 	store_batch_release(&batch);
+	return r;
+}
+
+static int remove_kept(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
+{
+	struct history_entry entry;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a kept document");
+
+	if (!r)
+		r = find_kept(fs, b, node, &entry);
+	if (r == BUCKET_ABSENT && node == NODE_PREVIOUS)
+		return remove_previous(fs, b);
+	return r ? r : history_remove(fs, b, who, entry.revision);
+}
+
+int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
+{
+	struct buf text = {0};
+	int r;
+
+	if (is_kept(node))
+		return remove_kept(fs, b, who, node);
+	if (node != NODE_SCHEMA)
+		return BUCKET_NOT_PERMITTED;
+	r = bucket_check(fs, b, who, PRIVILEGE_ADMIN, "remove the schema");
+	if (!r)
+		r = stored(fs, b, 'S', &text);
+	buf_release(&text);
+	if (!r)
+		r = set_schema(fs, b, NULL, NULL);
+	if (!r)
+		fs_audit(who, "schema", b->name, "removed");
 	return r;
 }

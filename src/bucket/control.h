@@ -1,7 +1,7 @@
 /* The control folder of a bucket, BUCKET/.bucketfs/: not listed, but there.
  *
  * info.json and errors are made when they are opened. meta.json takes patches; schema.json is written whole;
- * previous.json is what data.json held before it was last removed or replaced. What is written is judged as soon as it
+ * previous.json is the newest of the documents in history/ (history.h). What is written is judged as soon as it
  * is a complete JSON text, by the write that completes it, and takes effect at flush. */
 #pragma once
 
@@ -10,15 +10,25 @@
 /* The node of a name in the control folder; 0: there is no such name. */
 uint64_t control_node(struct slice name);
 const char *control_name(uint64_t node);
+/* A file in history/. */
+static inline bool control_is_history(uint64_t node)
+{
+	return node & HISTORY_NODE && !(node & SCRATCH_NODE);
+}
 static inline bool control_is(uint64_t node)
 {
-	return node > NODE_CONTROL && node <= NODE_CONTROL_LAST;
+	return (node > NODE_CONTROL && node <= NODE_CONTROL_LAST) || control_is_history(node);
 }
 
-/* stat of the folder or a file in it. BUCKET_ABSENT: schema.json or previous.json while there is none. */
+/* stat of the folder, history/ in it, or a file. BUCKET_ABSENT: schema.json or a kept document while there is none. */
 int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
-/* rm of schema.json (admin) or previous.json (edit). BUCKET_NOT_PERMITTED for the others. */
+/* rm of schema.json (admin) or a kept document (edit). BUCKET_NOT_PERMITTED for the others. */
 int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node);
+
+/* The documents in history/, oldest first. */
+int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr);
+int control_history_list(struct fs *fs, struct bucket *b, uint64_t after, int (*each)(void *context, struct slice name, uint64_t node),
+			 void *context);
 
 /* Whether what it holds is about to change: a file was closed before that moment (as in tree.h) and is not published yet,
  * so info.json would lack it. Who opens that waits. */
@@ -36,5 +46,3 @@ int control_write(struct fs *fs, struct bucket *b, const struct caller *who, uin
 /* The bucket's compiled schema, loaded if need be; *out is NULL if it has none. With b->lock held. */
 struct schema;
 int control_schema(struct fs *fs, struct bucket *b, const struct schema **out);
-/* The key of previous.json in STORE_META. */
-struct key_buf control_previous_key(void);

@@ -6,6 +6,7 @@
 
 #include "bucket/attribute.h"
 #include "bucket/control.h"
+#include "bucket/history.h"
 #include "bucket/schema.h"
 
 /* ---- the rendered document ---- */
@@ -419,88 +420,122 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 	return r;
 }
 
-/* What it holds now is what previous.json will hold. */
-static int plan_keep_previous(struct plan *p)
+/* What it holds now is kept (history.h). *text: it is given to the caller as well, who releases it. */
+static int plan_keep(struct plan *p, uid_t uid, struct buf *text)
 {
 	struct slice none = slice_of(NULL, 0);
-	struct key_buf key = control_previous_key();
 	struct store_cursor *cursor;
-	struct buf text = {0};
 	int r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
 
 	if (r)
 		return r;
-	r = render(p->b, cursor, &text);
+	r = render(p->b, cursor, text);
 	store_cursor_close(cursor);
-	store_batch_put(&p->batch, STORE_META, key_slice(&key), buf_slice(&text));
-	buf_release(&text);
-	return r;
+	return r ? r : history_put(p->fs, p->b, uid, buf_slice(text), &p->batch);
 }
 
-/* One key of an edit: `base` and `now` are what it was and shall be, NULL where it is absent. */
-static int plan_edit(struct plan *p, const struct member_view *base, const struct member_view *now, struct reason *why)
+/* One key of an edit: what it was and shall be, and what it was when the document was moved away; NULL where it is absent. */
+struct edited_key {
+	const struct member_view *base, *now, *moved;
+};
+
+static bool is_changed(const struct edited_key *k)
 {
-	const struct member_view *any = base ? base : now;
+	return (k->base || k->now) && !(k->base && k->now && slice_equal(k->base->value, k->now->value));
+}
+
+static int plan_edit(struct plan *p, const struct edited_key *k, struct reason *why)
+{
+	const struct member_view *any = k->base ? k->base : k->now ? k->now : k->moved;
 	struct member_view present;
-	bool same;
+	bool same, comes_back;
 	int r;
 
-	if (base && now && slice_equal(base->value, now->value))
+	if (!is_changed(k) && !k->moved)
 		return 0;
 	r = plan_look(p, any->key, &present);
 	if (r && r != BUCKET_NO_ATTRIBUTE)
 		return r;
-	same = r ? !base : base && slice_equal(present.value, base->value);
+	/* What was moved away counts as being there, unless somebody has written the key since. */
+	comes_back = r && k->moved;
+	if (comes_back) {
+		present = *k->moved;
+		r = 0;
+	}
+	if (!is_changed(k))
+		return comes_back ? plan_put(p, k->moved) : 0;
+	same = r ? !k->base : k->base && slice_equal(present.value, k->base->value);
 	if (!same) {
 		reason_set(why, "somebody else changed %.*s since it was read", any->text.len > 100 ? 100 : (int)any->text.len,
 			   (const char *)any->text.at);
 		return BUCKET_CONFLICT;
 	}
-	return now ? plan_put(p, now) : plan_delete(p, base->key);
+	if (k->now)
+		return plan_put(p, k->now);
+	return comes_back ? 0 : plan_delete(p, k->base->key);
 }
 
-static int edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now, bool whole,
-		struct reason *why)
+/* The next key of three sorted documents, of which some may have it. False: that was the last one. */
+struct walk {
+	const struct document *document[3];
+	size_t at[3];
+	struct member_view member[3];
+};
+
+static bool next_key(struct walk *w, struct edited_key *k)
 {
+	const struct member_view *found[3] = {NULL}, *least = NULL;
+
+	for (int i = 0; i < 3; i++) {
+		if (!w->document[i] || w->at[i] == w->document[i]->count)
+			continue;
+		w->member[i] = document_member(w->document[i], w->at[i]);
+		if (!least || slice_compare(w->member[i].key, least->key) < 0)
+			least = &w->member[i];
+	}
+	if (!least)
+		return false;
+	for (int i = 0; i < 3; i++) {
+		if (!w->document[i] || w->at[i] == w->document[i]->count || slice_compare(w->member[i].key, least->key))
+			continue;
+		found[i] = &w->member[i];
+		w->at[i]++;
+	}
+	*k = (struct edited_key){found[0], found[1], found[2]};
+	return true;
+}
+
+/* Whether nothing is left of what the document held: then that is kept. */
+static bool is_all_touched(const struct plan *p, uint64_t touched)
+{
+	return p->b->head.data_keys && touched >= p->b->head.data_keys;
+}
+
+int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct reason *why)
+{
+	struct walk walk = {{e->base, e->now, e->moved}, {0}, {{{0}, {0}, {0}}}};
+	struct edited_key key;
+	struct buf kept = {0};
 	struct plan plan;
-	size_t i = 0, j = 0;
+	uint64_t touched = 0;
 	int r;
 
 	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
-	while (!r && (i < base->count || j < now->count)) {
-		struct member_view x, y;
-		int order;
-
-		if (i < base->count)
-			x = document_member(base, i);
-		if (j < now->count)
-			y = document_member(now, j);
-		order = i == base->count ? 1 : j == now->count ? -1 : slice_compare(x.key, y.key);
-		r = plan_edit(&plan, order <= 0 ? &x : NULL, order >= 0 ? &y : NULL, why);
-		i += order <= 0;
-		j += order >= 0;
+	while (!r && next_key(&walk, &key)) {
+		touched += key.base && is_changed(&key);
+		r = plan_edit(&plan, &key, why);
 	}
-	if (!r && whole && plan.changed && b->head.data_keys)
-		r = plan_keep_previous(&plan);
+	/* What was moved away is kept since then. */
+	if (!r && plan.changed && b->head.data_keys && !e->moved && (e->whole || is_all_touched(&plan, touched)))
+		r = plan_keep(&plan, e->uid, &kept);
 	if (!r)
 		r = plan_commit(&plan, why);
 	bucket_unlock(b);
+	buf_release(&kept);
 	plan_release(&plan);
 	return r;
-}
-
-int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-	      struct reason *why)
-{
-	return edit(fs, b, base, now, false, why);
-}
-
-int data_replace(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-		 struct reason *why)
-{
-	return edit(fs, b, base, now, true, why);
 }
 
 /* ---- the file as a whole ---- */
@@ -513,10 +548,11 @@ int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
 	return r ? r : data_merge(fs, b, &nothing, NULL);
 }
 
-int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
+int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed)
 {
 	struct slice all = slice_of(NULL, 0), key, record;
 	struct store_cursor *cursor = NULL;
+	struct buf kept = {0};
 	struct plan plan;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
 
@@ -527,7 +563,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
 	if (!r && b->head.data_keys)
-		r = plan_keep_previous(&plan);
+		r = plan_keep(&plan, who->uid, &kept);
 	if (!r && b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
 	while (cursor && !r && !(r = store_cursor_next(cursor, &key, &record)))
@@ -542,6 +578,12 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who)
 		r = plan_commit(&plan, NULL);
 	}
 	bucket_unlock(b);
+	if (!r && removed) {
+		buf_release(removed);
+		*removed = kept;
+		kept = (struct buf){0};
+	}
+	buf_release(&kept);
 	plan_release(&plan);
 	return r;
 }

@@ -36,17 +36,21 @@ int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patc
 /* Whether a merge would break the schema or the size limit; *headroom: how many bytes more would not. */
 int data_check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		     struct reason *why);
-/* Merges what differs between two sorted documents and deletes what is gone. BUCKET_CONFLICT if the bucket has one of
- * these keys with another value than `base`. */
-int data_edit(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-	      struct reason *why);
-/* The same as one who replaces the whole document: what it held is kept as previous.json. */
-int data_replace(struct fs *fs, struct bucket *b, const struct document *base, const struct document *now,
-		 struct reason *why);
+/* An edit: what differs between two sorted documents is merged, and keys that are gone are deleted. */
+struct data_edit {
+	const struct document *base, *now;
+	/* What data.json held when the same user moved it away (or NULL): what nobody has written since then comes back with the edit. */
+	const struct document *moved;
+	bool whole; /* it replaces the whole document: what that held is kept (history.h), as it is when nothing of it is left */
+	uid_t uid;
+};
+/* BUCKET_CONFLICT if the bucket has one of the keys with another value than `base`. */
+int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *edit, struct reason *why);
 /* creat on a removed data.json. */
 int data_create(struct fs *fs, struct bucket *b, const struct caller *who);
-/* rm data.json: no keys, and no file until the next write. BUCKET_ABSENT, BUCKET_DENIED. */
-int data_remove(struct fs *fs, struct bucket *b, const struct caller *who);
+/* rm data.json: no keys, and no file until the next write. What it held is kept, and put into *removed (or NULL). BUCKET_ABSENT,
+ * BUCKET_DENIED. */
+int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed);
 /* utimens. */
 int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_t modified);
 
@@ -82,14 +86,16 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
  * nothing until it is truncated; BUCKET_TOO_LARGE; BUCKET_WRONG_HANDLE. */
 int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
-/* close(2) of one descriptor: merges what is complete. *opener_only: the text is unfinished or was refused before, which
+/* close(2) of one descriptor by `who` (NULL: nobody knows): merges what is complete. BUCKET_DENIED if the opener may not write it any
+ * more. *opener_only: the text is unfinished or was refused before, which
  * concerns whoever opened it; everybody else's close should succeed. */
-int data_flush(struct data_handle *h, bool *opener_only, struct reason *why);
+int data_flush(struct data_handle *h, const struct caller *who, bool *opener_only, struct reason *why);
 /* close(2) by this thread: if it has read the document, what its process does next may depend on that, and the release is told
  * later. */
 void data_closed_by(struct data_handle *h, pid_t thread);
-/* The same, and from here on a handle that can read sees the merged document. Does not wait for the disk. */
-int data_fsync(struct data_handle *h, struct reason *why);
+/* The same, and from here on a handle that can read sees the merged document. BUCKET_DENIED if the opener may not read it any more: then
+ * the handle shows what it showed before. Does not wait for the disk. */
+int data_fsync(struct data_handle *h, const struct caller *who, struct reason *why);
 /* Whoever opened it: the thread's id. */
 pid_t data_opener(const struct data_handle *h);
 uid_t data_owner(const struct data_handle *h);

@@ -10,8 +10,7 @@ struct data_handle {
 	struct fs *fs;
 	struct bucket *b;
 	enum handle_kind kind;
-	pid_t opener;
-	uid_t uid;
+	struct caller opener; /* its functions may ask /proc, where the thread may be gone */
 
 	pthread_mutex_t lock; /* guards all below */
 	struct text *base;    /* read, edit: the snapshot */
@@ -107,8 +106,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	if (!h)
 		return -ENOMEM;
 	h->fs = fs;
-	h->opener = who->pid;
-	h->uid = who->uid;
+	h->opener = *who;
+	h->opener.request = 0;
 	h->readable = flags & DATA_READ;
 	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
 		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
@@ -154,12 +153,12 @@ void data_keep_reading(struct data_handle *h, const struct reading_key *key)
 
 pid_t data_opener(const struct data_handle *h)
 {
-	return h->opener;
+	return h->opener.pid;
 }
 
 uid_t data_owner(const struct data_handle *h)
 {
-	return h->uid;
+	return h->opener.uid;
 }
 
 bool data_wants_flush(const struct data_handle *h)
@@ -319,6 +318,23 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	return r;
 }
 
+/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. Whoever asks is judged if it is the
+ * same user, for the opener may be gone. */
+static int judge(struct data_handle *h, const struct caller *who, enum privilege privilege, const char *action)
+{
+	return bucket_check(h->fs, h->b, who && who->uid == h->opener.uid ? who : &h->opener, privilege, action);
+}
+
+static int judge_commit(struct data_handle *h, const struct caller *who)
+{
+	int r = judge(h, who, PRIVILEGE_EDIT, "write data.json");
+
+	/* An edit is compared with what is there, and its refusal tells of that. */
+	if (!r && h->kind == HANDLE_EDIT && h->readable)
+		r = judge(h, who, PRIVILEGE_READ, "read data.json");
+	return r;
+}
+
 static int patch_flush(struct data_handle *h, struct reason *why)
 {
 	int r;
@@ -357,7 +373,7 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	if (!r)
 		r = document_parse(buf_slice(&h->buffer), 0, &now, why);
 	if (!r)
-		r = data_edit(h->fs, h->b, &base, &now, why);
+		r = data_edit(h->fs, h->b, &(struct data_edit){.base = &base, .now = &now, .uid = h->opener.uid}, why);
 	document_release(&base);
 	document_release(&now);
 	if (r) {
@@ -381,40 +397,49 @@ static void end_reading(struct data_handle *h)
 	h->reading.source = READING_NONE;
 }
 
-static int flush(struct data_handle *h, struct reason *why)
+static int flush(struct data_handle *h, const struct caller *who, struct reason *why)
 {
+	int r;
+
 	if (h->kind == HANDLE_READ)
 		return 0;
+	r = h->kind == HANDLE_PATCH ? h->pending.count && !h->poisoned : h->dirty;
+	if (r)
+		r = judge_commit(h, who);
+	if (r)
+		return r;
 	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
 }
 
 void data_closed_by(struct data_handle *h, pid_t thread)
 {
-	if (h->kind != HANDLE_READ || thread != h->opener)
+	if (h->kind != HANDLE_READ || thread != h->opener.pid)
 		return;
 	pthread_mutex_lock(&h->lock);
 	end_reading(h);
 	pthread_mutex_unlock(&h->lock);
 }
 
-int data_flush(struct data_handle *h, bool *opener_only, struct reason *why)
+int data_flush(struct data_handle *h, const struct caller *who, bool *opener_only, struct reason *why)
 {
 	int r;
 
 	pthread_mutex_lock(&h->lock);
-	r = flush(h, why);
+	r = flush(h, who, why);
 	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
 
-int data_fsync(struct data_handle *h, struct reason *why)
+int data_fsync(struct data_handle *h, const struct caller *who, struct reason *why)
 {
 	struct text *text = NULL;
 	int r;
 
 	pthread_mutex_lock(&h->lock);
-	r = flush(h, why);
+	r = flush(h, who, why);
+	if (!r && h->kind != HANDLE_READ && h->readable)
+		r = judge(h, who, PRIVILEGE_READ, "read data.json");
 	if (!r && h->kind != HANDLE_READ && h->readable)
 		r = data_text(h->fs, h->b, &text);
 	if (text && h->kind == HANDLE_EDIT) {

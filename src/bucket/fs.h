@@ -43,6 +43,7 @@ struct fs {
 	struct bucket *idle_first, *idle_last;
 	size_t idle_count;
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
+	uint64_t scratch_count; /* temporary files made so far, for numbers that never come again (scratch.c); atomic */
 	uint64_t collisions;   /* files that replaced one of another name; atomic */
 	uint64_t merges;       /* that changed a document; atomic */
 	uint64_t scrub_damaged; /* contents that a scrub found damaged; atomic */

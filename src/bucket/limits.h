@@ -20,6 +20,13 @@ struct limits {
 enum { limits_own_count = 5 };
 extern const char *const limits_own_name[limits_own_count];
 
+/* A bucket's own limit is stored as text. One that an admin of the mount has set above the mount's own has this before it. */
+enum { limits_granted = '+' };
+static inline const char *limits_own_text(const char *stored)
+{
+	return stored + (*stored == limits_granted);
+}
+
 /* Whether a bucket's limit (limits_own_name) lets in more than the mount's does. */
 bool limits_exceed(const struct limits *own, const struct limits *mount, int which);
 /* Lowers it so that it does not. */

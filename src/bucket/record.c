@@ -546,3 +546,62 @@ bool unsettled_decode(struct unsettled_record *u, struct slice record)
 	u->checks = slice_of(r.at, r.left);
 	return true;
 }
+
+/* ---- kept documents ---- */
+
+struct key_buf key_history(void)
+{
+	return key_of('H', slice_of(NULL, 0));
+}
+
+struct key_buf key_previous(void)
+{
+	return key_of('Q', slice_of(NULL, 0));
+}
+
+struct key_buf key_history_text(uint64_t revision)
+{
+	unsigned char raw[8];
+
+	bytes_put_be32(raw, (uint32_t)(revision >> 32));
+	bytes_put_be32(raw + 4, (uint32_t)revision);
+	return key_of('H', slice_of(raw, sizeof(raw)));
+}
+
+int history_encode(const struct history_entry *entries, size_t count, struct buf *out)
+{
+	int r = buf_add_byte(out, record_version);
+
+	for (size_t i = 0; !r && i < count; i++) {
+		r = bytes_add_64(out, entries[i].revision);
+		if (!r)
+			r = bytes_add_64(out, entries[i].size);
+		if (!r)
+			r = bytes_add_64(out, (uint64_t)entries[i].time);
+		if (!r)
+			r = bytes_add_32(out, entries[i].uid);
+	}
+	return r;
+}
+
+bool history_decode(struct history_entry entries[history_max], size_t *count, struct slice record)
+{
+	struct bytes_reader r = bytes_reader_of(record);
+	size_t n = 0;
+
+	if (bytes_read_8(&r) != record_version)
+		return false;
+	while (r.left && !r.bad && n < history_max) {
+		struct history_entry *e = &entries[n];
+
+		e->revision = bytes_read_64(&r);
+		e->size = bytes_read_64(&r);
+		e->time = (int64_t)bytes_read_64(&r);
+		e->uid = bytes_read_32(&r);
+		if (r.bad || e->revision >= HISTORY_NODE || (n && e->revision <= entries[n - 1].revision))
+			return false;
+		n++;
+	}
+	*count = n;
+	return !r.bad && !r.left;
+}

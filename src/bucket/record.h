@@ -25,6 +25,7 @@ enum {
 	NODE_PREVIOUS = 10,
 	NODE_CONTROL_LAST = NODE_PREVIOUS,
 	NODE_TX = 11,        /* .bucketfs/tx/ */
+	NODE_HISTORY = 14,   /* .bucketfs/history/ */
 	NODE_ROOT_VERSION = 6, /* in the root's .bucketfs/; errors as above */
 	NODE_ROOT_CONFIG = 7,
 	NODE_ROOT_METRICS = 8,
@@ -32,8 +33,11 @@ enum {
 	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
-/* No number of a stored node reaches this: from here on they are of temporary files (scratch.h). */
-#define NODE_END (1ULL << 39)
+/* No number of a stored node reaches this. With the higher bit it is a temporary file's (scratch.h), else a kept document's (history.h),
+ * with the document's revision in the bits below. */
+#define NODE_END (1ULL << 38)
+#define HISTORY_NODE NODE_END
+#define SCRATCH_NODE (NODE_END << 1)
 /* A bucket's number leaves room for a node's in an inode. */
 enum { bucket_number_max = (1 << (64 - inode_node_bits)) - 1 };
 
@@ -137,6 +141,23 @@ uint64_t key_unsettled_node_of(struct slice key);
 struct key_buf key_transaction(uint32_t number);              /* STORE_META: published, and not erased yet */
 /* STORE_BODY of a bucket */
 struct key_buf key_body(uint64_t node);
+
+/* ---- kept documents (history.h) ---- */
+
+struct history_entry {
+	uint64_t revision, size;
+	int64_t time; /* ns since the epoch, when it was removed or replaced … */
+	uint32_t uid; /* … by this user */
+};
+enum { history_max = 10 };
+/* STORE_META: the list of entries, oldest first, and the text of each. */
+struct key_buf key_history(void);
+struct key_buf key_history_text(uint64_t revision);
+/* STORE_META: the only one that an older version kept. */
+struct key_buf key_previous(void);
+int history_encode(const struct history_entry *entries, size_t count, struct buf *out);
+/* False: damaged. */
+bool history_decode(struct history_entry entries[history_max], size_t *count, struct slice record);
 
 /* ---- extended attributes of a node, summed up ---- */
 

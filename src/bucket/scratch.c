@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "util/log.h"
+
 struct scratch {
 	struct fs *fs;
 	struct bucket *b;
@@ -17,10 +19,12 @@ struct scratch {
 	bool unlinked;
 	size_t name_len;
 	char name[name_max];
-	struct text *base;    /* the document when it was created */
+	struct text *base;    /* the document when it was created, … */
+	uint64_t since;       /* … as a number that grows (next_number) */
 	pid_t maker;          /* who has begun it, or begun it anew, last */
 	bool exclusive;       /* it was made exclusively, for reading and writing */
-	bool moved;           /* it is what data.json was, renamed away */
+	bool moved;           /* it is what data.json was, renamed away, and nothing has come back since … */
+	int64_t moved_at;     /* … this moment */
 
 	pthread_mutex_t lock; /* guards all below */
 	struct buf bytes;
@@ -28,6 +32,12 @@ struct scratch {
 };
 
 static const struct slice data_name = {"data.json", 9};
+
+/* Never twice in the life of a mount, and so in the order of time: the kernel may still know a file that is gone. */
+static uint64_t next_number(struct fs *fs)
+{
+	return __atomic_add_fetch(&fs->scratch_count, 1, __ATOMIC_RELAXED);
+}
 
 static void scratch_free(struct scratch *s)
 {
@@ -101,10 +111,11 @@ static struct scratch *find(struct bucket *b, uid_t uid, struct slice name)
 	return NULL;
 }
 
-static struct scratch *find_node(struct bucket *b, uint64_t node)
+/* The kernel knows the number, and lets anybody use it. */
+static struct scratch *find_node(struct bucket *b, const struct caller *who, uint64_t node)
 {
 	for (struct scratch *s = b->scratch; s; s = s->next)
-		if (s->node == node)
+		if (s->node == node && s->uid == who->uid)
 			return s;
 	return NULL;
 }
@@ -167,7 +178,8 @@ static int make(struct fs *fs, struct bucket *b, const struct caller *who, struc
 		return -ENOMEM;
 	s->fs = fs;
 	s->b = bucket_share(fs, b);
-	s->node = SCRATCH_NODE | ++b->scratch_count;
+	s->since = next_number(fs);
+	s->node = SCRATCH_NODE | s->since;
 	s->uid = who->uid;
 	s->name_len = name.len;
 	memcpy(s->name, name.at, name.len);
@@ -215,12 +227,12 @@ int scratch_lookup(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return s ? 0 : BUCKET_ABSENT;
 }
 
-int scratch_attr(struct fs *fs, struct bucket *b, uint64_t node, struct attr *attr)
+int scratch_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
 {
 	struct scratch *s;
 
 	bucket_lock(b);
-	s = find_node(b, node);
+	s = find_node(b, who, node);
 	if (s)
 		fill(fs, b, s, attr);
 	bucket_unlock(b);
@@ -323,8 +335,8 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 	if (r)
 		return r;
 	bucket_lock(b);
-	*out = find_node(b, node);
-	if (!*out || (*out)->uid != who->uid) {
+	*out = find_node(b, who, node);
+	if (!*out) {
 		r = BUCKET_GONE;
 	} else {
 		(*out)->refs++;
@@ -332,6 +344,7 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			/* Written anew, from the document as it is now. */
 			old = (*out)->base;
 			(*out)->base = base;
+			(*out)->since = next_number(fs);
 			(*out)->maker = who->pid;
 			base = NULL;
 		}
@@ -397,14 +410,14 @@ int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why)
 	return r;
 }
 
-int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size, struct reason *why)
+int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size, struct reason *why)
 {
 	struct scratch *s;
 	int r = BUCKET_GONE;
 
 	(void)fs;
 	bucket_lock(b);
-	s = find_node(b, node);
+	s = find_node(b, who, node);
 	if (s)
 		s->refs++;
 	bucket_unlock(b);
@@ -433,23 +446,70 @@ int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return 0;
 }
 
-/* The edit that turns `base` into what the scratch file holds. */
-static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
+static int parse(struct scratch *s, struct document *out, struct reason *why)
 {
-	struct document base = {0}, now = {0};
 	struct buf bytes = {0};
 	int r = scratch_read(s, 0, SIZE_MAX, &bytes);
 
 	if (!r)
-		r = document_parse(buf_slice(&bytes), 0, &now, why);
+		r = document_parse(buf_slice(&bytes), 0, out, why);
+	buf_release(&bytes);
+	return r;
+}
+
+/* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL. */
+static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
+{
+	struct document base = {0}, now = {0}, was = {0};
+	struct data_edit edit = {.base = &base, .now = &now, .moved = moved ? &was : NULL, .whole = true, .uid = s->uid};
+	int r = parse(s, &now, why);
+
 	if (!r)
 		r = document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
+	if (!r && moved)
+		r = parse(moved, &was, NULL);
 	if (!r)
-		r = data_replace(fs, b, &base, &now, why);
+		r = data_edit(fs, b, &edit, why);
 	document_release(&base);
 	document_release(&now);
-	buf_release(&bytes);
+	document_release(&was);
 	return r == BUCKET_INCOMPLETE ? BUCKET_INVALID : r;
+}
+
+/* data.json comes back as it was when it was moved away, less what others have written since. */
+static int bring_back(struct fs *fs, struct bucket *b, struct scratch *moved, struct reason *why)
+{
+	struct document was = {0}, nothing = {0};
+	struct data_edit edit = {.base = &nothing, .now = &nothing, .moved = &was, .uid = moved->uid};
+	int r = parse(moved, &was, NULL);
+
+	if (!r)
+		r = data_edit(fs, b, &edit, why);
+	document_release(&was);
+	return r;
+}
+
+/* What the user has moved away last, if nothing has come in its place; referenced. `after`: not before that number. */
+static struct scratch *find_moved(struct bucket *b, uid_t uid, uint64_t after)
+{
+	struct scratch *found = NULL;
+
+	bucket_lock(b);
+	for (struct scratch *s = b->scratch; s && !found; s = s->next)
+		if (s->uid == uid && s->moved && s->since > after)
+			found = s;
+	if (found)
+		found->refs++;
+	bucket_unlock(b);
+	return found;
+}
+
+/* Something has come in its place: it is only a copy now. */
+static void end_moved(struct bucket *b, struct scratch *moved)
+{
+	bucket_lock(b);
+	moved->moved = false;
+	bucket_unlock(b);
 }
 
 static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice name)
@@ -462,6 +522,22 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 		s->refs++;
 	bucket_unlock(b);
 	return s;
+}
+
+/* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused the first is undone. */
+static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
+{
+	struct scratch *moved = find_moved(b, s->uid, s->since);
+	int r = commit(fs, b, s, moved, why);
+
+	if (r && moved && bring_back(fs, b, moved, NULL))
+		log_warning("bucket %.*s: data.json was moved away and could not be brought back: it is kept in .bucketfs/history",
+			    (int)b->name.len, (const char *)b->name.at);
+	if (moved) {
+		end_moved(b, moved);
+		scratch_put(moved);
+	}
+	return r;
 }
 
 static int onto_data(struct fs *fs, struct bucket *b, const struct caller *who, struct slice from, bool no_replace,
@@ -477,7 +553,7 @@ static int onto_data(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (!r && no_replace && data_attr(fs, b, who, &attr) == 0)
 		r = BUCKET_EXISTS;
 	if (!r)
-		r = commit(fs, b, s, why);
+		r = replace_data(fs, b, s, why);
 	if (!r)
 		scratch_unlink(fs, b, who, from);
 	scratch_put(s);
@@ -500,6 +576,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 {
 	struct text *now = NULL, *base;
 	struct scratch *s = NULL, *old;
+	struct buf removed = {0};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "move data.json");
 
 	if (!r)
@@ -524,15 +601,20 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		if (r)
 			data_text_put(base ? base : now);
 	}
-	if (!r) {
-		s->moved = true;
+	if (s)
 		s->refs++;
-	}
 	bucket_unlock(b);
+	/* What others have merged up to this moment goes along. */
 	if (!r)
-		r = scratch_write(s, 0, false, buf_slice(&now->bytes), why);
+		r = data_remove(fs, b, who, &removed);
 	if (!r)
-		r = data_remove(fs, b, who);
+		r = scratch_write(s, 0, false, removed.len ? buf_slice(&removed) : slice_str("{}\n"), why);
+	if (!r) {
+		bucket_lock(b);
+		s->moved = true;
+		s->moved_at = fs_moment(fs);
+		bucket_unlock(b);
+	}
 	if (r && s)
 		scratch_unlink(fs, b, who, to);
 	if (s)
@@ -540,6 +622,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 	if (old && s)
 		scratch_put(old);
 	data_text_put(now);
+	buf_release(&removed);
 	return r;
 }
 
@@ -578,37 +661,36 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return between(b, who, from, to, no_replace);
 }
 
+bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who)
+{
+	enum { most = 10 }; /* seconds: it is one save in two steps, not two */
+	struct scratch *moved = __atomic_load_n(&b->scratch, __ATOMIC_RELAXED) ? find_moved(b, who->uid, 0) : NULL;
+	bool is;
+
+	if (!moved)
+		return false;
+	bucket_lock(b);
+	is = fs_moment(fs) - moved->moved_at < (int64_t)most * 1000000000;
+	bucket_unlock(b);
+	scratch_put(moved);
+	return is;
+}
+
 int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why)
 {
-	struct scratch *moved = NULL;
-	struct document document = {0};
-	struct buf bytes = {0};
-	int r = 0;
+	struct scratch *moved = find_moved(b, who->uid, 0);
+	int r;
 
-	*took = false;
-	bucket_lock(b);
-	for (struct scratch *s = b->scratch; s && !moved; s = s->next)
-		if (s->uid == who->uid && s->moved)
-			moved = s;
-	if (moved)
-		moved->refs++;
-	bucket_unlock(b);
+	*took = moved;
 	if (!moved)
 		return 0;
-	*took = true;
 	/* It comes back as it was, for whoever looks until the edit is committed. */
-	r = scratch_read(moved, 0, SIZE_MAX, &bytes);
-	if (!r)
-		r = document_parse(buf_slice(&bytes), 0, &document, NULL);
-	if (!r)
-		r = data_merge(fs, b, &document, why);
+	r = bring_back(fs, b, moved, why);
 	if (!r)
 		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out);
 	if (!r)
-		moved->moved = false;
-	document_release(&document);
-	buf_release(&bytes);
+		end_moved(b, moved);
 	scratch_put(moved);
 	return r;
 }

@@ -10,8 +10,6 @@
 
 #include "bucket/data.h"
 
-/* Their node numbers have this bit, so that nothing else is taken for one. */
-#define SCRATCH_NODE NODE_END
 enum { scratch_max = 64 }; /* of one user in one bucket */
 
 struct scratch;
@@ -24,7 +22,7 @@ static inline bool scratch_is(uint64_t node)
 /* The caller's scratch file of this name. BUCKET_ABSENT. */
 int scratch_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr);
 /* BUCKET_GONE. */
-int scratch_attr(struct fs *fs, struct bucket *b, uint64_t node, struct attr *attr);
+int scratch_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
 /* BUCKET_NOT_PERMITTED for a name or a way of opening that is none of the above, BUCKET_EXISTS, BUCKET_OVER_QUOTA. The
  * result is referenced. */
 int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, bool exclusive,
@@ -45,7 +43,7 @@ int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out);
 int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why);
 /* truncate(2) by name. */
-int scratch_truncate_node(struct fs *fs, struct bucket *b, uint64_t node, uint64_t size, struct reason *why);
+int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size, struct reason *why);
 
 int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* Between scratch names and data.json, either way. BUCKET_ABSENT, BUCKET_EXISTS, and what data_edit says. */
@@ -55,6 +53,10 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
  * see above). *took is false if they have not. */
 int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why);
+
+/* Whether the caller has moved data.json away a moment ago, and nothing has come in its place: what is written now is the rest of that save,
+ * though somebody else has merged something in between. */
+bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who);
 
 /* What a program had read that now writes data.json in place: the one with a scratch file like an editor's swap file
  * open. NULL: it is none. The caller puts it back. */

@@ -72,6 +72,14 @@ static bool is_schema(struct slice text)
 	return is;
 }
 
+static bool is_history(struct slice record)
+{
+	struct history_entry entries[history_max];
+	size_t count;
+
+	return history_decode(entries, &count, record);
+}
+
 static int check_setting(struct check_scan *s, struct slice key, const char *name, bool good)
 {
 	char path[64] = ".bucketfs/";
@@ -156,6 +164,10 @@ static int check_meta(struct check_scan *s, struct slice key, struct slice value
 		return check_setting(s, key, "schema.json", is_schema(value));
 	if (kind == 'M' && key.len == 1)
 		return check_setting(s, key, "meta.json", is_document(value));
+	if (kind == 'H' && key.len == 1)
+		return check_setting(s, key, "history", is_history(value));
+	if (kind == 'H' && key.len == 9)
+		return check_setting(s, key, "history", is_document(value));
 	if (kind == 'Q' && key.len == 1)
 		return check_setting(s, key, "previous.json", is_document(value));
 	return check_tell(s->c, s->bucket->id, NULL, "record", 0, "a setting is of no known kind (%02x)", (unsigned char)kind);

@@ -121,6 +121,8 @@ static void path_of(const struct call *c, const char *bucket, char *path, size_t
 		snprintf(path, size, "%s/data.json", bucket);
 	else if (call_in_tree(c))
 		snprintf(path, size, "%s/files%s%s", bucket, slash, leaf);
+	else if (call_in_history(c) || control_is_history(c->node))
+		snprintf(path, size, "%s/.bucketfs/history%s%s", bucket, slash, leaf);
 	else if (control_is(c->node))
 		snprintf(path, size, "%s/.bucketfs/%s", bucket, control_name(c->node));
 	else if (call_in_tx(c))
@@ -239,7 +241,7 @@ int call_attr(struct call *c, struct attr *attr)
 	if (call_is_link(c))
 		return link_attr(c, attr);
 	if (scratch_is(c->node))
-		return scratch_attr(c->fs, c->b, c->node, attr);
+		return scratch_attr(c->fs, c->b, &c->who, c->node, attr);
 	if (call_in_tx(c)) {
 		int r = control_attr(c->fs, c->b, &c->who, NODE_CONTROL, attr);
 

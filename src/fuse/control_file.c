@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "bucket/control.h"
+#include "bucket/history.h"
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/later.h"
@@ -64,6 +65,12 @@ int control_file_lookup(struct call *c, struct slice name, struct attr *attr)
 {
 	if (!call_is_root(c) && slice_equal(name, slice_str("tx"))) {
 		c->node = NODE_TX;
+		return call_attr(c, attr);
+	}
+	if (call_in_history(c))
+		return control_history_lookup(c->fs, c->b, &c->who, name, attr);
+	if (!call_is_root(c) && slice_equal(name, slice_str("history"))) {
+		c->node = NODE_HISTORY;
 		return call_attr(c, attr);
 	}
 	for (uint64_t node = NODE_CONTROL + 1; node <= NODE_CONTROL_LAST; node++) {
@@ -144,15 +151,17 @@ void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 int control_file_remove(struct call *c, const char *name)
 {
-	uint64_t node = control_node(slice_str(name));
+	uint64_t node = control_node(slice_str(name)), revision;
 	int r;
 
+	if (call_in_history(c))
+		node = history_parse(slice_str(name), &revision) ? HISTORY_NODE | revision : 0;
 	if (!node)
 		return BUCKET_ABSENT;
 	c->node = node;
 	r = control_remove(c->fs, c->b, &c->who, node);
 	if (r == BUCKET_NOT_PERMITTED)
-		reason_set(&c->why, "of the files in .bucketfs/ only schema.json and previous.json can be removed");
+		reason_set(&c->why, "of the files in .bucketfs/ only schema.json, previous.json and those in history/ can be removed");
 	return r;
 }
 
@@ -182,7 +191,7 @@ static int check(struct call *c, int flags, bool create)
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	int r = call_attr(c, &attr);
 
-	if (c->node == NODE_CONTROL)
+	if (c->node == NODE_CONTROL || call_in_history(c))
 		return BUCKET_IS_FOLDER;
 	if (r == BUCKET_ABSENT && create && c->node == NODE_SCHEMA)
 		r = 0;

@@ -5,6 +5,7 @@
  * own (later.h). The kernel is notified from the notifier alone (notify.h). */
 #pragma once
 
+#include "bucket/control.h"
 #include "bucket/data.h"
 #include "bucket/scratch.h"
 #include "bucket/file.h"
@@ -143,9 +144,15 @@ static inline bool call_is_data(const struct call *c)
 {
 	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
 }
+static inline bool call_in_history(const struct call *c)
+{
+	return c->b->number != 0 && c->node == NODE_HISTORY;
+}
+/* The control folder, history/ in it, and their files. */
 static inline bool call_in_control(const struct call *c)
 {
-	return c->node >= NODE_CONTROL && c->node <= NODE_CONTROL_LAST;
+	return (c->node >= NODE_CONTROL && c->node <= NODE_CONTROL_LAST) || call_in_history(c) ||
+	       (c->b->number != 0 && control_is_history(c->node));
 }
 static inline bool call_in_bucket(const struct call *c)
 {
@@ -153,7 +160,7 @@ static inline bool call_in_bucket(const struct call *c)
 }
 static inline bool call_in_tree(const struct call *c)
 {
-	return c->b->number != 0 && (c->node == NODE_FILES || (c->node >= NODE_FIRST && !scratch_is(c->node)));
+	return c->b->number != 0 && (c->node == NODE_FILES || (c->node >= NODE_FIRST && c->node < NODE_END));
 }
 
 /* ---- reply.c: the one place that knows errno values ---- */

@@ -59,7 +59,7 @@ static int set_scratch(struct call *c, const struct stat *st, int set, struct ha
 	if (!(set & FUSE_SET_ATTR_SIZE))
 		return 0;
 	return h && h->scratch ? scratch_truncate(h->scratch, (uint64_t)st->st_size, &c->why) :
-				 scratch_truncate_node(c->fs, c->b, c->node, (uint64_t)st->st_size, &c->why);
+				 scratch_truncate_node(c->fs, c->b, &c->who, c->node, (uint64_t)st->st_size, &c->why);
 }
 
 static int set_tree(struct call *c, const struct stat *st, int set, struct handle *h, int64_t closed)

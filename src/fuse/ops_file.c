@@ -36,13 +36,35 @@ static unsigned tree_flags(int flags)
 	       (flags & O_EXCL ? TREE_EXCLUSIVE : 0);
 }
 
+/* The second half of a save whose first half moved data.json away, or *took is false. */
+static int open_saved(struct call *c, bool reads, bool *took, struct fuse_file_info *fi)
+{
+	struct data_handle *data = NULL;
+	struct reading_key reader = {0};
+	struct text *read = editor_base(c, &reader);
+	int r = scratch_recreate(c->fs, c->b, &c->who, read, reads, took, &data, &c->why);
+
+	data_text_put(read);
+	if (r || !*took)
+		return r;
+	if (reader.source)
+		data_keep_reading(data, &reader);
+	return handle_new_data(c->fe, data, fi);
+}
+
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 {
 	struct reading_key reader = {0};
 	struct data_handle *data;
-	struct text *base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
-	int r;
+	bool took = false;
+	struct text *base;
+	int r = 0;
 
+	if (flags & DATA_WRITE && flags & DATA_TRUNCATE && scratch_is_saving(c->fs, c->b, &c->who))
+		r = open_saved(c, flags & DATA_READ, &took, fi);
+	if (r || took)
+		return r;
+	base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
 	if (!base && flags & DATA_WRITE && flags & DATA_TRUNCATE)
 		base = editor_base(c, &reader);
 	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
@@ -77,7 +99,7 @@ static int create_scratch(struct call *c, const char *name, struct fuse_file_inf
 	if (r)
 		return r;
 	editor_copies(c);
-	r = scratch_attr(c->fs, c->b, scratch_node(scratch), attr);
+	r = scratch_attr(c->fs, c->b, &c->who, scratch_node(scratch), attr);
 	if (r) {
 		scratch_put(scratch);
 		return r;
@@ -146,9 +168,6 @@ void op_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *attr)
 {
-	struct data_handle *data = NULL;
-	struct reading_key reader = {0};
-	struct text *read;
 	unsigned created = 0;
 	bool took = false;
 	int r = data_attr(c->fs, c->b, &c->who, attr);
@@ -156,19 +175,13 @@ static int create_data(struct call *c, struct fuse_file_info *fi, struct attr *a
 	if (!r && fi->flags & O_EXCL)
 		return BUCKET_EXISTS;
 	if (r == BUCKET_ABSENT) {
-		read = editor_base(c, &reader);
-		r = scratch_recreate(c->fs, c->b, &c->who, read, (fi->flags & O_ACCMODE) == O_RDWR, &took, &data, &c->why);
-		data_text_put(read);
-		if (!took)
+		r = open_saved(c, (fi->flags & O_ACCMODE) == O_RDWR, &took, fi);
+		if (!r && !took)
 			r = data_create(c->fs, c->b, &c->who);
 		created = DATA_CREATED;
 	}
 	c->node = NODE_DATA;
-	if (!r && took && reader.source)
-		data_keep_reading(data, &reader);
-	if (!r && took)
-		r = handle_new_data(c->fe, data, fi);
-	else if (!r)
+	if (!r && !took)
 		r = open_data(c, data_flags(fi->flags) | created, fi);
 	return r ? r : call_data_attr(c, attr);
 }
@@ -211,7 +224,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (!call_begin(&c, req, parent, "create"))
 		return;
 	c.leaf = name;
-	if (call_in_control(&c) && !call_is_root(&c) && control_node(slice_str(name))) {
+	if (c.node == NODE_CONTROL && !call_is_root(&c) && control_node(slice_str(name))) {
 		call_postpone(&c);
 		control_file_open(req, inode_of((uint32_t)(parent >> inode_node_bits), control_node(slice_str(name))), name, fi);
 		return;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "bucket/control.h"
 #include "bucket/transaction.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
@@ -170,8 +171,34 @@ static int list_control(struct listing *l, off_t at)
 		r = call_attr(l->c, &attr);
 		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str(name), &attr, (off_t)node);
 	}
+	if (!r && !call_is_root(l->c) && at < (off_t)NODE_HISTORY) {
+		struct attr attr;
+
+		l->c->node = NODE_HISTORY;
+		r = call_attr(l->c, &attr);
+		if (!r)
+			r = add(l, slice_str("history"), &attr, NODE_HISTORY);
+	}
 	l->c->node = NODE_CONTROL;
 	return r;
+}
+
+static int add_kept(void *context, struct slice name, uint64_t node)
+{
+	struct listing *l = context;
+	struct attr attr = {.inode = inode_of(l->c->b->number, node), .generation = l->c->b->generation, .mode = S_IFREG | 0444, .private = true,
+			    .fleeting = true};
+
+	if (l->plus && control_attr(l->c->fs, l->c->b, &l->c->who, node, &attr))
+		return 0;
+	return add(l, name, &attr, (off_t)node);
+}
+
+static int list_history(struct listing *l, off_t at)
+{
+	int r = add_dots(l, at, inode_of(l->c->b->number, NODE_CONTROL));
+
+	return r ? r : control_history_list(l->c->fs, l->c->b, (uint64_t)at, add_kept, l);
 }
 
 struct list_question {
@@ -197,6 +224,8 @@ static bool ask_list(const struct question *base, const struct turn *turn)
 		r = -ENOMEM;
 	else if (call_in_tx(&c))
 		r = list_tx(&l, q->at);
+	else if (call_in_history(&c))
+		r = list_history(&l, q->at);
 	else if (c.node == NODE_CONTROL)
 		r = list_control(&l, q->at);
 	else if (call_is_root(&c))

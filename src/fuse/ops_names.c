@@ -248,7 +248,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	else if (call_in_tree(&c))
 		r = remove_tree(&c, slice_str(name), false);
 	else if (call_in_bucket(&c) && is(name, data_name))
-		r = data_remove(c.fs, c.b, &c.who);
+		r = data_remove(c.fs, c.b, &c.who, NULL);
 	else if (call_in_bucket(&c) && !is(name, files_name))
 		r = scratch_unlink(c.fs, c.b, &c.who, slice_str(name));
 	else
@@ -322,7 +322,8 @@ static bool ask_rename(const struct question *q, const struct turn *turn)
 		control_tx_commit(q->req, parent, name);
 		return true;
 	}
-	if (call_in_tx(&c) || to == NODE_TX || call_in_control(&c) || is(name, control_folder) || (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST)) {
+	if (call_in_tx(&c) || to == NODE_TX || call_in_control(&c) || is(name, control_folder) ||
+		   (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST) || (to == NODE_HISTORY && !call_is_root(&c))) {
 		r = not_here(&c, call_in_tx(&c) ? "a transaction is renamed to .bucketfs/commit and to nothing else" : stays);
 	} else if (flags & ~(unsigned)no_replace) {
 		reason_set(&c.why, "a name can be replaced, not exchanged");

@@ -66,7 +66,7 @@ static struct attribute parse(const struct call *c, const char *full)
 		}
 	} else if (slice_equal(name, slice_str("access"))) {
 		a.kind = ATTRIBUTE_ACCESS;
-	} else if (c->node >= NODE_FIRST && !scratch_is(c->node)) {
+	} else if (c->node >= NODE_FIRST && c->node < NODE_END) {
 		static const struct {
 			const char *name;
 			enum attribute_kind kind;
@@ -255,7 +255,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 	if (!call_begin(&c, req, inode, "setxattr"))
 		return;
 	a = parse(&c, name);
-	if (scratch_is(c.node)) {
+	if (c.node >= NODE_END) {
 		call_end(&c, BUCKET_UNSUPPORTED);
 		return;
 	}

@@ -57,7 +57,7 @@ int sync_flush(struct call *c, struct handle *h)
 	if (h->control)
 		return control_file_flush(c, h->control);
 	data_closed_by(h->data, c->who.pid);
-	r = data_flush(h->data, &opener_only, &c->why);
+	r = data_flush(h->data, &c->who, &opener_only, &c->why);
 	note(c, r);
 	return r && opener_only && !caller_same_process(c->who.pid, data_opener(h->data)) ? 0 : r;
 }
@@ -71,7 +71,7 @@ static int begin(struct call *c, struct handle *h, bool is_flush)
 		return 0;
 	if (is_flush)
 		return sync_flush(c, h);
-	r = data_fsync(h->data, &c->why);
+	r = data_fsync(h->data, &c->who, &c->why);
 	note(c, r);
 	return r;
 }

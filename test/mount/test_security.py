@@ -240,5 +240,276 @@ def test_publishing_nested_folders():
         assert os.path.isdir(m / 'b/files/19' + '/d' * 130)
 
 
+# ---- documents ----
+
+def other_merge(path, text):
+    OTHER(write, path, text)
+
+
+def test_saves_that_keep_a_backup():
+    """Whatever moves data.json away first ends with the new document and the backup, and others' merges in between are kept."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'*')
+        d = b + '/data.json'
+        tools = {
+            'sed': "sed -i.bak 's/: 1/: 9/' data.json",
+            'perl': "perl -i.orig -pe 's/: 1/: 9/' data.json",
+            'patch': "printf -- '--- data.json\n+++ data.json\n@@ -1,4 +1,4 @@\n {\n-  \"a\": 1,\n+  \"a\": 9,\n   \"b\": 2\n }\n' | patch -b data.json",
+            'mv': 'sed "s/: 1/: 9/" data.json > /tmp/new.$$ && mv --backup=simple /tmp/new.$$ data.json',
+            'cp': 'sed "s/: 1/: 9/" data.json > /tmp/new.$$ && mv data.json data.json.old && cp /tmp/new.$$ data.json; rm /tmp/new.$$',
+            'two renames': 'sed "s/: 1/: 9/" data.json > data.json.new && mv data.json data.json.old && mv data.json.new data.json',
+        }
+        for name, command in tools.items():
+            if name == 'patch' and not shutil.which('patch'):
+                continue
+            write(d + '.tmp', '{"a": 1, "b": 2}')
+            os.rename(d + '.tmp', d)
+            out = sh(command, cwd=b)
+            assert json.loads(read(d)) == {'a': 9, 'b': 2}, (name, read(d), out)
+            backups = [n for n in os.listdir(b) if n not in ('data.json', 'files')]
+            assert len(backups) == 1 and json.loads(read(b + '/' + backups[0])) == {'a': 1, 'b': 2}, (name, backups)
+            os.unlink(b + '/' + backups[0])
+        # Step by step, with somebody else at every place in between.
+        for way in ('rename', 'create'):
+            write(d + '.tmp', '{"a": 1, "b": 2, "gone": 1}')
+            os.rename(d + '.tmp', d)
+            write(d + '.new', '{"a": 9, "b": 2}')
+            other_merge(d, '{"first": 1}')
+            os.rename(d, d + '.old')
+            other_merge(d, '{"second": 2, "b": 3}')
+            if way == 'rename':
+                os.rename(d + '.new', d)
+            else:
+                write(d, '{"a": 9, "b": 2}')
+            assert json.loads(read(d)) == {'a': 9, 'b': 3, 'first': 1, 'second': 2}, (way, read(d))
+            assert json.loads(read(d + '.old')) == {'a': 1, 'b': 2, 'gone': 1, 'first': 1}
+            os.unlink(d + '.old')
+            os.path.exists(d + '.new') and os.unlink(d + '.new')
+
+
+def test_a_refused_save_is_undone():
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'*')
+        d = b + '/data.json'
+        write(b + '/.bucketfs/schema.json', '{"properties": {"a": {"maximum": 5}}}')
+        write(d, '{"a": 1, "b": 2}')
+        write(d + '.new', '{"a": 9}')
+        os.rename(d, d + '.old')
+        other_merge(d, '{"c": 3}')
+        fails(errno.EINVAL, os.rename, d + '.new', d)
+        assert json.loads(read(d)) == {'a': 1, 'b': 2, 'c': 3} and json.loads(read(d + '.old')) == {'a': 1, 'b': 2}
+        os.unlink(d + '.old')
+        # Somebody changed the same key before it was moved away, and after that.
+        for late in (False, True):
+            write(d + '.new', '{"a": 2, "b": 2, "c": 3}')
+            if late:
+                os.rename(d, d + '.old')
+            other_merge(d, '{"a": 3}')
+            if not late:
+                os.rename(d, d + '.old')
+            fails(errno.ESTALE, os.rename, d + '.new', d)
+            assert json.loads(read(d)) == {'a': 3, 'b': 2, 'c': 3}
+            os.unlink(d + '.old')
+            write(d, '{"a": 1}')
+
+
+def test_history():
+    """The last ten documents that were removed or replaced whole, with their time and whose doing it was."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'user:61001')
+        d, h = b + '/data.json', b + '/.bucketfs/history'
+        assert os.listdir(h) == [] and 'history' in os.listdir(b + '/.bucketfs')
+        before = time.time()
+        for i in range(12):
+            write(d, json.dumps({'i': i, 'old': True}))
+            if i % 2:
+                OWNER(os.unlink, d)
+            else:
+                write(d + '.new', '{"whole": %d}' % i)
+                os.rename(d + '.new', d)
+                os.truncate(d, 0)
+                os.unlink(d)
+        names = sorted(os.listdir(h), key=lambda n: int(n[:-5]))
+        assert len(names) == 10
+        docs = [json.loads(read(h + '/' + n)) for n in names]
+        assert docs[-1] == {'i': 11, 'old': True} and docs[-2] == {'whole': 10} and docs[-3] == {'i': 10, 'old': True}
+        s = os.stat(h + '/' + names[-1])
+        assert s.st_uid == 61001 and before <= s.st_mtime <= time.time() and s.st_size == len(read(h + '/' + names[-1]))
+        assert os.stat(h + '/' + names[-2]).st_uid == 0
+        assert json.loads(read(b + '/.bucketfs/previous.json')) == docs[-1]
+        m.restart()
+        assert sorted(os.listdir(h), key=lambda n: int(n[:-5])) == names
+        # Readers may read, editors remove, and nobody writes.
+        assert json.loads(OTHER(read, h + '/' + names[0])) == docs[0]
+        fails(errno.EACCES, OTHER, os.unlink, h + '/' + names[0])
+        fails(errno.EPERM, write, h + '/' + names[0], '{}')
+        for name in ('1.json', '01.json', 'x', names[0] + '~', '99999999999999999999.json', '-1.json', 'meta.json'):
+            fails(errno.ENOENT, os.stat, h + '/' + name)
+            try:
+                write(h + '/' + name, '{}')
+                assert False, name
+            except PermissionError:
+                pass
+        fails(errno.EPERM, os.mkdir, h + '/x')
+        fails(errno.EPERM, os.rename, h + '/' + names[0], h + '/x')
+        OWNER(os.unlink, h + '/' + names[-1])
+        assert json.loads(read(b + '/.bucketfs/previous.json')) == docs[-2]
+        os.unlink(b + '/.bucketfs/previous.json')
+        assert sorted(os.listdir(h), key=lambda n: int(n[:-5])) == names[:-2]
+        # Whoever may not read gets nothing of it.
+        os.setxattr(b, ACL + 'read', b'owner')
+        fails(errno.EACCES, OWNER, read, h + '/' + names[0])
+        fails(errno.EACCES, OWNER, os.stat, h + '/' + names[0])
+        fails(errno.EACCES, OWNER, os.listdir, h)
+        # Bounded in bytes, but for the newest.
+        os.setxattr(b, 'user.bucketfs.max_data_size', b'40M')
+        for i in range(3):
+            with open(d, 'w') as f:
+                for part in range(10):
+                    f.write('{"%d": "%s"}' % (part, 'x' * 1000000))
+            os.unlink(d)
+        assert len(os.listdir(h)) == 1
+        # Nothing left of what it held, by any way, counts as replaced; a merge does not.
+        write(d, '{"a": 1}')
+        write(d, '{"a": 2}')
+        assert len(os.listdir(h)) == 1
+        with open(d, 'r+') as f:
+            f.truncate(0)
+            f.write('{"b": 1}')
+        assert json.loads(read(b + '/.bucketfs/previous.json')) == {'a': 2}
+        m.unmount()
+        checked(m)
+
+
+def test_privileges_are_judged_anew():
+    """A commit and a new snapshot by a handle from before are refused once the privilege has ended."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        d = b + '/data.json'
+        for flags in (os.O_RDWR, os.O_RDWR | os.O_TRUNC, os.O_WRONLY):
+            os.setxattr(b, ACL + 'read', b'*')
+            os.setxattr(b, ACL + 'edit', b'*')
+            write(d, '{"open": 1}')
+            r, w = os.pipe()
+            r2, w2 = os.pipe()
+
+            def attack():
+                fd = os.open(d, flags)
+                os.write(w, b'x')
+                os.read(r2, 1)
+                seen, refused = b'', 0
+                try:
+                    os.fsync(fd)
+                except OSError as e:
+                    refused += e.errno == errno.EACCES
+                if flags & 3 == os.O_RDWR:
+                    seen = os.pread(fd, 10000, 0)
+                try:
+                    os.ftruncate(fd, 0)
+                except OSError:
+                    pass
+                os.write(fd, b'{"mine": 1}')
+                try:
+                    os.fsync(fd)
+                except OSError as e:
+                    refused += e.errno == errno.EACCES
+                if flags & 3 == os.O_RDWR:
+                    seen += os.pread(fd, 10000, 0)
+                try:
+                    os.close(fd)
+                except OSError as e:
+                    refused += e.errno == errno.EACCES
+                return seen, refused
+            pid = os.fork()
+            if pid == 0:
+                os.setgroups([])
+                os.setresgid(61002, 61002, 61002)
+                os.setresuid(61002, 61002, 61002)
+                seen, refused = attack()
+                os._exit(0 if b'SECRET' not in seen and refused >= 2 else 7)
+            os.read(r, 1)
+            os.setxattr(b, ACL + 'read', b'owner')
+            os.setxattr(b, ACL + 'edit', b'owner')
+            write(d, '{"token": "SECRET"}')
+            os.write(w2, b'x')
+            assert os.waitpid(pid, 0)[1] == 0, flags
+            assert 'mine' not in read(d)
+
+
+def test_staging_files_are_their_makers():
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'*')
+        path = b + '/data.json.mine'
+        OWNER(write, path, 'SECRET' * 10)
+        # By an old descriptor of a file that is gone, after the bucket was forgotten.
+        write(b + '/data.json.tmp', 'old')
+        old = os.open(b + '/data.json.tmp', os.O_PATH)
+        os.unlink(b + '/data.json.tmp')
+        for i in range(4200):
+            os.mkdir(m / f'x{i}')
+        write(b + '/data.json.new', 'new')
+        proc = f'/proc/self/fd/{old}'
+        fails(errno.ESTALE, os.stat, proc)
+        fails(errno.ESTALE, os.truncate, proc, 0)
+        assert read(b + '/data.json.new') == 'new'
+        # By a descriptor that was handed over.
+        fd = OWNER_FD(path)
+        try:
+            def other():
+                for what in (lambda: os.stat(f'/proc/self/fd/{fd}'), lambda: os.truncate(f'/proc/self/fd/{fd}', 0),
+                             lambda: os.open(f'/proc/self/fd/{fd}', os.O_RDONLY)):
+                    try:
+                        what()
+                        return False
+                    except OSError:
+                        pass
+                return True
+            assert STRANGER(other)
+        finally:
+            os.close(fd)
+        assert OWNER(read, path) == 'SECRET' * 10
+
+
+def OWNER_FD(path):
+    """An O_PATH descriptor that the owner has opened, in this process."""
+    import socket
+    a, b = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(61001, 61001, 61001)
+        os.setresuid(61001, 61001, 61001)
+        socket.send_fds(a, [b'x'], [os.open(path, os.O_PATH)])
+        os._exit(0)
+    _, fds, _, _ = socket.recv_fds(b, 1, 1)
+    os.waitpid(pid, 0)
+    return fds[0]
+
+
+def test_root_squash_owns_nothing():
+    with Mount('device=h') as m:
+        os.mkdir(m / 'b')
+        os.readlink(m / '@device')
+        os.setxattr(m.point, ACL + 'create', b'*')
+        m.unmount()
+        m.options += ',root=squash'
+        m.start()
+        for path in (m / 'b', m / '@device/'):
+            assert os.getxattr(path, 'user.bucketfs.access') == b'read'
+            fails(errno.EACCES, os.setxattr, path, ACL + 'edit', b'*')
+            fails(errno.EACCES, write, path + '/data.json', '{"a": 1}')
+        OWNER(os.mkdir, m / 'mine')
+        OWNER(os.setxattr, m / 'mine', ACL + 'edit', b'user:0')
+        write(m / 'mine/data.json', '{"a": 1}')
+
+
 if __name__ == '__main__':
     run(tests_of(__name__))

@@ -31,7 +31,7 @@ static int flush(struct data_handle *h)
 {
 	bool opener_only;
 
-	return data_flush(h, &opener_only, NULL);
+	return data_flush(h, NULL, &opener_only, NULL);
 }
 
 static int patch(struct fixture *f, const char *text)
@@ -242,13 +242,13 @@ static void test_fsync_shows_the_merged(void **state)
 	h = open_with(f, DATA_READ | DATA_WRITE | DATA_TRUNCATE);
 	assert_int_equal(write_text(h, 0, "{\"b\":2}"), 0);
 	assert_read(h, "{\"b\":2}");
-	assert_int_equal(data_fsync(h, NULL), 0);
+	assert_int_equal(data_fsync(h, NULL, NULL), 0);
 	assert_read(h, "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
 	data_close(h, NULL);
 	h = open_with(f, DATA_READ | DATA_WRITE);
 	replace_text(h, "{\"a\":1,\"b\":3}");
 	assert_int_equal(patch(f, "{\"c\":4}"), 0);
-	assert_int_equal(data_fsync(h, NULL), 0);
+	assert_int_equal(data_fsync(h, NULL, NULL), 0);
 	assert_read(h, "{\n  \"a\": 1,\n  \"b\": 3,\n  \"c\": 4\n}\n");
 	data_close(h, NULL);
 }
@@ -259,14 +259,14 @@ static void test_remove(void **state)
 	struct attr attr;
 
 	assert_int_equal(patch(f, "{\"a\":1}"), 0);
-	assert_int_equal(data_remove(f->fs, f->b, &test_root), 0);
-	assert_int_equal(data_remove(f->fs, f->b, &test_root), BUCKET_ABSENT);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), BUCKET_ABSENT);
 	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), BUCKET_ABSENT);
 	assert_text(f, "{}\n");
 	assert_int_equal(patch(f, "{\"b\":1}"), 0);
 	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), 0);
 	assert_text(f, "{\n  \"b\": 1\n}\n");
-	assert_int_equal(data_remove(f->fs, f->b, &test_root), 0);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
 	assert_int_equal(data_create(f->fs, f->b, &test_root), 0);
 	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), 0);
 }

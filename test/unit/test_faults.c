@@ -21,7 +21,7 @@ static int flush(struct data_handle *h)
 {
 	bool opener_only;
 
-	return data_flush(h, &opener_only, NULL);
+	return data_flush(h, NULL, &opener_only, NULL);
 }
 
 static int do_merge(struct world *w)
@@ -56,7 +56,7 @@ static int do_edit(struct world *w)
 
 static int do_remove_data(struct world *w)
 {
-	int r = data_remove(w->fs, w->b, &test_root);
+	int r = data_remove(w->fs, w->b, &test_root, NULL);
 
 	return r == BUCKET_ABSENT ? 0 : r;
 }

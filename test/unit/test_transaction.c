@@ -128,14 +128,14 @@ static void test_disabled(void **state)
 	assert_int_equal(data_open(fs, t, &test_root, DATA_WRITE, &h), 0);
 	assert_int_equal(data_write(h, 0, false, S("{\"a\":1}"), NULL), 0);
 	enable(false);
-	assert_int_equal(data_flush(h, &opener_only, NULL), BUCKET_READ_ONLY);
+	assert_int_equal(data_flush(h, NULL, &opener_only, NULL), BUCKET_READ_ONLY);
 	assert_int_equal(data_open(fs, t, &test_root, DATA_WRITE, &late), BUCKET_READ_ONLY);
 	assert_int_equal(tree_create(fs, t, &test_root, NODE_FILES, S("x"), 0644, TREE_WRITE, &file, &canonical, NULL),
 			 BUCKET_READ_ONLY);
 	assert_int_equal(transaction_commit(fs, b, &test_root, S("t"), NULL), BUCKET_READ_ONLY);
 	assert_int_equal(transaction_abandon(fs, b, &test_root, S("t")), BUCKET_READ_ONLY);
 	enable(true);
-	assert_int_equal(data_flush(h, &opener_only, NULL), 0);
+	assert_int_equal(data_flush(h, NULL, &opener_only, NULL), 0);
 	data_close(h, NULL);
 	assert_int_equal(transaction_commit(fs, b, &test_root, S("t"), NULL), 0);
 	bucket_put(fs, t);
