@@ -11,6 +11,7 @@
 #include "ctl/ctl.h"
 #include "ctl/io.h"
 #include "ctl/say.h"
+#include "ctl/utf8.h"
 
 bool control_exists(const struct place *p)
 {
@@ -48,7 +49,7 @@ static cJSON *part(const struct document *top, const char *name)
 {
 	struct member_view m;
 
-	return document_find(top, slice_str(name), &m) ? cJSON_ParseWithLength(m.value.at, m.value.len) : NULL;
+	return document_find(top, slice_str(name), &m) ? tree_parse(m.value) : NULL;
 }
 
 /* 0, a negative errno of reading it, or BUCKET_INVALID and why. */
@@ -58,6 +59,9 @@ static int info_read(const struct place *p, struct info *out, struct reason *why
 
 	*out = (struct info){0};
 	r = io_read_at(p->bucket, CONTROL "/info.json", &out->text);
+	/* Older daemons wrote the name of a job as the job had it, which need not be UTF-8. */
+	if (!r)
+		r = utf8_mend(&out->text);
 	/* The data in it may hold what cJSON does not understand, so only the rest is given to it. */
 	if (!r)
 		r = document_parse(buf_slice(&out->text), 0, &out->top, why);
@@ -134,6 +138,17 @@ bool info_file_of(const struct place *p, const cJSON *item, struct info_file *ou
 	*out = (struct info_file){.path = path + len, .id = tree_text(item, "id"),
 		.size = (long long)tree_number(item, "size"), .item = item};
 	return out->size >= 0;
+}
+
+cJSON *tree_parse(struct slice json)
+{
+	struct buf mended = {0};
+	cJSON *tree = NULL;
+
+	if (!utf8_add_json(&mended, json))
+		tree = cJSON_ParseWithLength((const char *)mended.data, mended.len);
+	buf_release(&mended);
+	return tree;
 }
 
 const char *tree_text(const cJSON *object, const char *name)

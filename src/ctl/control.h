@@ -41,6 +41,9 @@ struct slice info_data(const struct info *i);
 /* False: an entry that makes no sense, or whose path leads elsewhere. */
 bool info_file_of(const struct place *p, const cJSON *item, struct info_file *out);
 
+/* Reads JSON that a daemon of any version wrote. A byte in it that is no UTF-8, or a lone surrogate, becomes U+FFFD.
+ * NULL: this is no JSON, or there is no memory. */
+cJSON *tree_parse(struct slice json);
 /* cJSON with plain answers. */
 const char *tree_text(const cJSON *object, const char *name);
 double tree_number(const cJSON *object, const char *name);

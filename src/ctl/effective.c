@@ -57,7 +57,7 @@ static void load_mount(const struct place *p, struct effective *e)
 	const cJSON *limits;
 
 	if (io_read_at(p->root, CONTROL "/config.json", &text) == 0)
-		tree = cJSON_ParseWithLength((const char *)text.data, text.len);
+		tree = tree_parse(buf_slice(&text));
 	limits = cJSON_GetObjectItemCaseSensitive(tree, "limits");
 	for (int i = 0; i < limit_count; i++) {
 		const cJSON *item = cJSON_GetObjectItemCaseSensitive(limits, limit_names[i]);

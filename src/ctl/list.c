@@ -40,7 +40,7 @@ static void load(int root, const char *id, struct row *out)
 	out->modified = fstatat(root, id, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mtim.tv_sec : 0;
 	snprintf(path, sizeof(path), "%s/" CONTROL "/meta.json", id);
 	if (io_read_at(root, path, &text) == 0)
-		out->meta = cJSON_ParseWithLength((const char *)text.data, text.len);
+		out->meta = tree_parse(buf_slice(&text));
 	buf_release(&text);
 }
 

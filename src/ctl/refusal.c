@@ -41,7 +41,7 @@ static bool is_below(const char *what, const char *path)
 
 static int add_line(struct refusals *out, const char *line, size_t len, const char *below)
 {
-	struct refusal r = {.tree = cJSON_ParseWithLength(line, len)};
+	struct refusal r = {.tree = tree_parse(slice_of(line, len))};
 
 	if (!r.tree)
 		return 0;

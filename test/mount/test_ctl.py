@@ -703,6 +703,56 @@ def test_schema():
         ctl('set', b, 'port=70000')
 
 
+def piped(*args, status=0, **kw):
+    """Output and messages of a bucketctl that writes into pipes, as bytes."""
+    r = subprocess.run([CTL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                       timeout=60 * SLOW, **kw)
+    assert r.returncode == status, (args, r)
+    return r.stdout, r.stderr
+
+
+def test_control_files_need_not_be_utf8():
+    """Older daemons wrote names of jobs and commands as they were; a title may have half a surrogate pair."""
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'meta.json') or not has(b, 'info.json') or not has(b, 'errors'):
+            return
+        write(b + '/.bucketfs/meta.json', r'{"title": "lone \ud800, \\ud800, \ud83d\ude00", "notes": "n"}')
+        for args in (['info', b], ['list', m.point]):
+            assert 'lone \ufffd, \\ud800, \U0001f600' in piped(*args)[0].decode(), args
+        write(b + '/data.json', '{"lone": "\\ud800"}')
+        write(b + '/files/a', 'text')
+        fakes = {
+            'info.json': read(b + '/.bucketfs/info.json', 'rb').replace(b'"n"', b'"job \xff\x9b31m\xe2\x82 \x7f"'),
+            'meta.json': b'{"title": "t\x9b31m\xff", "enabled": true}',
+            'errors': b'{"time": "t\xff\x9b", "uid": 1, "pid": 1, "command": "c\xff\x9b\x7f\\u001b", '
+                      b'"path": "nightly", "errno": "E\x9b", "reason": "r\xff\\u009b"}\n',
+        }
+        mounted = []
+        try:
+            for name, text in fakes.items():
+                write(m.folder + '/' + name, text)
+                path = f'{b}/.bucketfs/{name}'
+                subprocess.run(['mount', '--bind', m.folder + '/' + name, path], check=True, timeout=30)
+                mounted.append(path)
+            shown = piped('info', b)[0].decode()
+            assert 'job \ufffd\ufffd31m\ufffd\ufffd \x7f' in shown and '  a' in shown, shown
+            assert json.loads(piped('info', '--json', b)[0])['data'] == {'lone': '\ud800'}
+            assert 't\ufffd31m\ufffd' in piped('list', m.point)[0].decode()
+            assert json.loads(piped('list', '--json', m.point)[0])[0]['title'] == 't\ufffd31m\ufffd'
+            shown = piped('why', b)[0].decode()
+            for text in ('t\ufffd\ufffd', 'c\ufffd\ufffd\x7f\x1b', 'r\ufffd\x9b'):
+                assert text in shown, shown
+            assert json.loads(piped('why', '--json', b)[0])[0]['command'] == 'c\ufffd\ufffd\x7f\x1b'
+            ctl('fetch', '--data', m.folder + '/fetched.json', b, m.folder + '/fetched')
+            assert read(m.folder + '/fetched/a') == 'text'
+            assert json.loads(read(m.folder + '/fetched.json')) == {'lone': '\ud800'}
+            ctl('store', '--dry-run', b, m.folder + '/fetched')
+        finally:
+            for path in mounted:
+                subprocess.run(['umount', path], check=True, timeout=30)
+
+
 def test_completion():
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../completion/bucketfs.bash')
     ask = '''compopt() { :; }; PATH=$(dirname "$CTL"):$PATH; source "$SCRIPT"
