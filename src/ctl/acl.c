@@ -12,6 +12,7 @@
 #include "ctl/ctl.h"
 #include "ctl/io.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_json };
 
@@ -101,15 +102,16 @@ static int show(const struct place *p, bool json)
 		cJSON_AddStringToObject(one, "list", (char *)text.data);
 		cJSON_AddBoolToObject(one, "inherited", inherited);
 		if (!json)
-			printf("%-7s %s%s\n", privilege_name[i], text.len > 1 ? (char *)text.data : "(nobody else)",
-			       inherited ? "   (as the root of the mount has it)" : "");
+			terminal_line(stdout, "%-7s %s%s", privilege_name[i],
+				      text.len > 1 ? (char *)text.data : "(nobody else)",
+				      inherited ? "   (as the root of the mount has it)" : "");
 	}
 	buf_clear(&text);
 	if (!status && io_attribute(p->bucket >= 0 ? p->bucket : p->root, "user.bucketfs.access", &text) == 0 &&
 	    buf_add_byte(&text, 0) == 0) {
 		cJSON_AddStringToObject(tree, "access", (char *)text.data);
 		if (!json)
-			printf("you may %s\n", text.len > 1 ? (char *)text.data : "nothing");
+			terminal_line(stdout, "you may %s", text.len > 1 ? (char *)text.data : "nothing");
 	}
 	if (!status && json && !tree_print(tree))
 		status = say_no_memory();

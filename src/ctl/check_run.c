@@ -13,6 +13,7 @@
 #include "ctl/check.h"
 #include "ctl/ctl.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -38,7 +39,7 @@ static void interrupt(int signal)
 static void clear_line(const struct report *r)
 {
 	if (r->shown)
-		fputs("\r\033[K", stderr);
+		terminal_status_end();
 }
 
 static bool progress(void *context, const char *what, uint64_t done, uint64_t total)
@@ -49,8 +50,7 @@ static bool progress(void *context, const char *what, uint64_t done, uint64_t to
 	if (!r->shown || (now = clock_now(&clock_system)) < r->next)
 		return !interrupted;
 	r->next = now + interval;
-	fprintf(stderr, "\r\033[Kcheck: %s, %d%%", what, total ? (int)((double)done * 100 / (double)total) : 100);
-	fflush(stderr);
+	terminal_status("check: %s, %d%%", what, total ? (int)((double)done * 100 / (double)total) : 100);
 	return !interrupted;
 }
 
@@ -93,16 +93,25 @@ static void finding(void *context, const struct check_finding *f)
 		return;
 	}
 	clear_line(r);
-	printf("%s%s%s%s%s%s%s\n", f->note ? "note: " : "", f->bucket, *f->bucket && *f->path ? "/" : "", f->path,
-	       *f->bucket || *f->path ? ": " : "", f->detail, f->mended ? " (mended)" : "");
+	terminal_line(stdout, "%s%s%s%s%s%s%s", f->note ? "note: " : "", f->bucket, *f->bucket && *f->path ? "/" : "",
+		      f->path, *f->bucket || *f->path ? ": " : "", f->detail, f->mended ? " (mended)" : "");
 }
 
 static void show_json(const struct report *r, const struct check_sums *s)
 {
-	printf("{\"buckets\":%llu,\"files\":%llu,\"bytes\":%llu,\"live\":%s,\"unsealed\":%llu,\"mended\":%llu,\"findings\":[%.*s],\"notes\":[%.*s]}\n",
-	       (unsigned long long)s->buckets, (unsigned long long)s->files, (unsigned long long)s->bytes, s->live ? "true" : "false",
-	       (unsigned long long)s->unsealed, (unsigned long long)s->mended, (int)r->findings.len, r->findings.len ? (char *)r->findings.data : "",
-	       (int)r->notes.len, r->notes.len ? (char *)r->notes.data : "");
+	char sums[256];
+
+	snprintf(sums, sizeof(sums), "{\"buckets\":%llu,\"files\":%llu,\"bytes\":%llu,\"live\":%s,",
+		 (unsigned long long)s->buckets, (unsigned long long)s->files, (unsigned long long)s->bytes,
+		 s->live ? "true" : "false");
+	terminal_text(stdout, slice_str(sums));
+	snprintf(sums, sizeof(sums), "\"unsealed\":%llu,\"mended\":%llu,\"findings\":[", (unsigned long long)s->unsealed,
+		 (unsigned long long)s->mended);
+	terminal_text(stdout, slice_str(sums));
+	terminal_text(stdout, buf_slice(&r->findings));
+	terminal_text(stdout, slice_str("],\"notes\":["));
+	terminal_text(stdout, buf_slice(&r->notes));
+	terminal_text(stdout, slice_str("]}\n"));
 }
 
 /* 1,204 */
@@ -140,15 +149,17 @@ static void show_sums(const struct check_sums *s, bool data)
 {
 	char buckets[32], files[32], bytes[32], number[32];
 
-	printf("%s bucket%s, %s file%s, %s: ", count_of(s->buckets, buckets), s->buckets == 1 ? "" : "s", count_of(s->files, files),
-	       s->files == 1 ? "" : "s", bytes_of(s->bytes, bytes));
+	terminal_part(stdout, "%s bucket%s, %s file%s, %s: ", count_of(s->buckets, buckets), s->buckets == 1 ? "" : "s",
+		      count_of(s->files, files), s->files == 1 ? "" : "s", bytes_of(s->bytes, bytes));
 	if (!s->findings)
-		printf("nothing wrong");
+		terminal_part(stdout, "nothing wrong");
 	else
-		printf("%s finding%s, %llu mended", count_of(s->findings, number), s->findings == 1 ? "" : "s", (unsigned long long)s->mended);
+		terminal_part(stdout, "%s finding%s, %llu mended", count_of(s->findings, number),
+			      s->findings == 1 ? "" : "s", (unsigned long long)s->mended);
 	if (data && s->unsealed)
-		printf("; %s content%s no checksum", count_of(s->unsealed, number), s->unsealed == 1 ? " has" : "s have");
-	printf("\n");
+		terminal_part(stdout, "; %s content%s no checksum", count_of(s->unsealed, number),
+			      s->unsealed == 1 ? " has" : "s have");
+	terminal_line_end(stdout);
 }
 
 /* ---- which store ---- */

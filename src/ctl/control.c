@@ -11,6 +11,7 @@
 #include "ctl/ctl.h"
 #include "ctl/io.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/utf8.h"
 
 bool control_exists(const struct place *p)
@@ -171,7 +172,8 @@ bool tree_print(const cJSON *tree)
 
 	if (!text)
 		return false;
-	puts(text);
+	terminal_text(stdout, slice_str(text));
+	terminal_text(stdout, slice_str("\n"));
 	cJSON_free(text);
 	return true;
 }

@@ -10,6 +10,7 @@
 #include "ctl/control.h"
 #include "ctl/meta.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_in = META_COUNT, opt_json };
 
@@ -116,7 +117,7 @@ static int run(const struct request *r)
 	if (!status && r->option[opt_json])
 		status = show(&p);
 	else if (!status)
-		puts(p.id);
+		terminal_name(p.id);
 	place_close(&p);
 	return status;
 }

@@ -14,6 +14,7 @@
 #include "ctl/io.h"
 #include "ctl/judge.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 
 enum { opt_json };
@@ -122,7 +123,7 @@ static bool ask_again(void)
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return false;
-	fputs("Edit again? [Y/n] ", stderr);
+	terminal_status("Edit again? [Y/n] ");
 	return fgets(answer, sizeof(answer), stdin) && *answer != 'n' && *answer != 'N';
 }
 
@@ -138,10 +139,14 @@ static void show_value(const char *whose, struct slice value)
 	enum { shown_max = 200 };
 	int len = value.len > shown_max ? shown_max : (int)value.len;
 
+	/* The cut is before a character, not within one. */
+	while (len < (int)value.len && len > 0 && (((const unsigned char *)value.at)[len] & 0xc0) == 0x80)
+		len--;
 	if (value.at)
-		fprintf(stderr, "    %-7s %.*s%s\n", whose, len, (const char *)value.at, value.len > shown_max ? "..." : "");
+		terminal_line(stderr, "    %-7s %.*s%s", whose, len, (const char *)value.at,
+			      value.len > shown_max ? "..." : "");
 	else
-		fprintf(stderr, "    %-7s (no such key)\n", whose);
+		terminal_line(stderr, "    %-7s (no such key)", whose);
 }
 
 /* A key that both we and somebody else changed. */
@@ -151,7 +156,7 @@ static void show_conflict(const struct edit *e, const struct document *theirs, s
 
 	if (slice_equal(base, mine) || slice_equal(base, now))
 		return;
-	fprintf(stderr, "  %.*s\n", (int)text.len, (const char *)text.at);
+	terminal_line(stderr, "  %.*s", (int)text.len, (const char *)text.at);
 	show_value("was", base);
 	show_value("theirs", now);
 	show_value("yours", mine);
@@ -214,7 +219,7 @@ static int run(const struct request *r)
 	if (!status)
 		status = save(&e);
 	if (!status && r->option[opt_json])
-		fwrite(e.merged.data, 1, e.merged.len, stdout);
+		terminal_text(stdout, buf_slice(&e.merged));
 	if (status && edited)
 		say_note("what you wrote is in %s", e.path);
 	else if (*e.path)

@@ -15,6 +15,7 @@
 #include "ctl/data.h"
 #include "ctl/io.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/transfer.h"
 #include "ctl/value.h"
 
@@ -275,7 +276,7 @@ static int write_data(struct fetch *f)
 	int status = value_render(&f->data, &text), r;
 
 	if (!status && strcmp(f->t.data_path, "-") == 0) {
-		fwrite(text.data, 1, text.len, stdout);
+		terminal_text(stdout, buf_slice(&text));
 	} else if (!status) {
 		r = io_replace(f->t.data_path, buf_slice(&text));
 		status = r ? say_errno(NULL, -r, "%s", f->t.data_path) : CTL_OK;

@@ -6,6 +6,7 @@
 #include "ctl/ctl.h"
 #include "ctl/data.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 
 enum { opt_json, opt_raw };
@@ -25,8 +26,8 @@ static int show(struct slice value, bool raw)
 		r = json_unquote(value, &text);
 		value = buf_slice(&text);
 	}
-	fwrite(value.at, 1, value.len, stdout);
-	putchar('\n');
+	terminal_text(stdout, value);
+	terminal_text(stdout, slice_str("\n"));
 	buf_release(&text);
 	return r ? say_no_memory() : CTL_OK;
 }
@@ -51,7 +52,7 @@ static int show_keys(const struct request *r, const struct document *doc, int fi
 	}
 	if (!status && r->option[opt_json]) {
 		status = document_sort(&chosen) ? say_no_memory() : value_render(&chosen, &text);
-		fwrite(text.data, 1, text.len, stdout);
+		terminal_text(stdout, buf_slice(&text));
 	}
 	document_release(&chosen);
 	buf_release(&text);
@@ -78,7 +79,7 @@ static int run(const struct request *r)
 	if (!status && r->count > named)
 		status = show_keys(r, &doc, named);
 	else if (!status)
-		fwrite(text.data, 1, text.len, stdout);
+		terminal_text(stdout, buf_slice(&text));
 	document_release(&doc);
 	buf_release(&text);
 	place_close(&p);

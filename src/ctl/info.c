@@ -1,10 +1,10 @@
-#include <stdio.h>
 #include <time.h>
 
 #include "ctl/control.h"
 #include "ctl/ctl.h"
 #include "ctl/refusal.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_json };
 
@@ -21,15 +21,15 @@ static void show_time(const cJSON *object, const char *name)
 	char text[64];
 
 	if (t != -1 && localtime_r(&t, &tm) && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm))
-		printf("%s", text);
+		terminal_part(stdout, "%s", text);
 	else
-		printf("%s", tree_text(object, name));
+		terminal_part(stdout, "%s", tree_text(object, name));
 }
 
 static void show_text(const cJSON *bucket, const char *name)
 {
 	if (*tree_text(bucket, name))
-		printf("%-9s %s\n", name, tree_text(bucket, name));
+		terminal_line(stdout, "%-9s %s", name, tree_text(bucket, name));
 }
 
 static void show_files(const struct place *p, const cJSON *files)
@@ -42,12 +42,12 @@ static void show_files(const struct place *p, const cJSON *files)
 
 		if (!info_file_of(p, item, &f))
 			continue;
-		printf("%12lld  ", f.size);
+		terminal_part(stdout, "%12lld  ", f.size);
 		show_time(item, "date");
-		printf("  %s", f.path);
 		if (*tree_text(item, "username"))
-			printf("  (%s)", tree_text(item, "username"));
-		putchar('\n');
+			terminal_line(stdout, "  %s  (%s)", f.path, tree_text(item, "username"));
+		else
+			terminal_line(stdout, "  %s", f.path);
 	}
 }
 
@@ -61,17 +61,17 @@ static void show(const struct place *p, const struct info *info)
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
 		show_text(info->bucket, texts[i]);
 	if (cJSON_IsFalse(enabled) || (cJSON_IsNumber(enabled) && enabled->valuedouble == 0))
-		printf("%-9s %s\n", "enabled", "no");
+		terminal_line(stdout, "%-9s %s", "enabled", "no");
 	for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
-		printf("%-9s ", times[i]);
+		terminal_part(stdout, "%-9s ", times[i]);
 		show_time(info->bucket, times[i]);
-		putchar('\n');
+		terminal_line_end(stdout);
 	}
-	printf("%-9s %lld\n", "revision", info->revision);
+	terminal_line(stdout, "%-9s %lld", "revision", info->revision);
 	if (document_parse(info_data(info), 0, &data, NULL) == 0)
-		printf("%-9s %zu keys, %zu bytes\n", "data", data.count, info_data(info).len);
+		terminal_line(stdout, "%-9s %zu keys, %zu bytes", "data", data.count, info_data(info).len);
 	document_release(&data);
-	printf("%-9s %d\n", "files", cJSON_GetArraySize(info->files));
+	terminal_line(stdout, "%-9s %d", "files", cJSON_GetArraySize(info->files));
 	show_files(p, info->files);
 }
 
@@ -85,7 +85,7 @@ static int run(const struct request *r)
 		return status;
 	status = info_load(&p, &info);
 	if (!status && r->option[opt_json])
-		fwrite(info.text.data, 1, info.text.len, stdout);
+		terminal_text(stdout, buf_slice(&info.text));
 	else if (!status)
 		show(&p, &info);
 	if (!status)

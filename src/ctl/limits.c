@@ -1,7 +1,6 @@
 #include "bucket/limits.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -9,6 +8,7 @@
 #include "ctl/ctl.h"
 #include "ctl/effective.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_json };
 
@@ -38,9 +38,9 @@ static int show(const struct place *p, bool json)
 			cJSON_AddStringToObject(one, "value", value);
 		cJSON_AddStringToObject(one, "from", sources[e.source[i]]);
 		if (!json)
-			printf("%-20s  %-12s  %s\n", limit_names[i],
-			       e.source[i] == LIMIT_UNKNOWN ? "?" : *value && strcmp(value, "0") != 0 ? value : i < 4 ? "none" : "any",
-			       sources[e.source[i]]);
+			terminal_line(stdout, "%-20s  %-12s  %s", limit_names[i],
+				      e.source[i] == LIMIT_UNKNOWN ? "?" : *value && strcmp(value, "0") != 0 ? value : i < 4 ? "none" : "any",
+				      sources[e.source[i]]);
 	}
 	if (!status && json && !tree_print(tree))
 		status = say_no_memory();

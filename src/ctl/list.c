@@ -12,6 +12,7 @@
 #include "ctl/ctl.h"
 #include "ctl/io.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_json };
 
@@ -109,12 +110,13 @@ static void show(const struct row *rows, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		char when[64] = "";
 		struct tm tm;
+		const char *title = tree_text(rows[i].meta, "title");
+		bool off = cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(rows[i].meta, "enabled"));
 
 		if (localtime_r(&rows[i].modified, &tm))
 			strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
-		printf("%-24s  %s%s%s%s\n", rows[i].id, when, *tree_text(rows[i].meta, "title") ? "  " : "",
-		       tree_text(rows[i].meta, "title"),
-		       cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(rows[i].meta, "enabled")) ? "  (disabled)" : "");
+		terminal_line(stdout, "%-24s  %s%s%s%s", rows[i].id, when, *title ? "  " : "", title,
+			      off ? "  (disabled)" : "");
 	}
 }
 

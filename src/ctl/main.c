@@ -7,6 +7,7 @@
 
 #include "ctl/ctl.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "version.h"
 
 static const struct command *const commands[] = {
@@ -16,17 +17,26 @@ static const struct command *const commands[] = {
 	&command_check,
 };
 
+static const char help_begin[] =
+	"usage: bucketctl COMMAND [ARGUMENTS]\n"
+	"\n"
+	"Works on the buckets of a bucketfs mount. A BUCKET is its folder, or anything inside it.\n"
+	"\n";
+static const char help_end[] =
+	"\n"
+	"bucketctl COMMAND --help tells more. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no such bucket,\n"
+	"124 wait took too long; those of check are fsck's.\n"
+	"\n"
+	"Control characters in names, titles, values and reasons are shown as \\u001b, line breaks as \\n, bytes that\n"
+	"are no UTF-8 as \\x9b. JSON, the output of get -r, and the names that --dry-run lists are escaped so on a\n"
+	"terminal only: a pipe or a file gets them byte for byte.\n";
+
 static void help(FILE *to)
 {
-	fprintf(to, "usage: bucketctl COMMAND [ARGUMENTS]\n"
-		    "\n"
-		    "Works on the buckets of a bucketfs mount. A BUCKET is its folder, or anything inside it.\n"
-		    "\n");
+	terminal_text(to, slice_str(help_begin));
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->about);
-	fprintf(to, "\n"
-		    "bucketctl COMMAND --help tells more. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no such bucket,\n"
-		    "124 wait took too long; those of check are fsck's.\n");
+		terminal_line(to, "  %-8s %s", commands[i]->name, commands[i]->about);
+	terminal_text(to, slice_str(help_end));
 }
 
 static const struct command *find(const char *name)
@@ -63,6 +73,7 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	if (MB_CUR_MAX == 1)
 		setlocale(LC_CTYPE, "C.UTF-8");
+	terminal_begin();
 	/* A reader that has seen enough is an ordinary failed write. */
 	signal(SIGPIPE, SIG_IGN);
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
@@ -70,7 +81,7 @@ int main(int argc, char **argv)
 		return CTL_OK;
 	}
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
-		printf("bucketctl %s\n", BUCKETFS_VERSION);
+		terminal_line(stdout, "bucketctl %s", BUCKETFS_VERSION);
 		return CTL_OK;
 	}
 	if (strcmp(name, "help") == 0 && (command = find(argv[2]))) {
@@ -80,7 +91,7 @@ int main(int argc, char **argv)
 	command = find(name);
 	if (!command) {
 		if (*name)
-			fprintf(stderr, "bucketctl: there is no command %s\n\n", name);
+			terminal_line(stderr, "bucketctl: there is no command %s", name);
 		help(stderr);
 		return CTL_USAGE;
 	}

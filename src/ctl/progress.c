@@ -1,8 +1,8 @@
 #include "ctl/progress.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
+#include "ctl/terminal.h"
 #include "util/clock.h"
 
 enum { interval = 100000000 };
@@ -17,10 +17,9 @@ static void draw(struct progress *p)
 	if (now < p->next)
 		return;
 	p->next = now + interval;
-	fprintf(stderr, "\r\033[K%s: %zu of %zu files, %.1f of %.1f MB, %d%%", p->what, p->files, p->files_total,
-		(double)p->bytes / 1e6, (double)p->bytes_total / 1e6,
-		p->bytes_total ? (int)((double)p->bytes * 100 / (double)p->bytes_total) : 100);
-	fflush(stderr);
+	terminal_status("%s: %zu of %zu files, %.1f of %.1f MB, %d%%", p->what, p->files, p->files_total,
+			(double)p->bytes / 1e6, (double)p->bytes_total / 1e6,
+			p->bytes_total ? (int)((double)p->bytes * 100 / (double)p->bytes_total) : 100);
 }
 
 void progress_begin(struct progress *p, const char *what, size_t files, uint64_t bytes)
@@ -44,6 +43,6 @@ void progress_file(struct progress *p)
 void progress_end(struct progress *p)
 {
 	if (p->shown)
-		fputs("\r\033[K", stderr);
+		terminal_status_end();
 	p->shown = false;
 }

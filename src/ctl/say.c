@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
 #include "ctl/refusal.h"
+#include "ctl/terminal.h"
 
 static const char *command = "";
 static time_t began;
@@ -22,8 +22,8 @@ void say_begin(const char *name)
 static void say(const char *format, va_list args)
 {
 	fflush(stdout);
-	fprintf(stderr, "bucketctl %s: ", command);
-	vfprintf(stderr, format, args);
+	terminal_part(stderr, "bucketctl %s: ", command);
+	terminal_part_va(stderr, format, args);
 }
 
 void say_note(const char *format, ...)
@@ -33,7 +33,7 @@ void say_note(const char *format, ...)
 	va_start(args, format);
 	say(format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	terminal_line_end(stderr);
 }
 
 int say_error(const char *format, ...)
@@ -43,7 +43,7 @@ int say_error(const char *format, ...)
 	va_start(args, format);
 	say(format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	terminal_line_end(stderr);
 	return CTL_FAILED;
 }
 
@@ -54,7 +54,7 @@ int say_no_memory(void)
 
 int say_see_help(void)
 {
-	fprintf(stderr, "bucketctl %s --help tells how it is used\n", command);
+	terminal_line(stderr, "bucketctl %s --help tells how it is used", command);
 	return CTL_USAGE;
 }
 
@@ -65,7 +65,7 @@ int say_usage(const char *format, ...)
 	va_start(args, format);
 	say(format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	terminal_line_end(stderr);
 	return say_see_help();
 }
 
@@ -98,6 +98,6 @@ int say_errno(const struct place *at, int error, const char *format, ...)
 	va_start(args, format);
 	say(format, args);
 	va_end(args);
-	fprintf(stderr, ": %s\n", told ? why.text : explain(error));
+	terminal_line(stderr, ": %s", told ? why.text : explain(error));
 	return CTL_FAILED;
 }

@@ -10,6 +10,7 @@
 #include "ctl/io.h"
 #include "ctl/judge.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 
 enum { opt_data, opt_json };
@@ -36,7 +37,7 @@ static int show(const struct place *p)
 		status = say_error("%s has no schema", p->id);
 	else if (r)
 		status = control_failed(p, -r, "schema.json");
-	fwrite(text.data, 1, text.len, stdout);
+	terminal_text(stdout, buf_slice(&text));
 	buf_release(&text);
 	return status;
 }

@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 #include "ctl/data.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 
 enum { opt_replace, opt_string, opt_quiet, opt_json };
@@ -31,7 +32,7 @@ static int run(const struct request *r)
 	if (!status)
 		status = r->option[opt_replace] ? data_replace(&p, &patch, &merged) : data_merge(&p, &patch, &merged);
 	if (!status && !r->option[opt_quiet])
-		fwrite(merged.data, 1, merged.len, stdout);
+		terminal_text(stdout, buf_slice(&merged));
 	document_release(&patch);
 	buf_release(&merged);
 	place_close(&p);

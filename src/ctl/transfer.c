@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/control.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 const struct ctl_option transfer_options[] = {
 	[TRANSFER_SYNC] = {"sync", 's', "WHAT", "data, files or data_and_files; files unless --data is given"},
@@ -80,7 +82,7 @@ void transfer_list_add(struct transfer_list *l, const char *path, long long size
 
 	if (!l->tree) {
 		if (l->t->dry_run)
-			puts(path);
+			terminal_name(path);
 		return;
 	}
 	item = cJSON_CreateObject();
@@ -94,12 +96,8 @@ void transfer_list_add(struct transfer_list *l, const char *path, long long size
 
 int transfer_list_end(struct transfer_list *l)
 {
-	char *text = l->tree && !l->bad ? cJSON_PrintUnformatted(l->tree) : NULL;
-	bool bad = l->tree && !text;
+	bool bad = l->tree && (l->bad || !tree_print(l->tree));
 
-	if (text)
-		puts(text);
-	cJSON_free(text);
 	cJSON_Delete(l->tree);
 	return bad ? say_no_memory() : CTL_OK;
 }

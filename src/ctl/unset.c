@@ -2,6 +2,7 @@
 
 #include "ctl/ctl.h"
 #include "ctl/data.h"
+#include "ctl/terminal.h"
 
 enum { opt_quiet, opt_json };
 
@@ -21,7 +22,7 @@ static int run(const struct request *r)
 		return status;
 	status = data_remove(&p, r->args + 1, r->count - 1, &merged);
 	if (!status && !r->option[opt_quiet])
-		fwrite(merged.data, 1, merged.len, stdout);
+		terminal_text(stdout, buf_slice(&merged));
 	buf_release(&merged);
 	place_close(&p);
 	return status;

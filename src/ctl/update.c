@@ -3,6 +3,7 @@
 #include "ctl/control.h"
 #include "ctl/meta.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_json = META_COUNT };
 
@@ -26,7 +27,7 @@ static int run(const struct request *r)
 		status = say_usage("nothing to change was given");
 	if (!status && r->option[opt_json])
 		status = control_read(&p, "meta.json", &text);
-	fwrite(text.data, 1, text.len, stdout);
+	terminal_text(stdout, buf_slice(&text));
 	buf_release(&text);
 	place_close(&p);
 	return status;

@@ -18,6 +18,7 @@
 #include "ctl/ctl.h"
 #include "ctl/data.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 #include "ctl/walk.h"
 #include "util/clock.h"
@@ -249,7 +250,7 @@ static void show(const struct wait *w)
 		buf_add_byte(&text, ']');
 	}
 	buf_add_string(&text, "}\n");
-	fwrite(text.data, 1, text.len, stdout);
+	terminal_text(stdout, buf_slice(&text));
 	buf_release(&text);
 }
 

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <pwd.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +8,7 @@
 #include "ctl/refusal.h"
 #include "ctl/control.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 
 enum { opt_number, opt_json };
 
@@ -25,9 +25,9 @@ static void show_when(const char *text)
 	struct tm tm;
 
 	if (t != -1 && localtime_r(&t, &tm) && strftime(when, sizeof(when), "%a %d %b %H:%M:%S", &tm))
-		printf("%s", when);
+		terminal_part(stdout, "%s", when);
 	else
-		printf("%s", text);
+		terminal_part(stdout, "%s", text);
 }
 
 static void show(const struct refusal *r)
@@ -36,11 +36,12 @@ static void show(const struct refusal *r)
 
 	show_when(r->time);
 	if (user)
-		printf("  %s", user->pw_name);
+		terminal_part(stdout, "  %s", user->pw_name);
 	else
-		printf("  uid %ld", r->uid);
-	printf(", %s[%ld]  %s  %s\n    %s\n", *r->command ? r->command : "?", r->pid, *r->path ? r->path : "/", r->error,
-	       *r->reason ? r->reason : "(no reason is known)");
+		terminal_part(stdout, "  uid %ld", r->uid);
+	terminal_line(stdout, ", %s[%ld]  %s  %s", *r->command ? r->command : "?", r->pid, *r->path ? r->path : "/",
+		      r->error);
+	terminal_line(stdout, "    %s", *r->reason ? r->reason : "(no reason is known)");
 }
 
 static int show_json(const struct refusals *all, size_t first)
@@ -76,7 +77,7 @@ static int run(const struct request *r)
 	if (r->option[opt_json])
 		status = show_json(&all, first);
 	else if (all.count == 0)
-		printf("nothing was refused here lately\n");
+		terminal_line(stdout, "nothing was refused here lately");
 	for (size_t i = first; i < all.count && !r->option[opt_json]; i++)
 		show(&all.list[i]);
 	refusals_release(&all);

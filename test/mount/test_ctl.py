@@ -5,9 +5,13 @@ import json
 import os
 import pty
 import random
+import re
+import shutil
 import signal
 import subprocess
 import tempfile
+import termios
+import threading
 import time
 
 from harness import *
@@ -702,6 +706,20 @@ def test_schema():
         ctl('schema', 'remove', b)
         ctl('set', b, 'port=70000')
 
+# Sequences that make a terminal do something, or show text in another order than it has.
+HOSTILE = 'a\x1b[31m\x07\x08\r\x7f\x9b31m\u061c\u200e\u202e\u2028\u2066\nz'
+SHOWN = r'a\u001b[31m\u0007\u0008\u000d\u007f\u009b31m\u061c\u200e\u202e\u2028\u2066\nz'
+RAW = b'b\x1b]0;t\x07\x9b31m\xff\xc3'  # and bytes that are no UTF-8
+RAW_SHOWN = r'b\u001b]0;t\u0007\x9b31m\xff\xc3'
+
+
+def clean(out):
+    """The output, in which nothing may be that commands a terminal."""
+    text = out.decode()  # strictly
+    found = re.search('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]', text)
+    assert not found, repr(text)
+    return text
+
 
 def piped(*args, status=0, **kw):
     """Output and messages of a bucketctl that writes into pipes, as bytes."""
@@ -709,6 +727,214 @@ def piped(*args, status=0, **kw):
                        timeout=60 * SLOW, **kw)
     assert r.returncode == status, (args, r)
     return r.stdout, r.stderr
+
+
+def on_terminal(*args, status=0, **kw):
+    """All that a bucketctl writes to its terminal, less the sequence by which it takes its own line of progress away. The
+    terminal adds nothing: no carriage return before a line break."""
+    ours, theirs = pty.openpty()
+    mode = termios.tcgetattr(theirs)
+    mode[1] &= ~termios.OPOST
+    termios.tcsetattr(theirs, termios.TCSANOW, mode)
+    got = []
+
+    def collect():
+        try:
+            while part := os.read(ours, 65536):
+                got.append(part)
+        except OSError:  # EIO: nobody has the other end any more
+            pass
+    reader = threading.Thread(target=collect)
+    reader.start()
+    try:
+        r = subprocess.run([CTL, *args], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+                           timeout=60 * SLOW, **kw)
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    assert r.returncode == status, (args, r, got)
+    return b''.join(got).replace(b'\r\x1b[K', b'')
+
+
+def test_messages_escape_the_command_line():
+    with Mount() as m:
+        b = bucket(m)
+        for args, status in (
+                ([HOSTILE], 2),
+                (['get', '--' + HOSTILE], 2),
+                (['get', m.point + '/' + HOSTILE], 3),
+                (['get', m.folder + '/' + HOSTILE], 1),
+                (['get', b, HOSTILE], 1),
+                (['list', '/tmp/' + HOSTILE], 1),
+                (['list', m.point, HOSTILE], 2),
+                (['set', b, HOSTILE], 2),
+                (['set', b, 'k=@/' + HOSTILE], 1),
+                (['fetch', b, '--sync', HOSTILE, m.folder], 2),
+                (['fetch', b, m.log + '/' + HOSTILE], 1),
+                (['store', b, m.folder + '/' + HOSTILE], 1),
+                (['store', b, m.folder, '--glob', HOSTILE + '{1..99999}'], 2),
+                (['wait', b, '--timeout', HOSTILE], 2),
+                (['wait', m.point + '/' + HOSTILE], 3),
+                (['create', '--in', m.point, HOSTILE], 1),
+                (['create', m.point + '/' + HOSTILE], 1),
+                (['update', m.point + '/' + HOSTILE], 3),
+                (['delete', b + '/' + HOSTILE], 1),
+                (['empty', b + '/' + HOSTILE], 1),
+                (['acl', HOSTILE], 2),
+                (['acl', 'grant', b, HOSTILE, '*'], 2),
+                (['acl', 'grant', b, 'edit', 'user:' + HOSTILE], 1),
+                (['limits', HOSTILE], 2),
+                (['limits', 'set', b, HOSTILE], 2),
+                (['limits', 'set', b, HOSTILE + '=1'], 2),
+                (['schema', HOSTILE], 2),
+                (['schema', 'set', b, HOSTILE], 1),
+                (['why', '/' + HOSTILE], 1),
+                (['check', '/' + HOSTILE], 8),
+                (['check', '--' + HOSTILE, '/'], 16)):
+            said = clean(piped(*args, status=status)[1])
+            assert SHOWN in said, (args, said)
+            assert clean(on_terminal(*args, status=status)) == said, args
+        for args in (['set', b, '{"a": \x1b[31m'], ['set', b, '{"a": \x9b31m'], ['set', b, '{"\x1b[31m": 1}']):
+            clean(piped(*args, status=1)[1])
+        for args, status in (
+                ([RAW], 2),
+                ([b'get', b'--' + RAW], 2),
+                ([b'get', b'/' + RAW], 1),
+                ([b'set', b.encode(), RAW], 2),
+                ([b'store', b.encode(), b'/' + RAW], 1),
+                ([b'acl', RAW], 2),
+                ([b'check', b'/' + RAW], 8)):
+            said = clean(piped(*args, status=status)[1])
+            assert RAW_SHOWN in said, (args, said)
+        assert r'-\x9b' in clean(piped(b'get', b'-\x9b', status=2)[1])
+
+
+def test_tables_escape_names_and_titles():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'meta.json') or not has(b, 'info.json'):
+            return
+        fields = {'title': 't' + HOSTILE, 'icon': 'i' + HOSTILE, 'notes': 'n' + HOSTILE}
+        write(b + '/.bucketfs/meta.json', json.dumps(fields))
+        meta = json.loads(read(b + '/.bucketfs/meta.json'))
+        for run in (lambda *a: piped(*a)[0], on_terminal):
+            assert all(x + SHOWN in clean(run('info', b)) for x in 'tin')
+            assert 't' + SHOWN in clean(run('list', m.point))
+        # Programs get what is there; on a terminal it is the same JSON in other words.
+        assert json.loads(piped('list', '--json', m.point)[0])[0]['title'] == meta['title']
+        assert piped('info', '--json', b)[0] == read(b + '/.bucketfs/info.json', 'rb')
+        assert piped('update', '--json', '--icon', 'i', b)[0] == read(b + '/.bucketfs/meta.json', 'rb')
+        for args in (('list', '--json', m.point), ('info', '--json', b), ('update', '--json', '--icon', 'i', b)):
+            plain = json.loads(piped(*args)[0])
+            assert json.loads(clean(on_terminal(*args))) == plain, args
+
+
+def test_values_are_escaped_on_a_terminal_only():
+    with Mount() as m:
+        b = bucket(m)
+        keys = {'k' + HOSTILE: 'v' + HOSTILE, 'nul': 'x\0y', 'lines': 'one\n\ttwo\nthree\r\n'}
+        write(b + '/data.json', json.dumps(keys, ensure_ascii=False))
+        text = read(b + '/data.json', 'rb')
+        assert b'\x7f' in text and '\u202e'.encode() in text
+        for args in (['get', b], ['get', '--json', b, *keys], ['set', b, '{}'], ['unset', b, 'none'],
+                     ['fetch', b, '--sync', 'data', '--data', '-'], ['edit', '--json', b]):
+            assert piped(*args, env={**os.environ, 'EDITOR': 'true'})[0] == text, args
+            shown = clean(on_terminal(*args, env={**os.environ, 'EDITOR': 'true'}))
+            assert json.loads(shown) == keys and r'\u007f\u009b31m\u061c\u200e\u202e\u2028\u2066\nz' in shown, shown
+        name = 'k' + HOSTILE
+        assert piped('get', '-r', b, name)[0] == ('v' + HOSTILE + '\n').encode()
+        # Line breaks of a value are its own.
+        assert clean(on_terminal('get', '-r', b, name)) == 'v' + SHOWN.replace(r'\n', '\n') + '\n'
+        assert piped('get', '-r', b, 'nul')[0] == b'x\0y\n'
+        assert clean(on_terminal('get', '-r', b, 'nul')) == 'x\\u0000y\n'
+        assert clean(on_terminal('get', '-r', b, 'lines')) == 'one\n\ttwo\nthree\\u000d\n\n'
+        assert json.loads(clean(on_terminal('get', b, name))) == 'v' + HOSTILE
+        assert json.loads(clean(on_terminal('wait', '--json', b, '--key', name)))['key'] == name
+        # A conflict shows keys and values.
+        write(m.folder + '/editor.py', f'''import json, sys
+mine = {{k: v + "mine\\x9b" for k, v in json.load(open(sys.argv[1])).items()}}
+json.dump(mine, open(sys.argv[1], "w"), ensure_ascii=False)
+theirs = {{k: v + "\\u202etheirs" + "ü" * 200 for k, v in mine.items()}}
+json.dump(theirs, open("{b}/data.json", "w"), ensure_ascii=False)
+''')
+        env = {**os.environ, 'EDITOR': f'/usr/bin/python3 {m.folder}/editor.py', 'TMPDIR': m.folder}
+        said = clean(piped('edit', b, status=1, env=env)[1])
+        assert 'theirs' in said and 'mine\\u009b' in said and '\\u202etheirs' in said, said
+        assert '\\xc3' not in said, said  # a long value is cut between two characters
+
+
+def test_names_of_files_are_escaped():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'tx'):
+            return
+        source = m.folder.encode() + b'/s\x1b[1m'
+        os.mkdir(source)
+        names = [HOSTILE.encode(), RAW]
+        for n in names:
+            write(source + b'/' + n, n)
+        out, said = piped('store', '--dry-run', b, source)
+        assert out == b''.join(n + b'\n' for n in sorted(names)) and not said
+        assert clean(on_terminal('store', '--dry-run', b, source)) == f'{SHOWN}\n{RAW_SHOWN}\n'
+        listed = json.loads(clean(on_terminal('store', '--dry-run', '--json', '--glob', 'a*', b, source)))
+        assert listed['files'][0]['path'] == HOSTILE
+        same = source + b'/' + HOSTILE.encode().replace(b'\x07', b'\x06')
+        write(same, '')
+        said = clean(piped('store', b, source, status=1)[1])
+        assert 'would both be stored as' in said and SHOWN in said, said
+        os.unlink(same)
+        ctl('limits', 'set', b, 'accepted_file_types=.csv')
+        assert RAW_SHOWN in clean(piped('store', '--glob', 'b*', b, source, status=1)[1])
+        ctl('limits', 'set', b, 'accepted_file_types=inherit')
+        clean(on_terminal('store', b, source))
+        # The folder that is fetched to.
+        into = m.folder.encode() + b'/i\x1b[1m'
+        os.makedirs(into + b'/' + os.listdir(b + '/files')[0].encode())
+        assert r'i\u001b[1m/' in clean(piped('fetch', b, into, status=1)[1])
+
+
+def test_schema_messages_are_escaped():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'meta.json'):
+            return
+        schema = m.folder + '/schema\x1b[1m.json'
+        rules = {'properties': {HOSTILE: {'const': 'w' + HOSTILE}}, 'additionalProperties': False}
+        write(schema, json.dumps(rules))
+        write(m.folder + '/bad.json', json.dumps({'properties': {HOSTILE: {'type': HOSTILE}}}))
+        write(m.folder + '/data.json', json.dumps({HOSTILE: 1}))
+        assert r'\u001b[31m' in clean(piped('schema', 'set', b, m.folder + '/bad.json', status=1)[1])
+        assert r'schema\u001b[1m.json' in clean(piped('schema', 'check', b, schema, '--data', schema, status=1)[1])
+        said = clean(piped('schema', 'check', b, schema, '--data', m.folder + '/data.json', status=1)[1])
+        assert r'\u001b[31m' in said, said
+        ctl('schema', 'set', b, schema)
+        assert piped('schema', 'show', b)[0] == read(b + '/.bucketfs/schema.json', 'rb')
+        assert json.loads(clean(on_terminal('schema', 'show', b))) == json.loads(read(schema))
+        # The mount gives the reason, and keeps it.
+        said = clean(piped('set', b, json.dumps({HOSTILE: 1}), status=1)[1])
+        assert r'\u001b[31m' in said, said
+        for run in (lambda *a: piped(*a)[0], on_terminal):
+            assert r'\u001b[31m' in clean(run('why', b))
+
+
+def test_why_escapes_commands():
+    with Mount() as m:
+        b = bucket(m)
+        if not has(b, 'errors'):
+            return
+        os.chmod(m.folder, 0o755)
+        for name in (b'\x1b[31mx\x9b', '\x9b2J\u202e'.encode()):
+            program = m.folder.encode() + b'/' + name
+            shutil.copy('/bin/mkdir', program)
+            # By somebody else, who may not.
+            OTHER(lambda: subprocess.run([program, b + '/files/d'], stderr=subprocess.DEVNULL, timeout=60))
+        for run in (lambda *a: piped(*a)[0], on_terminal):
+            shown = clean(run('why', b))
+            assert r'\u001b[31mx' in shown and r'\u009b2J\u202e' in shown, shown
+        commands = [x['command'] for x in json.loads(piped('why', '--json', b)[0])]
+        assert commands[0].startswith('\x1b[31mx') and commands[1] == '\x9b2J\u202e', commands
+        assert [x['command'] for x in json.loads(clean(on_terminal('why', '--json', b)))] == commands
 
 
 def test_control_files_need_not_be_utf8():
@@ -719,7 +945,7 @@ def test_control_files_need_not_be_utf8():
             return
         write(b + '/.bucketfs/meta.json', r'{"title": "lone \ud800, \\ud800, \ud83d\ude00", "notes": "n"}')
         for args in (['info', b], ['list', m.point]):
-            assert 'lone \ufffd, \\ud800, \U0001f600' in piped(*args)[0].decode(), args
+            assert 'lone \ufffd, \\ud800, \U0001f600' in clean(piped(*args)[0]), args
         write(b + '/data.json', '{"lone": "\\ud800"}')
         write(b + '/files/a', 'text')
         fakes = {
@@ -735,13 +961,13 @@ def test_control_files_need_not_be_utf8():
                 path = f'{b}/.bucketfs/{name}'
                 subprocess.run(['mount', '--bind', m.folder + '/' + name, path], check=True, timeout=30)
                 mounted.append(path)
-            shown = piped('info', b)[0].decode()
-            assert 'job \ufffd\ufffd31m\ufffd\ufffd \x7f' in shown and '  a' in shown, shown
+            shown = clean(piped('info', b)[0])
+            assert 'job \ufffd\ufffd31m\ufffd\ufffd \\u007f' in shown and '  a' in shown, shown
             assert json.loads(piped('info', '--json', b)[0])['data'] == {'lone': '\ud800'}
-            assert 't\ufffd31m\ufffd' in piped('list', m.point)[0].decode()
+            assert 't\ufffd31m\ufffd' in clean(piped('list', m.point)[0])
             assert json.loads(piped('list', '--json', m.point)[0])[0]['title'] == 't\ufffd31m\ufffd'
-            shown = piped('why', b)[0].decode()
-            for text in ('t\ufffd\ufffd', 'c\ufffd\ufffd\x7f\x1b', 'r\ufffd\x9b'):
+            shown = clean(piped('why', b)[0])
+            for text in ('t\ufffd\ufffd', 'c\ufffd\ufffd\\u007f\\u001b', 'r\ufffd\\u009b'):
                 assert text in shown, shown
             assert json.loads(piped('why', '--json', b)[0])[0]['command'] == 'c\ufffd\ufffd\x7f\x1b'
             ctl('fetch', '--data', m.folder + '/fetched.json', b, m.folder + '/fetched')
