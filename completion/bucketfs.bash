@@ -55,7 +55,7 @@ _bucketctl_value() {
 
 _bucketctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} options= i
-	local commands="get set unset edit fetch store wait info list create update delete empty acl limits schema why check help"
+	local commands="get set unset edit fetch store wait info list create update delete empty history undo acl limits schema why check help"
 	local args=()
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then

@@ -13,8 +13,8 @@
 static const struct command *const commands[] = {
 	&command_get,    &command_set,    &command_unset,  &command_edit,   &command_fetch, &command_store,
 	&command_wait,   &command_info,   &command_list,   &command_create, &command_update, &command_delete,
-	&command_empty,  &command_acl,    &command_limits, &command_schema, &command_why,
-	&command_check,
+	&command_empty,  &command_history, &command_undo,  &command_acl,    &command_limits, &command_schema,
+	&command_why,    &command_check,
 };
 
 static const char help_begin[] =

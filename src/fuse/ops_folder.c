@@ -174,10 +174,13 @@ static int list_control(struct listing *l, off_t at)
 	if (!r && !call_is_root(l->c) && at < (off_t)NODE_HISTORY) {
 		struct attr attr;
 
-		l->c->node = NODE_HISTORY;
+		/* It is shown once there is something in it. */
+		l->c->node = NODE_PREVIOUS;
 		r = call_attr(l->c, &attr);
+		l->c->node = NODE_HISTORY;
 		if (!r)
-			r = add(l, slice_str("history"), &attr, NODE_HISTORY);
+			r = call_attr(l->c, &attr);
+		r = r == BUCKET_ABSENT ? 0 : r ? r : add(l, slice_str("history"), &attr, NODE_HISTORY);
 	}
 	l->c->node = NODE_CONTROL;
 	return r;

@@ -67,7 +67,7 @@ def fill(folder, names):
         write(os.path.join(folder, n), 'content of ' + n)
 
 
-COMMANDS = 'get set unset edit fetch store wait info list create update delete empty acl limits schema why check'.split()
+COMMANDS = 'get set unset edit fetch store wait info list create update delete empty history undo acl limits schema why check'.split()
 
 
 def test_help():
@@ -994,6 +994,34 @@ def test_completion():
         for word in read(script).split('options="')[2:]:
             for option in word.split('"')[0].split():
                 assert option in help_text, option
+
+
+def test_history_and_undo():
+    with Mount() as m:
+        b = bucket(m)
+        assert 'no document' in ctl('history', b).out and ctl('undo', b, status=1).err
+        write(b + '/data.json', '{"a": 1, "b": 2}')
+        os.unlink(b + '/data.json')
+        write(b + '/data.json', '{"c": 3}')
+        ctl('empty', '--data', b)
+        listed = json.loads(ctl('history', '--json', b).out)
+        assert [e['uid'] for e in listed] == [0, 0] and listed[0]['revision'] > listed[1]['revision']
+        lines = ctl('history', b).out.splitlines()
+        assert len(lines) == 2 and 'root' in lines[0] and str(listed[0]['revision']) in lines[0]
+        assert json.loads(ctl('history', b, str(listed[1]['revision'])).out) == {'a': 1, 'b': 2}
+        ctl('history', b, '77', status=1)
+        ctl('history', b, 'x', status=2)
+        # What was emptied last comes back; then an older one, and then that again.
+        ctl('undo', b)
+        assert data(b) == {'c': 3}
+        ctl('undo', b, str(listed[1]['revision']))
+        assert data(b) == {'a': 1, 'b': 2}
+        ctl('undo', b)
+        assert data(b) == {'c': 3}
+        ctl('undo', b, '77', status=1)
+        fails(errno.EACCES, OTHER, open, b + '/data.json', 'r+')
+        assert OTHER(lambda: ctl('undo', b, status=1)).err
+        assert os.listdir(b) == ['data.json', 'files']
 
 
 if __name__ == '__main__':

@@ -324,7 +324,7 @@ def test_history():
         os.mkdir(b)
         os.setxattr(b, ACL + 'edit', b'user:61001')
         d, h = b + '/data.json', b + '/.bucketfs/history'
-        assert os.listdir(h) == [] and 'history' in os.listdir(b + '/.bucketfs')
+        assert os.listdir(h) == [] and 'history' not in os.listdir(b + '/.bucketfs')
         before = time.time()
         for i in range(12):
             write(d, json.dumps({'i': i, 'old': True}))
@@ -335,6 +335,7 @@ def test_history():
                 os.rename(d + '.new', d)
                 os.truncate(d, 0)
                 os.unlink(d)
+        assert 'history' in os.listdir(b + '/.bucketfs')
         names = sorted(os.listdir(h), key=lambda n: int(n[:-5]))
         assert len(names) == 10
         docs = [json.loads(read(h + '/' + n)) for n in names]
