@@ -83,7 +83,7 @@ static int parse_principal(const char *word, const struct acl_names *names, stru
 		return 0;
 	}
 	if (!is_user && !is_group) {
-		reason_set(why, "\"%s\" is none of user:NAME, group:NAME, *, owner", word);
+		reason_set_own(why, "\"%s\" is none of user:NAME, group:NAME, *, owner", word);
 		return BUCKET_INVALID;
 	}
 	name++;
@@ -92,7 +92,7 @@ static int parse_principal(const char *word, const struct acl_names *names, stru
 		return 0;
 	if (*name && !(is_user ? names->uid_of : names->gid_of)(name, &p->id))
 		return 0;
-	reason_set(why, "there is no %s \"%s\"", is_user ? "user" : "group", name);
+	reason_set_own(why, "there is no %s \"%s\"", is_user ? "user" : "group", name);
 	return BUCKET_INVALID;
 }
 
@@ -129,7 +129,7 @@ int acl_list_parse(struct acl_list *out, struct slice text, const struct acl_nam
 
 		if (trim.len == 0 || trim.len >= sizeof(word) || memchr(trim.at, 0, trim.len) ||
 		    (comma && len + 1 == text.len)) {
-			reason_set(why, "an entry of the list is empty or too long");
+			reason_set_own(why, "an entry of the list is empty or too long");
 			r = BUCKET_INVALID;
 			break;
 		}
@@ -139,7 +139,7 @@ int acl_list_parse(struct acl_list *out, struct slice text, const struct acl_nam
 		if (!r)
 			r = add(&list, p);
 		if (r == BUCKET_VALUE_TOO_LARGE)
-			reason_set(why, "an access list has up to %d entries", acl_list_max);
+			reason_set_own(why, "an access list has up to %d entries", acl_list_max);
 		at += len + (comma != NULL);
 		text.len -= len + (comma != NULL);
 	}

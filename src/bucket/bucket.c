@@ -55,6 +55,7 @@ void bucket_free(struct fs *fs, struct bucket *b)
 	own_limits_release(&b->own_limits);
 	table_release(&b->making);
 	pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->handles_lock);
 	free((void *)b->name.at);
 	free(b);
 }
@@ -160,6 +161,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 		return -ENOMEM;
 	b->number = number;
 	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_init(&b->handles_lock, NULL);
 	r = table_init(&b->making);
 	if (!r && number) {
 		r = store_get(fs->store, 0, STORE_META, key_slice(&key), &record);

@@ -22,6 +22,9 @@ struct bucket {
 	bool enabled;            /* as the head has it; atomic, … */
 	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
+	pthread_mutex_t handles_lock; /* innermost: */
+	struct data_handle *data_handles; /* those who have data.json open */
+
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
 	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
@@ -33,7 +36,6 @@ struct bucket {
 	struct limits limits; /* what counts here: its own, else the mount's */
 	struct schema *schema; /* compiled, if … */
 	bool schema_known;     /* … it was asked for (control_schema) */
-	unsigned data_handles; /* how many have data.json open; atomic */
 	struct scratch *scratch; /* scratch.h */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t resolved;      /* when @job or @device led somebody here last (fs_moment); 0: not in this mount; atomic */

@@ -91,7 +91,7 @@ static int denied(struct fs *fs, const struct bucket *b, const struct caller *wh
 	char path[name_max + 1];
 
 	snprintf(path, sizeof(path), "%.*s", b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/");
-	reason_set(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
+	reason_set_own(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
 	fs_refused(fs, 0, who, path, "EACCES", &why);
 	return BUCKET_DENIED;
 }
@@ -117,7 +117,7 @@ int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller 
 	uint32_t number = transaction_path(fs, b, path, sizeof(path));
 	struct reason why;
 
-	reason_set(&why, "the bucket is disabled, so nobody can %s", action);
+	reason_set_own(&why, "the bucket is disabled, so nobody can %s", action);
 	fs_refused(fs, number, who, path, "EROFS", &why);
 	return BUCKET_READ_ONLY;
 }
@@ -234,7 +234,7 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 	if (r)
 		return r;
 	if (privilege == PRIVILEGE_CREATE && b->number) {
-		reason_set(why, "the create privilege is set on the root of the mount");
+		reason_set_own(why, "the create privilege is set on the root of the mount");
 		return BUCKET_INVALID;
 	}
 	if (text)

@@ -178,7 +178,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 int control_schema(struct fs *fs, struct bucket *b, const struct schema **out)
 {
 	struct buf text = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = 0;
 
 	if (!b->schema_known) {
@@ -336,7 +336,7 @@ static int patch_meta(struct meta *m, struct slice text, struct reason *why)
 
 static int read_meta(struct fs *fs, struct bucket *b, struct meta *m)
 {
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf text = {0};
 	int r = stored(fs, b, 'M', &text);
 

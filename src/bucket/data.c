@@ -143,11 +143,14 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 	return r;
 }
 
-int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
+int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
 {
 	int r = data_attr(fs, b, who, attr);
 
-	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && __atomic_load_n(&b->data_handles, __ATOMIC_RELAXED))
+	/* What is told of an inode, the kernel tells everybody who has it. */
+	if (!r && attr->inode != inode_of(b->number, node))
+		r = node == NODE_DATA ? BUCKET_DENIED : 0;
+	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && data_is_open(b, who->uid))
 		r = fill_attr(fs, b, attr) == BUCKET_GONE ? BUCKET_GONE : 0;
 	return r;
 }

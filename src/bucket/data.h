@@ -15,8 +15,8 @@ enum { data_text_budget = 16 << 20 };
 /* stat of data.json. BUCKET_ABSENT while it is removed; BUCKET_DENIED; its size and times are hidden from those who may
  * edit but not read. */
 int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
-/* The same for fstat: open is open, removed or not. */
-int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
+/* The same for fstat, by the inode that it is asked for: who has it open is told, removed or not, allowed or not any more. */
+int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
 /* NULL is fine. */
@@ -64,6 +64,8 @@ int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, s
 /* ---- handles (data_handle.c) ---- */
 
 struct data_handle;
+/* Whether the user has data.json open. */
+bool data_is_open(struct bucket *b, uid_t uid);
 
 enum data_open_flag {
 	DATA_READ = 1,

@@ -10,6 +10,7 @@ struct data_handle {
 	struct fs *fs;
 	struct bucket *b;
 	enum handle_kind kind;
+	struct data_handle *next, *previous; /* in b->data_handles */
 	struct caller opener; /* its functions may ask /proc, where the thread may be gone */
 
 	pthread_mutex_t lock; /* guards all below */
@@ -90,6 +91,36 @@ static int patch_check(struct data_handle *h)
 	return r;
 }
 
+static void link_handle(struct data_handle *h)
+{
+	pthread_mutex_lock(&h->b->handles_lock);
+	h->next = h->b->data_handles;
+	if (h->next)
+		h->next->previous = h;
+	h->b->data_handles = h;
+	pthread_mutex_unlock(&h->b->handles_lock);
+}
+
+static void unlink_handle(struct data_handle *h)
+{
+	pthread_mutex_lock(&h->b->handles_lock);
+	*(h->previous ? &h->previous->next : &h->b->data_handles) = h->next;
+	if (h->next)
+		h->next->previous = h->previous;
+	pthread_mutex_unlock(&h->b->handles_lock);
+}
+
+bool data_is_open(struct bucket *b, uid_t uid)
+{
+	bool is = false;
+
+	pthread_mutex_lock(&b->handles_lock);
+	for (struct data_handle *h = b->data_handles; h && !is; h = h->next)
+		is = h->opener.uid == uid;
+	pthread_mutex_unlock(&b->handles_lock);
+	return is;
+}
+
 int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
@@ -118,7 +149,7 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 	if (h->kind != HANDLE_PATCH)
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
-	__atomic_add_fetch(&b->data_handles, 1, __ATOMIC_RELAXED);
+	link_handle(h);
 	if (r)
 		data_close(h, NULL);
 	else
@@ -221,7 +252,7 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return h->poisoned;
 	}
 	if (!append && at != h->position) {
-		reason_set(why, "a patch is written from front to back: this write is at %llu instead of %llu",
+		reason_set_own(why, "a patch is written from front to back: this write is at %llu instead of %llu",
 			   (unsigned long long)at, (unsigned long long)h->position);
 		return BUCKET_INVALID;
 	}
@@ -303,7 +334,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 		if (len == 0) {
 			patch_clear(h);
 		} else if (len != h->position || h->poisoned) {
-			reason_set(why, "a patch can be truncated to nothing, or to what was written");
+			reason_set_own(why, "a patch can be truncated to nothing, or to what was written");
 			r = BUCKET_INVALID;
 		}
 	} else {
@@ -473,7 +504,7 @@ int data_close(struct data_handle *h, struct reason *why)
 	document_release(&h->pending);
 	buf_release(&h->buffer);
 	data_text_put(h->base);
-	__atomic_sub_fetch(&h->b->data_handles, 1, __ATOMIC_RELAXED);
+	unlink_handle(h);
 	bucket_put(h->fs, h->b);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

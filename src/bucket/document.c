@@ -204,7 +204,7 @@ int document_parse(struct slice text, size_t text_max, struct document *out, str
 	if (!r)
 		r = json_reader_finish(&reader, why);
 	if (!r && !parse.any) {
-		reason_set(why, "the text is empty: a document is a JSON object, at least {}");
+		reason_set_own(why, "the text is empty: a document is a JSON object, at least {}");
 		r = BUCKET_INCOMPLETE;
 	}
 	json_reader_release(&reader);

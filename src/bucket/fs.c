@@ -133,10 +133,25 @@ void fs_close(struct fs *fs)
 	free(fs);
 }
 
+static bool may_read(struct fs *fs, uint32_t bucket, const struct caller *who)
+{
+	struct bucket *b;
+	bool may;
+
+	if (bucket_get(fs, bucket, &b))
+		return false;
+	may = bucket_may(fs, b, who, PRIVILEGE_READ);
+	bucket_put(fs, b);
+	return may;
+}
+
 void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
 		const struct reason *why)
 {
 	struct refusal refusal = {fs_now(fs), bucket, who->uid, who->pid, "", "", error, *why};
+
+	if (bucket && !why->own && !may_read(fs, bucket, who))
+		reason_set(&refusal.why, "the bucket refuses it; whoever may not read the bucket is told no more");
 
 	if (who->command)
 		who->command(who, refusal.command);
@@ -146,7 +161,7 @@ void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const 
 
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)
 {
-	log_info("audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid, who->gid, who->pid,
+	log_limited(who->uid, LOG_LEVEL_INFO, "audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid, who->gid, who->pid,
 		 bucket.len ? (int)bucket.len : 1, bucket.len ? (const char *)bucket.at : "/", detail ? " " : "",
 		 detail ? detail : "");
 }

@@ -60,9 +60,9 @@ void json_reader_reset(struct json_reader *r)
 static int invalid(const struct json_reader *r, unsigned char c, const char *expected, struct reason *why)
 {
 	if (c >= ' ' && c < 0x7f)
-		reason_set(why, "line %lu, column %lu: expected %s, found '%c'", r->line, r->column, expected, c);
+		reason_set_own(why, "line %lu, column %lu: expected %s, found '%c'", r->line, r->column, expected, c);
 	else
-		reason_set(why, "line %lu, column %lu: expected %s, found byte 0x%02x", r->line, r->column, expected, c);
+		reason_set_own(why, "line %lu, column %lu: expected %s, found byte 0x%02x", r->line, r->column, expected, c);
 	return BUCKET_INVALID;
 }
 
@@ -84,7 +84,7 @@ static struct buf *target(struct json_reader *r)
 static int keep(struct json_reader *r, const void *bytes, size_t len, struct reason *why)
 {
 	if (r->text_max && r->key.len + r->text.len + len > r->text_max) {
-		reason_set(why, "line %lu, column %lu: a member has more than %zu bytes", r->line, r->column, r->text_max);
+		reason_set_own(why, "line %lu, column %lu: a member has more than %zu bytes", r->line, r->column, r->text_max);
 		return BUCKET_TOO_LARGE;
 	}
 	return buf_add(target(r), bytes, len);
@@ -98,7 +98,7 @@ static bool in_array(const struct json_reader *r)
 static int push(struct json_reader *r, bool array, struct reason *why)
 {
 	if (r->depth >= r->depth_max) {
-		reason_set(why, "line %lu, column %lu: nested more than %u deep", r->line, r->column, r->depth_max);
+		reason_set_own(why, "line %lu, column %lu: nested more than %u deep", r->line, r->column, r->depth_max);
 		return BUCKET_INVALID;
 	}
 	r->depth++;
@@ -195,7 +195,7 @@ static int top_level(struct json_reader *r, unsigned char c, struct reason *why)
 			return 0;
 		}
 		if (r->mark == 0 && (c == 0xfe || c == 0xff || c == 0)) {
-			reason_set(why, "line 1, column 1: this is UTF-16 or UTF-32; write UTF-8");
+			reason_set_own(why, "line 1, column 1: this is UTF-16 or UTF-32; write UTF-8");
 			return BUCKET_INVALID;
 		}
 		if (r->mark == 1 || r->mark == 2)
@@ -225,7 +225,7 @@ static int structure(struct json_reader *r, unsigned char c, struct reason *why)
 		__attribute__((fallthrough));
 	case KEY:
 		if (c == 0 && r->depth == 1) {
-			reason_set(why, "line %lu, column %lu: a NUL byte: is this UTF-16? write UTF-8", r->line, r->column);
+			reason_set_own(why, "line %lu, column %lu: a NUL byte: is this UTF-16? write UTF-8", r->line, r->column);
 			return BUCKET_INVALID;
 		}
 		if (c != '"')
@@ -458,7 +458,7 @@ int json_reader_finish(struct json_reader *r, struct reason *why)
 		return value_ended(r);
 	if (r->mode == JSON_VALUE ? r->state == DONE : r->state == BETWEEN || (r->state == AT_START && r->mark == 0))
 		return 0;
-	reason_set(why, "line %lu, column %lu: the text ends here, unfinished", r->line, r->column);
+	reason_set_own(why, "line %lu, column %lu: the text ends here, unfinished", r->line, r->column);
 	return BUCKET_INCOMPLETE;
 }
 
@@ -566,10 +566,27 @@ int json_unquote(struct slice text, struct buf *out)
 	return r;
 }
 
+/* How many bytes the character here has; 0: it is none. */
+static size_t character_length(const unsigned char *at, const unsigned char *end)
+{
+	unsigned char need = 0, low = 0, high = 0;
+
+	if (*at < 0x80)
+		return 1;
+	if (!utf8_begin(*at, &need, &low, &high) || end - at <= need || at[1] < low || at[1] > high)
+		return 0;
+	for (unsigned char i = 2; i <= need; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return need + 1u;
+}
+
 int json_quote(struct slice bytes, struct buf *out)
 {
+	static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 	const unsigned char *at = bytes.at, *end = at + bytes.len;
 	int r = buf_add_byte(out, '"');
+	size_t len;
 
 	while (!r && at < end) {
 		const char *found;
@@ -579,13 +596,16 @@ int json_quote(struct slice bytes, struct buf *out)
 			at += 3;
 			continue;
 		}
+		len = character_length(at, end);
 		if (*at != '/' && *at && (found = strchr(meant, *at)))
 			r = buf_add_format(out, "\\%c", escaped[found - meant]);
 		else if (*at < ' ')
 			r = buf_add_format(out, "\\u%04x", *at);
+		else if (len)
+			r = buf_add(out, at, len);
 		else
-			r = buf_add_byte(out, *at);
-		at++;
+			r = buf_add_string(out, replacement);
+		at += len ? len : 1;
 	}
 	return r ? r : buf_add_byte(out, '"');
 }

@@ -362,7 +362,7 @@ static int compile_all(struct compiler *c)
 
 int schema_compile(struct schema **out, struct slice text, struct reason *why)
 {
-	struct reason own = {""};
+	struct reason own = {.text = ""};
 	struct schema *schema = calloc(1, sizeof(*schema));
 	struct compiler c = {.schema = schema, .why = &own};
 	int r;

@@ -138,7 +138,7 @@ static int read_schema_list(const struct site *at)
 static int add_pattern(const struct site *at, const struct place *place, struct slice text, const struct pattern **out)
 {
 	struct pattern *p;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = pattern_compile(&p, text, &why);
 
 	if (r == BUCKET_INVALID)

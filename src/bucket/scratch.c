@@ -265,7 +265,7 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 	if (r)
 		return r;
 	if (!(exclusive && reads_and_writes) && !has_data_name(name) && !slice_equal(name, slice_str("4913"))) {
-		reason_set(why, "a bucket holds data.json and files/ and nothing else: put files into files/");
+		reason_set_own(why, "a bucket holds data.json and files/ and nothing else: put files into files/");
 		return BUCKET_NOT_PERMITTED;
 	}
 	r = data_text(fs, b, &base);
@@ -582,7 +582,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 	if (!r)
 		r = bucket_check(fs, b, who, PRIVILEGE_READ, "move data.json");
 	if (!r && !has_data_name(to)) {
-		reason_set(why, "data.json can be renamed to a name that has data.json in it, such as data.json~, and no other");
+		reason_set_own(why, "data.json can be renamed to a name that has data.json in it, such as data.json~, and no other");
 		r = BUCKET_NOT_PERMITTED;
 	}
 	if (!r)

@@ -183,7 +183,7 @@ static void find_store(const char *given, char store[PATH_MAX])
 
 static int check_and_show(const struct check_options *o, struct report *report)
 {
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct check_sums sums;
 	int r = check_store(o, &sums, &why);
 

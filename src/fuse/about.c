@@ -35,7 +35,7 @@ int about_text(struct frontend *fe, const struct caller *who, uint64_t node, str
 	case NODE_ROOT_CONFIG:
 		return config_text(fe, out);
 	case NODE_ROOT_METRICS:
-		return metrics_text(fe, out);
+		return metrics_text(fe, who, out);
 	default:
 		return refusals_show(fe->fs->refusals, 0, who->uid, bucket_may(fe->fs, fe->fs->root, who, PRIVILEGE_ADMIN), out);
 	}

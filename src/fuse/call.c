@@ -237,7 +237,7 @@ int call_attr(struct call *c, struct attr *attr)
 	if (c->node == NODE_BUCKET)
 		return bucket_attr(c->fs, c->b, &c->who, attr);
 	if (call_is_data(c))
-		return data_attr_open(c->fs, c->b, &c->who, attr);
+		return data_attr_open(c->fs, c->b, &c->who, c->node, attr);
 	if (call_is_link(c))
 		return link_attr(c, attr);
 	if (scratch_is(c->node))

@@ -184,6 +184,18 @@ static void command(const struct caller *who, char name[16])
 	snprintf(name, 16, "%.*s", (int)strcspn(at, "\n"), at);
 }
 
+/* How much of a text fits, without a part of a character at its end. */
+static size_t whole_characters(const char *text, size_t most)
+{
+	size_t len = strnlen(text, most), end = len;
+
+	if (len < most)
+		return len;
+	while (end && len - end < 4 && ((unsigned char)text[end] & 0xc0) == 0x80)
+		end--;
+	return end && ((unsigned char)text[end] & 0xc0) != 0x80 ? end : len;
+}
+
 /* Asked for every file that is created, so the last answers are kept for a moment. A process that has just become
  * another program may be taken for what it was; this says where a file comes from, and gives nobody anything. */
 static size_t job_of(const struct caller *who, char *name, size_t size)
@@ -207,7 +219,7 @@ static size_t job_of(const struct caller *who, char *name, size_t size)
 	if (kept[place].pid != who->pid || now - kept[place].since > lifetime) {
 		kept[place].len = 0;
 		if (!caller_environment(who->pid, caller_job_variables, &job)) {
-			kept[place].len = strnlen(job, sizeof(kept[place].job));
+			kept[place].len = whole_characters(job, sizeof(kept[place].job));
 			memcpy(kept[place].job, job, kept[place].len);
 			free(job);
 		}

@@ -125,7 +125,7 @@ static bool run_commit(struct patience_job *base, enum patience_mood mood)
 	struct call *c = &job->c;
 	int r;
 
-	reason_set(&c->why, "%s", "");
+	reason_set_own(&c->why, "%s", "");
 	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
 	if (r == BUCKET_BUSY &&
 	    (mood == PATIENCE_GUESS || transaction_is_early(c->fs, c->b, &c->who, slice_str(job->name),
@@ -161,7 +161,7 @@ int control_file_remove(struct call *c, const char *name)
 	c->node = node;
 	r = control_remove(c->fs, c->b, &c->who, node);
 	if (r == BUCKET_NOT_PERMITTED)
-		reason_set(&c->why, "of the files in .bucketfs/ only schema.json, previous.json and those in history/ can be removed");
+		reason_set_own(&c->why, "of the files in .bucketfs/ only schema.json, previous.json and those in history/ can be removed");
 	return r;
 }
 
@@ -181,7 +181,7 @@ int control_file_check(struct call *c)
 	int r = call_is_root(c) ? BUCKET_NOT_PERMITTED : control_check_write(c->fs, c->b, &c->who, c->node);
 
 	if (r == BUCKET_NOT_PERMITTED && !(c->node == NODE_SCHEMA && transaction_check_setting(c->b, &c->why)))
-		reason_set(&c->why, "of the files in .bucketfs/ only a bucket's meta.json and schema.json can be written");
+		reason_set_own(&c->why, "of the files in .bucketfs/ only a bucket's meta.json and schema.json can be written");
 	return r;
 }
 
@@ -310,7 +310,7 @@ static int check_size(uint64_t at, uint64_t len, struct reason *why)
 {
 	if (at <= text_max && len <= text_max - at)
 		return 0;
-	reason_set(why, "this file has up to %d bytes", text_max);
+	reason_set_own(why, "this file has up to %d bytes", text_max);
 	return BUCKET_TOO_LARGE;
 }
 

@@ -63,7 +63,7 @@ int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_inf
 /* What is dropped here was refused, but nobody may have heard of it: many programs ignore a failed close. */
 static void close_data(struct frontend *fe, struct data_handle *data)
 {
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct bucket *b = bucket_share(fe->fs, data_bucket(data));
 	uid_t data_uid = data_owner(data);
 

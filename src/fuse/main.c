@@ -502,7 +502,7 @@ static int serve(struct mount *m)
 static int run(struct options *o, int ready)
 {
 	struct mount m = {.options = o, .ready = ready};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = make_session(&m, &why);
 
 	if (!r)

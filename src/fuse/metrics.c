@@ -89,6 +89,7 @@ static int add_kind(const struct kind *k, struct buf *out)
 
 struct totals {
 	struct fs *fs;
+	const struct caller *who;
 	uint64_t buckets, files, bytes, keys;
 };
 
@@ -101,8 +102,13 @@ static int add_totals(void *context, uint32_t number, struct slice name)
 		return 0;
 	if (bucket_get(t->fs, number, &b))
 		return 0;
-	bucket_lock(b);
 	t->buckets++;
+	/* How much is in a bucket is told to those who may read it. */
+	if (!bucket_may(t->fs, b, t->who, PRIVILEGE_READ)) {
+		bucket_put(t->fs, b);
+		return 0;
+	}
+	bucket_lock(b);
 	t->files += b->head.files;
 	t->bytes += b->head.file_bytes;
 	t->keys += b->head.data_keys;
@@ -117,9 +123,9 @@ static int gauge(struct buf *out, const char *name, const char *help, uint64_t v
 			      (unsigned long long)value);
 }
 
-static int add_gauges(struct frontend *fe, struct buf *out)
+static int add_gauges(struct frontend *fe, const struct caller *who, struct buf *out)
 {
-	struct totals t = {.fs = fe->fs};
+	struct totals t = {.fs = fe->fs, .who = who};
 	struct store_statistics s = {0};
 	uint64_t handles = 0;
 	int r = bucket_list(fe->fs, 0, add_totals, &t);
@@ -133,11 +139,11 @@ static int add_gauges(struct frontend *fe, struct buf *out)
 	if (!r)
 		r = gauge(out, "bucketfs_buckets", "Buckets.", t.buckets);
 	if (!r)
-		r = gauge(out, "bucketfs_files", "Files and folders in all buckets.", t.files);
+		r = gauge(out, "bucketfs_files", "Files and folders in all buckets that you may read.", t.files);
 	if (!r)
-		r = gauge(out, "bucketfs_file_bytes", "Bytes of all files.", t.bytes);
+		r = gauge(out, "bucketfs_file_bytes", "Bytes of all files in buckets that you may read.", t.bytes);
 	if (!r)
-		r = gauge(out, "bucketfs_data_keys", "Keys of all documents.", t.keys);
+		r = gauge(out, "bucketfs_data_keys", "Keys of all documents that you may read.", t.keys);
 	if (!r)
 		r = gauge(out, "bucketfs_open_handles", "Open files.", handles);
 	if (!r)
@@ -158,7 +164,7 @@ static int add_gauges(struct frontend *fe, struct buf *out)
 				      (double)s.commit_ns / 1e9, (unsigned long long)s.commits);
 }
 
-int metrics_text(struct frontend *fe, struct buf *out)
+int metrics_text(struct frontend *fe, const struct caller *who, struct buf *out)
 {
 	int r = buf_add_string(out, "# HELP bucketfs_operation_seconds How long operations took.\n"
 				    "# TYPE bucketfs_operation_seconds histogram\n");
@@ -186,5 +192,5 @@ int metrics_text(struct frontend *fe, struct buf *out)
 				   (unsigned long long)get(&bytes_read), (unsigned long long)get(&bytes_written),
 				   (unsigned long long)get(&fe->fs->merges),
 				   (unsigned long long)get(&fe->fs->collisions), (unsigned long long)get(&fe->fs->scrub_damaged));
-	return r ? r : add_gauges(fe, out);
+	return r ? r : add_gauges(fe, who, out);
 }

@@ -427,7 +427,7 @@ static const char *file_leaf(struct file *f, char leaf[name_max + 1])
 static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct call c;
 	/* Pages of a mapping come back to where they belong, and fcntl may have changed the flag since the open. */
 	bool append = fi->flags & O_APPEND && !fi->writepage;

@@ -106,7 +106,7 @@ static const char stays[] = ".bucketfs/ stays where and as it is; a transaction 
 
 static int not_here(struct call *c, const char *reason)
 {
-	reason_set(&c->why, "%s", reason);
+	reason_set_own(&c->why, "%s", reason);
 	return BUCKET_NOT_PERMITTED;
 }
 
@@ -118,7 +118,7 @@ static int mkdir_root(struct call *c, struct slice name, struct attr *attr)
 	int r = bucket_create(c->fs, &c->who, name, &b);
 
 	if (r == BUCKET_INVALID)
-		reason_set(&c->why, "a bucket's name is made of a-z, 0-9 and _");
+		reason_set_own(&c->why, "a bucket's name is made of a-z, 0-9 and _");
 	if (r)
 		return r;
 	r = bucket_attr(c->fs, b, &c->who, attr);
@@ -156,7 +156,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	} else if (call_is_root(&c)) {
 		r = mkdir_root(&c, slice_str(name), &attr);
 	} else if (call_in_bucket(&c)) {
-		reason_set(&c.why, "a bucket holds data.json and files/ and nothing else: put folders into files/");
+		reason_set_own(&c.why, "a bucket holds data.json and files/ and nothing else: put folders into files/");
 		r = is(name, data_name) || is(name, files_name) ? BUCKET_EXISTS : BUCKET_NOT_PERMITTED;
 	} else {
 		r = mkdir_tree(&c, slice_str(name), &attr, &canonical);
@@ -206,7 +206,7 @@ static void not_permitted(fuse_req_t req, fuse_ino_t parent, const char *name, c
 
 	if (!call_begin(&c, req, parent, name))
 		return;
-	reason_set(&c.why, "%s", reason);
+	reason_set_own(&c.why, "%s", reason);
 	call_end(&c, BUCKET_NOT_PERMITTED);
 }
 
@@ -326,7 +326,7 @@ static bool ask_rename(const struct question *q, const struct turn *turn)
 		   (to >= NODE_CONTROL && to <= NODE_CONTROL_LAST) || (to == NODE_HISTORY && !call_is_root(&c))) {
 		r = not_here(&c, call_in_tx(&c) ? "a transaction is renamed to .bucketfs/commit and to nothing else" : stays);
 	} else if (flags & ~(unsigned)no_replace) {
-		reason_set(&c.why, "a name can be replaced, not exchanged");
+		reason_set_own(&c.why, "a name can be replaced, not exchanged");
 		r = BUCKET_INVALID;
 	} else if (call_is_root(&c) || new_parent == FUSE_ROOT_ID) {
 		r = not_here(&c, "a bucket keeps its name, and the root of the mount holds buckets only");

@@ -14,16 +14,33 @@ static void drop_partial_character(char *text, size_t len)
 		text[start - 1] = 0;
 }
 
+static void set(struct reason *why, bool own, const char *format, va_list args)
+{
+	int len = vsnprintf(why->text, sizeof(why->text), format, args);
+
+	if (len >= (int)sizeof(why->text))
+		drop_partial_character(why->text, sizeof(why->text) - 1);
+	why->own = own;
+}
+
 void reason_set(struct reason *why, const char *format, ...)
 {
 	va_list args;
-	int len;
 
 	if (!why)
 		return;
 	va_start(args, format);
-	len = vsnprintf(why->text, sizeof(why->text), format, args);
+	set(why, false, format, args);
 	va_end(args);
-	if (len >= (int)sizeof(why->text))
-		drop_partial_character(why->text, sizeof(why->text) - 1);
+}
+
+void reason_set_own(struct reason *why, const char *format, ...)
+{
+	va_list args;
+
+	if (!why)
+		return;
+	va_start(args, format);
+	set(why, true, format, args);
+	va_end(args);
 }

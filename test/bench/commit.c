@@ -43,7 +43,7 @@ static int commit(struct store *s, size_t i, bool make, const unsigned char *byt
 int main(int argc, char **argv)
 {
 	unsigned char bytes[content];
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct store *s;
 	size_t count = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int r;

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import time
 
 from harness import *
@@ -510,6 +511,136 @@ def test_root_squash_owns_nothing():
         OWNER(os.mkdir, m / 'mine')
         OWNER(os.setxattr, m / 'mine', ACL + 'edit', b'user:0')
         write(m / 'mine/data.json', '{"a": 1}')
+
+
+# ---- what is told to whom ----
+
+def metric(text, name):
+    return int(re.search(rf'^bucketfs_{name} (\d+)$', text, re.M).group(1))
+
+
+def test_metrics_tell_nothing_of_private_buckets():
+    with Mount() as m:
+        for name in ('public', 'private'):
+            os.mkdir(m / name)
+            write(m / name + '/files/f', 'x' * 1000)
+            write(m / name + '/data.json', '{"a": 1, "b": 2}')
+        os.setxattr(m / 'private', ACL + 'read', b'owner')
+        text = STRANGER(read, m / '.bucketfs/metrics')
+        assert [metric(text, n) for n in ('buckets', 'files', 'file_bytes', 'data_keys')] == [2, 1, 1000, 2]
+        text = read(m / '.bucketfs/metrics')
+        assert [metric(text, n) for n in ('buckets', 'files', 'file_bytes', 'data_keys')] == [2, 2, 2000, 4]
+
+
+def test_a_drop_box_is_told_no_more():
+    """Whoever may edit and not read hears what is wrong with the request, and nothing of what is stored."""
+    with Mount('max_files=3') as m:
+        b = m / 'b'
+        os.mkdir(b)
+        write(b + '/data.json', '{"hidden_key": 12345}')
+        write(b + '/files/Hidden Name', 'x')
+        write(b + '/.bucketfs/schema.json', '{"properties": {"hidden_key": {"maximum": 50000}}, "maxProperties": 3}')
+        os.setxattr(b, ACL + 'read', b'owner')
+        os.setxattr(b, ACL + 'edit', b'*')
+        os.setxattr(b, 'user.bucketfs.max_data_size', b'777')
+
+        def attempts():
+            for text in ('{"hidden_key": 99999}', '{"a": "%s"}' % ('x' * 5000), '{"a": 1, "b": 2, "c": 3}', '{"a": 1,}'):
+                try:
+                    write(b + '/data.json', text)
+                except OSError:
+                    pass
+            for name in ('hidden name', 'x', 'y', 'z'):
+                try:
+                    write(b + '/files/' + name, 'y')
+                except OSError:
+                    pass
+            return read(b + '/.bucketfs/errors')
+        text = STRANGER(attempts)
+        assert 'line 1, column 9' in text, text
+        reasons = ' '.join(json.loads(line)['reason'] for line in text.splitlines())
+        for secret in ('hidden_key', '50000', '777', 'maxProperties', 'Hidden'):
+            assert secret not in reasons, reasons
+        assert '50000' in read(b + '/.bucketfs/errors') or 'no more' in reasons
+
+
+def test_sizes_by_old_descriptors():
+    """An O_PATH descriptor from before shows nothing of data.json after the privilege has ended, whatever others do with it."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        write(b + '/data.json', '{"a": 1}')
+        fd = os.open(b + '/data.json', os.O_PATH)
+        file = os.open(b + '/files', os.O_PATH)
+        os.setxattr(b, ACL + 'read', b'user:61001')
+        write(b + '/data.json', '{"a": "%s"}' % ('x' * 1000))
+        with open(b + '/data.json') as held:
+            def look():
+                out = []
+                for f in (fd, file):
+                    try:
+                        s = os.stat(f'/proc/self/fd/{f}')
+                        out.append((s.st_size, s.st_mtime))
+                    except PermissionError:
+                        out.append(None)
+                return out
+            assert STRANGER(look) == [None, None], STRANGER(look)
+            os.setxattr(b, ACL + 'edit', b'*')
+            assert STRANGER(look)[0] is None
+            assert OWNER(look)[0][0] == os.stat(b + '/data.json').st_size > 1000
+        os.close(fd)
+        os.close(file)
+
+
+def test_everything_written_is_json():
+    """Names of jobs, programs and files may be any bytes; what comes out is UTF-8 and JSON."""
+    with Mount('device=h') as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'*')
+        jobs = [b'\xff\xfe', 'ü'.encode() * 60, b'a' + 'ü'.encode() * 60, b'\xe2\x82', b'\x1b[31m', b'"\\\n', '\u202e'.encode()]
+        for i, job in enumerate(jobs):
+            code, out = in_job(job, f'echo x > {b}/files/f{i}; cat {m.point}/@job/data.json')
+            assert code == 0, out
+        info = json.loads(read(b + '/.bucketfs/info.json', 'rb').decode('utf-8'))
+        assert len(info['files']) == len(jobs)
+        assert info['files'][1]['job'] == 'ü' * 32 and info['files'][2]['job'] == 'a' + 'ü' * 31
+        assert os.getxattr(b + '/files/f2', 'user.bucketfs.job') == b'a' + 'ü'.encode() * 31
+        # A program with such a name, and files of such names, in errors and in the log.
+        program = os.path.join(m.folder.encode(), b'p\x1b[2J\xff\xe2')
+        shutil.copy('/bin/mkdir', program)
+        subprocess.run([program, b + '/x'], stderr=subprocess.DEVNULL)
+        for name in (b'\xff', b'\x1b]0;x\x07', '\u2028'.encode(), b'\x9b31m'):
+            try:
+                os.mkdir(b.encode() + b'/' + name)
+            except OSError:
+                pass
+            try:
+                os.open(m.point.encode() + b'/' + name, os.O_CREAT | os.O_WRONLY)
+            except OSError:
+                pass
+        for path in (b + '/.bucketfs/errors', m / '.bucketfs/errors'):
+            for line in read(path, 'rb').decode('utf-8').split('\n')[:-1]:
+                json.loads(line)
+        with open(m.log, 'rb') as f:
+            log = f.read()
+        assert not any(c < 32 and c != 10 for c in log) and b'\x7f' not in log and b'\x9b' not in log, log[-2000:]
+        log.decode('utf-8')
+
+
+def test_audit_lines_are_bounded():
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        os.setxattr(m / 'b', ACL + 'admin', b'user:61001')
+
+        def many():
+            for i in range(2000):
+                os.setxattr(m / 'b', ACL + 'edit', b'user:%d' % i)
+        OWNER(many)
+        assert m.log_text().count('audit: acl') < 500
+        time.sleep(1.1)
+        OWNER(os.setxattr, m / 'b', ACL + 'edit', b'*')
+        assert 'were dropped' in m.log_text()
 
 
 if __name__ == '__main__':

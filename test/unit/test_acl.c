@@ -51,7 +51,7 @@ static void test_parse_refuses(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct acl_list list;
-		struct reason why = {""};
+		struct reason why = {.text = ""};
 
 		if (acl_list_parse(&list, S(bad[i]), &names, &why) != BUCKET_INVALID)
 			fail_msg("accepted: %s", bad[i]);
@@ -101,7 +101,7 @@ static void test_bound(void **state)
 {
 	struct acl_list list;
 	struct buf text = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	(void)state;
 	for (int i = 0; i < acl_list_max; i++)

@@ -275,7 +275,7 @@ static void test_limit(void **state)
 {
 	struct fixture *f = *state;
 	struct data_handle *h;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	f->b->limits.max_data_size = 40;
 	assert_int_equal(patch(f, "{\"a\":\"0123456789\"}"), 0);

@@ -65,7 +65,7 @@ static void check_file(const char *name, struct slice text)
 {
 	bool accept = strncmp(name, "accept-", 7) == 0;
 	struct document d = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf whole = {0}, steps = {0};
 	int r = read_wrapped(text, &d, &why), once = read_in_steps(text, text.len ? text.len : 1, &whole);
 
@@ -114,7 +114,7 @@ static void test_corpus(void **state)
 static void refuse(const char *text, const char *reason)
 {
 	struct document d = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = document_parse(S(text), 0, &d, &why);
 
 	if (!r)
@@ -137,7 +137,7 @@ static void test_reasons(void **state)
 static void accept(struct slice text, const char *want)
 {
 	struct document d = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf out = {0};
 
 	if (document_parse(text, 0, &d, &why))
@@ -169,7 +169,7 @@ static void test_documents(void **state)
 static void test_utf16(void **state)
 {
 	struct document d = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	(void)state;
 	assert_int_equal(document_parse(slice_of("{\0\"\0", 4), 0, &d, &why), BUCKET_INVALID);
@@ -206,7 +206,7 @@ static void test_quoting(void **state)
 static void test_text_max(void **state)
 {
 	struct document d = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	(void)state;
 	assert_int_equal(document_parse(S("{\"a\":\"0123456789\"}"), 10, &d, &why), BUCKET_TOO_LARGE);

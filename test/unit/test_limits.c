@@ -32,7 +32,7 @@ static void test_refuses(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct limits l = limits_default;
-		struct reason why = {""};
+		struct reason why = {.text = ""};
 
 		if (limits_set(&l, S(bad[i][0]), bad[i][1], &why) != BUCKET_INVALID)
 			fail_msg("accepted: %s=%s", bad[i][0], bad[i][1]);

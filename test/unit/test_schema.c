@@ -11,7 +11,7 @@
 static struct schema *compile(const char *text)
 {
 	struct schema *s = NULL;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	if (schema_compile(&s, S(text), &why))
 		fail_msg("%s: %s", text, why.text);
@@ -21,7 +21,7 @@ static struct schema *compile(const char *text)
 static void refuse(const char *text, const char *reason)
 {
 	struct schema *s = NULL;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = schema_compile(&s, S(text), &why);
 
 	if (r != BUCKET_INVALID || s)
@@ -34,7 +34,7 @@ static void refuse(const char *text, const char *reason)
 static void judge(const char *schema, const char *value, const char *want)
 {
 	struct schema *s = compile(schema);
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	int r = schema_check(s, S(value), &why);
 
 	if (r && r != BUCKET_INVALID)
@@ -329,7 +329,7 @@ static void test_long_words(void **state)
 {
 	struct schema *s = compile("{\"additionalProperties\":{\"additionalProperties\":{\"const\":\"x\"}}}");
 	struct buf text = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 
 	(void)state;
 	buf_add_string(&text, "{\"");
@@ -526,7 +526,7 @@ static void test_allocations(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct reason why = {""};
+		struct reason why = {.text = ""};
 		unsigned nth = 1;
 		bool reached = true;
 

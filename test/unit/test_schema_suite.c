@@ -70,7 +70,7 @@ static unsigned passed, failed, left_out;
 static void run_case(const char *file, struct slice group, const struct schema *schema, const struct json_node *test)
 {
 	struct slice name = get(test, "description")->text;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf data = {0};
 	int r;
 
@@ -101,7 +101,7 @@ static void run_group(const char *file, const struct json_node *group)
 	const char *because = refused_because(file, description);
 	const struct json_node *tests = get(group, "tests");
 	struct schema *schema = NULL;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf text = {0};
 	int r;
 
@@ -124,7 +124,7 @@ static void run_file(const char *folder, const char *name)
 {
 	char path[600];
 	struct json_tree tree;
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct buf text = {0};
 	FILE *file;
 	int c;

@@ -38,7 +38,7 @@ static void test_bound(void **state)
 {
 	struct caller alice = {1001, 1001, 2, NULL, NULL, NULL, 0};
 	struct slice everybody = S("*");
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	bool narrowed;
 
 	(void)state;
