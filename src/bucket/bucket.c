@@ -54,6 +54,7 @@ void bucket_free(struct fs *fs, struct bucket *b)
 	acl_release(&b->acl);
 	own_limits_release(&b->own_limits);
 	table_release(&b->making);
+	free(b->depths);
 	pthread_mutex_destroy(&b->lock);
 	pthread_mutex_destroy(&b->handles_lock);
 	free((void *)b->name.at);

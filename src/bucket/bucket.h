@@ -52,6 +52,7 @@ struct bucket {
 		char name[47];
 	} absent[4];
 	unsigned next_absent;
+	struct depths *depths; /* tree_depth.c */
 	uint64_t folders[16]; /* where files were found (tree_find_number); atomic */
 	uint64_t new_files;    /* those of them that no commit knows and that replace nothing */
 	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes; atomic (file_count) */
@@ -81,6 +82,13 @@ static inline void bucket_name_lost(struct fs *fs, const struct bucket *b, uint6
 {
 	if (fs->options.name_lost)
 		fs->options.name_lost(fs->options.context, inode_of(b->number, parent), name);
+}
+
+/* The same for many names of a bucket at once. Without its lock. */
+static inline void bucket_names_lost(struct fs *fs, const struct bucket *b)
+{
+	if (fs->options.names_lost)
+		fs->options.names_lost(fs->options.context, b->number);
 }
 
 /* By name. BUCKET_ABSENT. The caller puts it back. */

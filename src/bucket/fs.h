@@ -27,6 +27,8 @@ struct fs_options {
 	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
+	/* The same for any names of a bucket, with no lock held. */
+	void (*names_lost)(void *context, uint32_t bucket);
 	void *context;
 };
 

@@ -170,22 +170,36 @@ static struct slice name_of(const struct entries *e, const struct entry *entry)
 	return slice_of(e->names.data + entry->name, entry->name_len);
 }
 
-static int add_path(const struct bucket *b, const struct entries *e, const struct entry *entry, struct buf *out, unsigned depth)
+static const struct entry *folder_of(const struct entries *e, const struct entry *entry)
 {
 	struct entry wanted = {.node = {.number = entry->node.parent}};
-	const struct entry *folder;
-	int r = 0;
+	const struct entry *folder = bsearch(&wanted, e->all, e->count, sizeof(*e->all), by_number);
 
-	if (entry->node.parent != NODE_FILES) {
-		folder = bsearch(&wanted, e->all, e->count, sizeof(*e->all), by_number);
-		if (!folder || folder->node.kind != NODE_FOLDER || depth > 4096)
+	return folder && folder->node.kind == NODE_FOLDER ? folder : NULL;
+}
+
+/* Written from its end: an older version had no bound for how deep a folder may be. */
+static int add_path(const struct bucket *b, const struct entries *e, const struct entry *entry, struct buf *out)
+{
+	size_t len = entry->name_len, steps = 0, at;
+	int r;
+
+	for (const struct entry *f = entry; f->node.parent != NODE_FILES; len += 1 + f->name_len) {
+		f = folder_of(e, f);
+		if (!f || ++steps > e->count)
 			return bucket_damaged(b, "the folder of file", entry->node.number,
-					      depth > 4096 ? "it is in a folder that is in it" : "there is no such folder");
-		r = add_path(b, e, folder, out, depth + 1);
-		if (!r)
-			r = buf_add_byte(out, '/');
+					      f ? "it is in a folder that is in it" : "there is no such folder");
 	}
-	return r ? r : buf_add_slice(out, name_of(e, entry));
+	at = out->len + len;
+	r = buf_resize(out, at);
+	for (const struct entry *f = entry; !r; f = folder_of(e, f)) {
+		at -= f->name_len;
+		memcpy(out->data + at, e->names.data + f->name, f->name_len);
+		if (f->node.parent == NODE_FILES)
+			break;
+		out->data[--at] = '/';
+	}
+	return r;
 }
 
 static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, const struct entry *entry, bool first,
@@ -199,7 +213,7 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 	if (!r)
 		r = buf_add_string(&path, "/files/");
 	if (!r)
-		r = add_path(b, e, entry, &path, 0);
+		r = add_path(b, e, entry, &path);
 	if (!r)
 		r = add_string(out, "filename", name_of(e, entry));
 	if (!r)

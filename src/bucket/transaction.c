@@ -642,7 +642,7 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 		r = try_to_publish(fs, b, t, why);
 	/* Names mean other files now. */
 	if (!r)
-		bucket_name_lost(fs, b, NODE_FILES, slice_str("_"));
+		bucket_names_lost(fs, b);
 	if (!r && end(fs, b, t))
 		r = 0; /* the next start ends it */
 	bucket_put(fs, t);

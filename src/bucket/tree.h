@@ -79,6 +79,9 @@ bool tree_is_unlisted(const struct buf *numbers, uint64_t number);
 /* Every node of the bucket, in no particular order; without those whose records are damaged, which the log names. */
 int tree_each(struct fs *fs, struct bucket *b, int (*each)(void *context, const struct node *node), void *context);
 
+/* How deep folders may be in one another. */
+enum { tree_depth_max = 4096 };
+
 /* ---- for version.c and file.c; with b->lock held ---- */
 
 /* A node as it was found: its record's bytes, or the open file that no commit knows yet. */

@@ -251,9 +251,11 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	if (!r)
 		r = tree_find_name(fs, b, parent, name, &found);
 	if (r == BUCKET_ABSENT)
-		r = tree_check_room(fs, b, name, true, why);
+		r = tree_check_depth(fs, b, parent, why);
 	else if (r == 0)
 		r = BUCKET_EXISTS;
+	if (!r)
+		r = tree_check_room(fs, b, name, true, why);
 	if (!r) {
 		struct node node = tree_new_node(fs, b, who, NODE_FOLDER, parent, name, given);
 		struct head head = b->head;
@@ -479,12 +481,14 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct head head = b->head;
 	/* Only spelled in another way: nothing takes a name. */
 	bool same = to && to->node.number == from->node.number;
-	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = same ? 0 : ++b->turns};
+	/* A file that was closed before does not take its name back from a file; from a folder it cannot, and becomes the partial. */
+	bool takes_name = !same && moved->kind == NODE_FILE;
+	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = takes_name ? ++b->turns : 0};
 	struct settle settle;
 	struct file *open = NULL;
 	int r = settle_load(fs, b, from->node.number, &settle);
 
-	if (!same)
+	if (takes_name)
 		settle_takes_name(&settle, over.turn);
 	delete_name(&from->node, &batch);
 	version_note_lost(fs, b, &from->node);
@@ -510,6 +514,8 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 		return r;
 	if (*replaced)
 		file_unlinked(*replaced);
+	if (moved->kind == NODE_FOLDER && moved->parent != from->node.parent)
+		tree_forget_depths(b);
 	version_overtake(b, &over, NULL);
 	/* What is moved takes its place in the kernel's memory along, and would not be asked for there when it is replaced. */
 	if (b->making.count && tree_find_making(b, moved->parent, moved->name))
@@ -563,6 +569,8 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 	}
 	if (!r && from.node.kind == NODE_FOLDER)
 		r = check_not_inside(fs, b, from.node.number, m->new_parent);
+	if (!r && from.node.kind == NODE_FOLDER)
+		r = tree_check_move(fs, b, &from.node, m->new_parent, why);
 	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, b->limits.accepted_file_types)) {
 		reason_set(why, "accepted_file_types is %.100s", b->limits.accepted_file_types);
 		r = BUCKET_NOT_PERMITTED;

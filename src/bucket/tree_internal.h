@@ -18,3 +18,14 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 /* stat of a record, and of what an open file knows better. Neither needs the lock. */
 void tree_fill(const struct bucket_look *look, const struct bucket *b, const struct node *n, struct attr *attr);
 void tree_fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr *attr);
+
+/* ---- tree_depth.c, with b->lock held ---- */
+
+/* How many folders there are from files/ to this one: 0 for files/ itself. */
+int tree_depth(struct fs *fs, struct bucket *b, uint64_t folder, unsigned *depth);
+/* Whether a folder may be made in this one. BUCKET_NAME_TOO_LONG over tree_depth_max. */
+int tree_check_depth(struct fs *fs, struct bucket *b, uint64_t parent, struct reason *why);
+/* Whether a folder may be moved there with all that is in it. BUCKET_NAME_TOO_LONG. */
+int tree_check_move(struct fs *fs, struct bucket *b, const struct node *folder, uint64_t parent, struct reason *why);
+/* A folder has been moved. */
+void tree_forget_depths(struct bucket *b);

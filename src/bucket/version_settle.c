@@ -1,5 +1,7 @@
 #include "bucket/version_internal.h"
 
+#include <stdio.h>
+
 #include <errno.h>
 
 #include "bucket/attribute.h"
@@ -303,19 +305,42 @@ size_t version_partial_name(struct slice name, char partial[name_max])
 	return 1 + len + partial_end.len;
 }
 
-static int make_partial(struct file *f)
+/* `.NAME.2.partial`. */
+static size_t numbered_partial(struct slice of, char number, char name[name_max])
 {
-	char name[name_max], old[name_max];
+	char with[name_max];
+	size_t most = name_max - 3 - partial_end.len, len = of.len < most ? of.len : most;
+
+	if (len)
+		memcpy(with, of.at, len);
+	with[len] = '.';
+	with[len + 1] = number;
+	return version_partial_name(slice_of(with, len + 2), name);
+}
+
+/* `reason`: what keeps it from having its name. */
+static int make_partial(struct file *f, const char *reason)
+{
+	char name[name_max], old[name_max], path[320];
 	size_t len = version_partial_name(f->node.name, name), old_len = f->node.name.len;
+	struct caller writer = {.uid = f->node.uid};
+	struct reason why;
 	int r;
 
 	memcpy(old, f->name, old_len);
 	r = settle_as(f, slice_of(name, len), false);
-	if (!r)
-		log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: a writer of %.*s %s: kept as %.*s", (int)f->b->name.len,
-			    (const char *)f->b->name.at, (int)old_len, old, f->failed ? "failed" : "did not finish",
-			    (int)len, name);
-	return r;
+	/* A folder may have that name as well. */
+	for (char i = '2'; r == BUCKET_IS_FOLDER && i <= '9'; i++) {
+		len = numbered_partial(slice_of(old, old_len), i, name);
+		r = settle_as(f, slice_of(name, len), false);
+	}
+	if (r)
+		return r;
+	reason_set_own(&why, "%.*s: %s: it is kept as %.*s", (int)old_len, old, reason, (int)len, name);
+	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: %s", (int)f->b->name.len, (const char *)f->b->name.at, why.text);
+	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)f->b->name.len, (const char *)f->b->name.at, (int)old_len, old);
+	fs_refused(f->fs, f->b->number, &writer, path, "0", &why);
+	return 0;
 }
 
 /* A version that the store has, and no name. `heir`: what has the name by now, and falls back to this one. */
@@ -402,7 +427,9 @@ int version_settle_locked(struct file *f, bool abandon)
 		if (r <= 0)
 			return r;
 	}
-	return f->written ? make_partial(f) : version_drop(f);
+	if (!f->written)
+		return version_drop(f);
+	return make_partial(f, whole ? "a folder has its name by now" : f->failed ? "a write to it failed" : "its writer did not finish");
 }
 
 int version_settle(struct file *f, bool abandon)

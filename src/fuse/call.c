@@ -193,7 +193,7 @@ void call_end_entry(struct call *c, int result, const struct attr *attr, bool ca
 		call_end(c, result);
 		return;
 	}
-	entry = reply_entry(attr, canonical);
+	entry = call_entry(c, attr, canonical);
 	fuse_reply_entry(c->req, &entry);
 	call_release(c);
 }
@@ -230,6 +230,15 @@ int call_data_attr(struct call *c, struct attr *attr)
 	/* Editors rename it, and the kernel takes what it keeps along to the new name: see op_rename. */
 	attr->private |= !notifier_is_exact(c->fe->notifier);
 	return r;
+}
+
+struct fuse_entry_param call_entry(const struct call *c, const struct attr *attr, bool canonical)
+{
+	struct fuse_entry_param entry = reply_entry(attr, canonical);
+
+	if (entry.entry_timeout > 0 && !notifier_keeps_names(c->fe->notifier, (uint32_t)(attr->inode >> inode_node_bits)))
+		entry.entry_timeout = 0;
+	return entry;
 }
 
 int call_attr(struct call *c, struct attr *attr)

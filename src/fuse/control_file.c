@@ -246,7 +246,7 @@ static void run_open(struct later_job *base)
 		if (call_attr(c, &attr))
 			attr = (struct attr){.inode = inode_of(c->b->number, c->node), .generation = c->b->generation,
 					     .mode = S_IFREG | 0644, .private = true};
-		entry = reply_entry(&attr, true);
+		entry = call_entry(c, &attr, true);
 		sent = job->create ? fuse_reply_create(c->req, &entry, &job->fi) : fuse_reply_open(c->req, &job->fi);
 		if (sent == -ENOENT)
 			handle_close(c->fe, handle_of(&job->fi), c->req, true);

@@ -120,6 +120,8 @@ void call_release(struct call *c);
 /* It will be asked again, and counts then. */
 void call_postpone(struct call *c);
 
+/* An entry for the kernel, to keep for as long as names of its bucket may be kept. */
+struct fuse_entry_param call_entry(const struct call *c, const struct attr *attr, bool canonical);
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);
 /* data_attr, as an entry for the kernel to keep. */

@@ -278,6 +278,13 @@ static void name_lost(void *context, uint64_t parent_inode, struct slice name)
 	notifier_spelled(fe->notifier, parent_inode, name, true);
 }
 
+static void names_lost(void *context, uint32_t bucket)
+{
+	struct frontend *fe = context;
+
+	notifier_names_lost(fe->notifier, fe->fs, bucket);
+}
+
 /* If the end takes longer than it may, something hangs: leave all the same. What was acknowledged is in the store's
  * log, and a store is opened after a crash like after anything else. */
 static void drain_too_long(int signal)
@@ -397,6 +404,7 @@ static int start_session(struct mount *m, struct reason *why)
 	if (r)
 		return r;
 	fe->fs->options.name_lost = name_lost;
+	fe->fs->options.names_lost = names_lost;
 	fe->fs->options.context = fe;
 	if (handle_signals(fe->session)) {
 		reason_set(why, "cannot handle signals");
@@ -476,7 +484,7 @@ static void stop(struct mount *m)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
 	if (fe->fs)
-		fe->fs->options.name_lost = NULL;
+		fe->fs->options.name_lost = NULL, fe->fs->options.names_lost = NULL;
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");

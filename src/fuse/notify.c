@@ -1,14 +1,16 @@
 #include "fuse/notify.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "bucket/tree.h"
 #include "fuse/later.h"
+#include "util/clock.h"
 #include "util/log.h"
 
-enum { absent_bits = 1 << 16 };
+enum { absent_bits = 1 << 16, bucket_places = 4096 };
 
 struct notifier {
 	struct fuse_session *session;
@@ -17,6 +19,11 @@ struct notifier {
 	bool has_epoch;
 	/* Which absent names the kernel may keep, by hash: only when one of them appears must the epoch end. */
 	uint64_t absent[absent_bits / 64];
+
+	pthread_mutex_t lock; /* guards all below */
+	int64_t next_epoch[bucket_places];   /* by a bucket's number: see forget_names */
+	int64_t unkept_until[bucket_places]; /* likewise; atomic for others */
+	uint32_t forgetting[bucket_places]; /* the bucket whose names are all about to be forgotten, by number; 0: none */
 };
 
 /* What libfuse 3.18 does as well, but not before the kernel's first request is answered: a notification is a reply without
@@ -53,6 +60,7 @@ int notifier_new(struct notifier **out, struct fuse_session *session)
 	if (!n)
 		return -ENOMEM;
 	n->session = session;
+	pthread_mutex_init(&n->lock, NULL);
 	r = later_new(&n->later, "notify", NULL, NULL);
 	if (r)
 		free(n);
@@ -71,6 +79,7 @@ void notifier_free(struct notifier *n)
 	if (!n)
 		return;
 	later_free(n->later);
+	pthread_mutex_destroy(&n->lock);
 	free(n);
 }
 
@@ -88,7 +97,7 @@ bool notifier_keep_absent(struct notifier *n, fuse_ino_t parent, struct slice na
 {
 	size_t bit = absent_bit(parent, name);
 
-	if (!has_epoch(n))
+	if (!has_epoch(n) || !notifier_keeps_names(n, (uint32_t)(parent >> inode_node_bits)))
 		return false;
 	__atomic_or_fetch(&n->absent[bit / 64], 1ULL << bit % 64, __ATOMIC_SEQ_CST);
 	return true;
@@ -118,28 +127,64 @@ static void end_epoch(struct notifier *n)
 	epoch_increment(n);
 }
 
-void notifier_spelled(struct notifier *n, fuse_ino_t parent, struct slice given, bool gone)
+/* An end of the epoch makes the kernel ask again for every name that it has, everybody's. So a bucket that ends too many is made one whose
+ * names the kernel does not keep: then nothing has to be forgotten for it. */
+static void forget_names(struct notifier *n, uint32_t bucket)
 {
-	char name[name_max];
-	struct entry_job *e;
-	size_t len, bit;
+	const int64_t second = 1000000000, interval = 10 * second, burst = 5 * interval, unkept = 600 * second;
+	size_t place = bucket % bucket_places;
+	int64_t now = clock_monotonic();
+	bool ends = true;
 
-	if (name_normalise(given, name, &len))
-		return;
-	if (has_epoch(n)) {
-		bit = absent_bit(parent, slice_of(name, len));
-		if (gone || __atomic_load_n(&n->absent[bit / 64], __ATOMIC_SEQ_CST) >> bit % 64 & 1)
-			end_epoch(n);
-		return;
+	pthread_mutex_lock(&n->lock);
+	if (now < n->unkept_until[place]) {
+		ends = false;
+		__atomic_store_n(&n->unkept_until[place], now + unkept, __ATOMIC_SEQ_CST);
+	} else if (n->next_epoch[place] - now < burst) {
+		n->next_epoch[place] = (n->next_epoch[place] > now ? n->next_epoch[place] : now) + interval;
+	} else {
+		/* A reply that was made before this is of a look-up that began before the end of the epoch. */
+		__atomic_store_n(&n->unkept_until[place], now + unkept, __ATOMIC_SEQ_CST);
 	}
-	e = malloc(sizeof(*e));
+	pthread_mutex_unlock(&n->lock);
+	if (ends)
+		end_epoch(n);
+}
+
+bool notifier_keeps_names(struct notifier *n, uint32_t bucket)
+{
+	int64_t until = __atomic_load_n(&n->unkept_until[bucket % bucket_places], __ATOMIC_SEQ_CST);
+
+	return !until || clock_monotonic() >= until;
+}
+
+static void forget_entry_later(struct notifier *n, fuse_ino_t parent, struct slice name)
+{
+	struct entry_job *e = malloc(sizeof(*e));
+
 	if (!e) {
 		log_warning("out of memory: the kernel may know a file by an old name for a while");
 		return;
 	}
-	*e = (struct entry_job){{NULL, invalidate_entry}, n->session, parent, len, {0}};
-	memcpy(e->name, name, len);
+	*e = (struct entry_job){{NULL, invalidate_entry}, n->session, parent, name.len, {0}};
+	memcpy(e->name, name.at, name.len);
 	later_add(n->later, &e->job);
+}
+
+void notifier_spelled(struct notifier *n, fuse_ino_t parent, struct slice given, bool gone)
+{
+	char name[name_max];
+	size_t len, bit;
+
+	if (name_normalise(given, name, &len))
+		return;
+	bit = absent_bit(parent, slice_of(name, len));
+	if (has_epoch(n) && !gone && !(__atomic_load_n(&n->absent[bit / 64], __ATOMIC_SEQ_CST) >> bit % 64 & 1))
+		return;
+	if (has_epoch(n))
+		forget_names(n, (uint32_t)(parent >> inode_node_bits));
+	else
+		forget_entry_later(n, parent, slice_of(name, len));
 }
 
 /* ---- losing the privilege to read ---- */
@@ -207,46 +252,73 @@ static void forget(struct notifier *n, struct fs *fs, struct bucket *b, bool ent
 		bucket_list(fs, 0, forget_listed, &f);
 }
 
-void notifier_narrowed(struct notifier *n, struct fs *fs, struct bucket *b)
-{
-	/* Without attributes every stat asks, so that names alone are of little use. Takes no lock either. */
-	if (has_epoch(n))
-		end_epoch(n);
-	forget(n, fs, b, false);
-}
-
-struct narrowed_job {
+struct forget_job {
 	struct later_job job;
 	struct notifier *n;
 	struct fs *fs;
 	uint32_t bucket;
 };
 
-static void forget_later(struct later_job *job)
+static void run_forget(struct later_job *base)
 {
-	struct narrowed_job *narrowed = container_of(job, struct narrowed_job, job);
+	struct forget_job *job = container_of(base, struct forget_job, job);
+	struct notifier *n = job->n;
 	struct bucket *b;
 
-	if (bucket_get(narrowed->fs, narrowed->bucket, &b) == 0) {
-		forget(narrowed->n, narrowed->fs, b, true);
-		bucket_put(narrowed->fs, b);
+	/* Changes from here on need another look. */
+	pthread_mutex_lock(&n->lock);
+	n->forgetting[job->bucket % bucket_places] = 0;
+	pthread_mutex_unlock(&n->lock);
+	if (bucket_get(job->fs, job->bucket, &b) == 0) {
+		forget(n, job->fs, b, true);
+		bucket_put(job->fs, b);
 	}
-	free(narrowed);
+	free(job);
 }
 
-/* By the notifier's own thread: invalidating an entry waits for the folder's lock, and who holds that may be waiting for
- * the thread that we are in. */
-void notifier_narrowed_after(struct notifier *n, struct fs *fs, struct bucket *b)
+/* By the notifier's own thread: invalidating an entry waits for the folder's lock, which a thread may hold that waits for this one. */
+static void forget_names_later(struct notifier *n, struct fs *fs, uint32_t bucket)
 {
-	struct narrowed_job *job;
+	struct forget_job *job = malloc(sizeof(*job));
 
-	if (has_epoch(n))
-		return;
-	job = malloc(sizeof(*job));
 	if (!job) {
-		log_warning("out of memory: the kernel may show for a while what an access list hides now");
+		log_warning("out of memory: the kernel may know files by old names for a while");
 		return;
 	}
-	*job = (struct narrowed_job){{NULL, forget_later}, n, fs, b->number};
+	*job = (struct forget_job){{NULL, run_forget}, n, fs, bucket};
 	later_add(n->later, &job->job);
+}
+
+void notifier_names_lost(struct notifier *n, struct fs *fs, uint32_t bucket)
+{
+	uint32_t *forgetting = &n->forgetting[bucket % bucket_places];
+	bool begun;
+
+	if (has_epoch(n)) {
+		forget_names(n, bucket);
+		return;
+	}
+	pthread_mutex_lock(&n->lock);
+	begun = *forgetting == bucket;
+	*forgetting = bucket;
+	pthread_mutex_unlock(&n->lock);
+	if (!begun)
+		forget_names_later(n, fs, bucket);
+}
+
+void notifier_narrowed(struct notifier *n, struct fs *fs, struct bucket *b)
+{
+	/* The root's list is what all others inherit. */
+	if (has_epoch(n) && b->number)
+		forget_names(n, b->number);
+	else if (has_epoch(n))
+		end_epoch(n);
+	/* Without attributes every stat asks, so that names alone are of little use. Takes no lock either. */
+	forget(n, fs, b, false);
+}
+
+void notifier_narrowed_after(struct notifier *n, struct fs *fs, struct bucket *b)
+{
+	if (!has_epoch(n))
+		forget_names_later(n, fs, b->number);
 }

@@ -5,7 +5,8 @@
  * read. For both there is the epoch (Linux 6.16): one increment and every name it has must be asked for again; that
  * takes no lock, so it may be done before the reply, and nobody can see the old state after it. Where there is no
  * epoch, names are invalidated one by one by a thread of its own, a moment after the reply, for that takes the lock of
- * the folder, which whoever waits for the reply may hold. */
+ * the folder, which whoever waits for the reply may hold. The end of an epoch costs everybody a look-up of each name, so
+ * the kernel keeps no names for a while of a bucket that ends too many. */
 #pragma once
 
 #include "bucket/bucket.h"
@@ -26,7 +27,11 @@ bool notifier_keep_absent(struct notifier *n, fuse_ino_t parent, struct slice na
 /* Something has been made (or, with `gone`, may have lost its name) under another spelling than its real name. Before
  * the reply. */
 void notifier_spelled(struct notifier *n, fuse_ino_t parent, struct slice given, bool gone);
+/* Names in the bucket may mean other files now, or none: before the reply. */
+void notifier_names_lost(struct notifier *n, struct fs *fs, uint32_t bucket);
 /* Some may not read the bucket (0: any bucket) any more: before the reply … */
 void notifier_narrowed(struct notifier *n, struct fs *fs, struct bucket *b);
 /* … and after it. */
 void notifier_narrowed_after(struct notifier *n, struct fs *fs, struct bucket *b);
+/* Whether the kernel may keep names of this bucket. */
+bool notifier_keeps_names(struct notifier *n, uint32_t bucket);

@@ -245,7 +245,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		call_end(&c, r);
 		return;
 	}
-	entry = reply_entry(&attr, canonical);
+	entry = call_entry(&c, &attr, canonical);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT)
 		handle_close(c.fe, handle_of(fi), req, true);
 	call_release(&c);

@@ -32,7 +32,7 @@ static int add(struct listing *l, struct slice name, const struct attr *attr, of
 	text[name.len] = 0;
 	/* A folder's own entry must not count as a lookup; the kernel sees to that for . and .. by their names. */
 	if (l->plus) {
-		struct fuse_entry_param entry = reply_entry(attr, true);
+		struct fuse_entry_param entry = call_entry(l->c, attr, true);
 
 		len = fuse_add_direntry_plus(l->c->req, l->buffer + l->used, l->size - l->used, text, &entry, cookie);
 	} else {

@@ -643,5 +643,104 @@ def test_audit_lines_are_bounded():
         assert 'were dropped' in m.log_text()
 
 
+# ---- one user must not stop the others ----
+
+def test_depth_of_folders():
+    """A bound, and whatever walks a tree works up to it."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+
+        def chain(top, count):
+            """Folders in one another; how many could be made."""
+            fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+            for made in range(count):
+                try:
+                    os.mkdir('d', dir_fd=fd)
+                except OSError as e:
+                    assert e.errno == errno.ENAMETOOLONG, e
+                    os.close(fd)
+                    return made
+                new = os.open('d', os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = new
+            f = os.open('deep', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=fd)
+            os.close(f)
+            os.close(fd)
+            return count
+        assert chain(b + '/files', 4200) == 4096
+        os.mkdir(b + '/files/other')
+        assert chain(b + '/files/other', 3000) == 3000
+        assert 'deep in one another' in read(b + '/.bucketfs/errors')
+        # What is moved is measured with what is in it.
+        os.mkdir(b + '/files/third')
+        assert chain(b + '/files/third', 1000) == 1000
+        fd = os.open(b + '/files/other', os.O_RDONLY | os.O_DIRECTORY)
+        for _ in range(500):
+            new = os.open('d', os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = new
+        os.rename(b + '/files/third', 'third', dst_dir_fd=fd)
+        fails(errno.ENAMETOOLONG, os.rename, b + '/files/d', 'd2', dst_dir_fd=fd)
+        os.close(fd)
+        info = json.loads(read(b + '/.bucketfs/info.json'))
+        assert sorted(len(f['path'].split('/')) for f in info['files']) == [3 + 1 + 500 + 1 + 1000, 3 + 1 + 3000], [len(f['path']) for f in info['files']]
+        ctl = os.path.join(os.path.dirname(BINARY), 'bucketctl')
+        out = subprocess.run([ctl, 'info', b], stdout=subprocess.PIPE, timeout=60 * SLOW)
+        assert out.returncode == 0 and b'deep' in out.stdout
+        out = subprocess.run([ctl, 'fetch', '--dry-run', '--glob', '**/deep', b, m.folder + '/out'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * SLOW)
+        assert out.returncode == 0, out.stdout
+        out = subprocess.run([ctl, 'empty', b], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120 * SLOW)
+        assert out.returncode == 0 and os.listdir(b + '/files') == [], out.stdout
+
+
+def test_partials_whose_name_is_a_folders():
+    """A file that cannot have its name ends somewhere, and `errors` says where."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        f = b + '/files'
+        os.makedirs(f + '/.name.partial/x')
+        os.makedirs(f + '/.name.2.partial/x')
+        killed_writer(f + '/name', 1000)
+        assert wait_for(lambda: os.path.exists(f + '/.name.3.partial'), 5), os.listdir(f)
+        assert read(f + '/.name.3.partial') == 'x' * 1000
+        assert 'kept as .name.3.partial' in read(b + '/.bucketfs/errors')
+
+
+def test_other_spellings_cost_the_others_nothing():
+    """Somebody who renames by other spellings all the time does not end the names that the kernel knows for everybody else."""
+    with Mount() as m:
+        os.mkdir(m / 'mine')
+        os.mkdir(m / 'theirs')
+        for i in range(200):
+            write(m / f'mine/files/known{i}', 'x')
+        known = [m / f'mine/files/known{i}' for i in range(200)]
+
+        def lookups():
+            text = read(m / '.bucketfs/metrics')
+            return int(re.search(r'operation_seconds_count\{operation="lookup"\} (\d+)', text).group(1))
+
+        def asked():
+            """How many of 200 names the kernel asked for."""
+            before = lookups()
+            for path in known:
+                os.stat(path)
+            return lookups() - before
+        asked()
+        quiet = asked()
+        f = m / 'theirs/files/'
+        for i in range(60):
+            write(f + 'Other Name', 'x')
+            os.rename(f + 'Other Name', f + 'One Name')
+        busy = 0
+        for _ in range(10):
+            write(f + 'Other Name', 'x')
+            os.rename(f + 'Other Name', f + 'One Name')
+            busy += asked() > quiet + 100
+            fails(errno.ENOENT, os.stat, f + 'Other Name')
+        assert busy < 5, busy
+
+
 if __name__ == '__main__':
     run(tests_of(__name__))
