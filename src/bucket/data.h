@@ -19,6 +19,8 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
+/* The user holds it from now on: it is charged to whoever was the first. */
+int data_text_charge(struct fs *fs, struct text *text, uid_t uid, struct reason *why);
 /* NULL is fine. */
 void data_text_put(struct text *text);
 /* One more reference. */
@@ -75,11 +77,11 @@ enum data_open_flag {
 };
 
 /* Keeps a reference on the bucket. BUCKET_DENIED, BUCKET_ABSENT. */
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out);
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out, struct reason *why);
 /* An edit of `base` (taken over, also on failure) that begins as that or with `empty` as an empty text; privileges as for
  * data_open. */
 int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
-		   struct data_handle **out);
+		   struct data_handle **out, struct reason *why);
 /* Whose handle it is: what it reads is kept as what they have read, and once an edit is committed, what they wrote. */
 void data_keep_reading(struct data_handle *h, const struct reading_key *key);
 /* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */

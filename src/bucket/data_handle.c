@@ -18,6 +18,7 @@ struct data_handle {
 	struct buf buffer;    /* edit: the text; patch that can read: what was written */
 	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
 	bool readable;
+	struct charge charge; /* for the buffers */
 	bool dirty;           /* edit: something was written since the last commit */
 	struct reading_key reading; /* read, edit: as whose to keep the snapshot, if anybody's */
 
@@ -121,7 +122,7 @@ bool data_is_open(struct bucket *b, uid_t uid)
 	return is;
 }
 
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out)
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out, struct reason *why)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
 	struct data_handle *h;
@@ -150,6 +151,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
 	link_handle(h);
+	if (!r && h->base)
+		r = data_text_charge(fs, h->base, who->uid, why);
 	if (r)
 		data_close(h, NULL);
 	else
@@ -158,10 +161,10 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 }
 
 int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
-		   struct data_handle **out)
+		   struct data_handle **out, struct reason *why)
 {
 	struct data_handle *h;
-	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h);
+	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h, why);
 
 	if (r) {
 		data_text_put(base);
@@ -242,6 +245,11 @@ static int check_buffer(const struct bucket *b, uint64_t at, uint64_t len, struc
 	return BUCKET_TOO_LARGE;
 }
 
+static size_t patch_bytes(const struct data_handle *h)
+{
+	return h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);
+}
+
 static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = 0;
@@ -257,7 +265,10 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return BUCKET_INVALID;
 	}
 	reason_set(&h->poison, "%s", "");
-	if (h->readable) {
+	/* A piece may come to as much again as members: their text, and where each begins. */
+	r = budget_charge(h->fs->budget, &h->charge, h->opener.uid,
+			  patch_bytes(h) + bytes.len * (h->readable ? 4 : 3), &h->poison);
+	if (!r && h->readable) {
 		r = check_buffer(h->b, h->buffer.len, bytes.len, &h->poison);
 		if (!r)
 			r = buf_add_slice(&h->buffer, bytes);
@@ -276,31 +287,44 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return r;
 	}
 	h->position += bytes.len;
+	budget_charge(h->fs->budget, &h->charge, h->opener.uid, patch_bytes(h), NULL);
 	return 0;
 }
 
+/* Room for a text of so many bytes; a buffer grows to twice as much. */
+static int edit_charge(struct data_handle *h, uint64_t len, struct reason *why)
+{
+	uint64_t bytes = len > h->buffer.cap ? 2 * len : h->buffer.cap;
+
+	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, (size_t)bytes, why);
+}
+
 /* From here on the edit has a text of its own. */
-static int edit_begin(struct data_handle *h)
+static int edit_begin(struct data_handle *h, struct reason *why)
 {
 	int r;
 
 	if (h->own_buffer)
 		return 0;
 	buf_clear(&h->buffer);
-	r = buf_add_slice(&h->buffer, buf_slice(&h->base->bytes));
+	r = edit_charge(h, h->base->bytes.len, why);
+	if (!r)
+		r = buf_add_slice(&h->buffer, buf_slice(&h->base->bytes));
 	h->own_buffer = !r;
 	return r;
 }
 
 static int edit_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
-	int r = edit_begin(h);
+	int r = edit_begin(h, why);
 
 	if (r)
 		return r;
 	if (append)
 		at = h->buffer.len;
 	r = check_buffer(h->b, at, bytes.len, why);
+	if (!r)
+		r = edit_charge(h, at + bytes.len, why);
 	if (r)
 		return r;
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
@@ -340,7 +364,9 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	} else {
 		r = check_buffer(h->b, 0, len, why);
 		if (!r)
-			r = edit_begin(h);
+			r = edit_begin(h, why);
+		if (!r)
+			r = edit_charge(h, len, why);
 		if (!r)
 			r = buf_resize(&h->buffer, (size_t)len);
 		h->dirty |= !r;
@@ -505,6 +531,7 @@ int data_close(struct data_handle *h, struct reason *why)
 	buf_release(&h->buffer);
 	data_text_put(h->base);
 	unlink_handle(h);
+	budget_release(h->fs->budget, &h->charge);
 	bucket_put(h->fs, h->b);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

@@ -31,6 +31,11 @@ size_t document_size(const struct document *d)
 	return d->arena.len;
 }
 
+size_t document_memory(const struct document *d)
+{
+	return d->arena.cap + d->cap * sizeof(*d->members);
+}
+
 static int grow(struct document *d)
 {
 	size_t cap = d->cap ? d->cap * 2 : 8;

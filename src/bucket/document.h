@@ -28,6 +28,8 @@ void document_release(struct document *d);
 void document_clear(struct document *d);
 /* Bytes that the members take. */
 size_t document_size(const struct document *d);
+/* How much memory it takes; bytes. */
+size_t document_memory(const struct document *d);
 /* Copies. `text` with a NULL `at`: the canonical spelling of the key. */
 int document_add(struct document *d, struct slice key, struct slice text, struct slice value);
 int document_add_text(struct document *d, struct slice key_text, struct slice value);

@@ -19,6 +19,37 @@ void file_drop_content(struct file *f)
 	f->sums = NULL;
 }
 
+/* An open file that nobody reads at the moment needs no descriptor: it is opened again. With fs->lock held. */
+static int close_if_idle(void *context, struct table_node *node)
+{
+	struct file *f = container_of(node, struct file, by_inode);
+	size_t *closed = context;
+
+	if (pthread_rwlock_trywrlock(&f->lock))
+		return 0;
+	if (f->content && f->loaded && !f->unsaved && !f->exposed && !file_is(&f->unlinked) && !file_is(&f->unlisted) && file_is_in_place(f)) {
+		store_content_close(f->content, false);
+		f->content = NULL;
+		f->trimmed = f->loaded = false;
+		checksum_free(f->sums);
+		f->sums = NULL;
+		++*closed;
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return 0;
+}
+
+/* The process has no descriptor left. Locks of other files are only tried. */
+static bool close_idle(struct fs *fs)
+{
+	size_t closed = 0;
+
+	pthread_mutex_lock(&fs->lock);
+	table_each(&fs->files, close_if_idle, &closed);
+	pthread_mutex_unlock(&fs->lock);
+	return closed;
+}
+
 /* With b->lock held. */
 static int load_locked(struct file *f)
 {
@@ -34,6 +65,8 @@ static int load_locked(struct file *f)
 		f->kept_bytes = (struct buf){0};
 	} else if (f->node.place == PLACE_CONTENT) {
 		r = store_content_open(f->fs->store, f->node.content, &f->content);
+		if ((r == -EMFILE || r == -ENFILE) && close_idle(f->fs))
+			r = store_content_open(f->fs->store, f->node.content, &f->content);
 	} else {
 		r = store_get(f->fs->store, f->b->number, STORE_BODY, key_slice(&key), &f->bytes);
 	}

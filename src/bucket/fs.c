@@ -83,6 +83,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = table_init(&fs->files);
 	if (!r)
+		r = budget_new(&fs->budget, options->memory_max, options->files_max);
+	if (!r)
 		r = refusals_new(&fs->refusals);
 	if (!r)
 		r = readings_new(&fs->readings);
@@ -129,6 +131,7 @@ void fs_close(struct fs *fs)
 	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);
+	budget_free(fs->budget);
 	free(fs->lost);
 	free(fs);
 }

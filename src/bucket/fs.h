@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "bucket/acl.h"
+#include "bucket/budget.h"
 #include "bucket/limits.h"
 #include "bucket/record.h"
 #include "bucket/verdict.h"
@@ -22,6 +23,8 @@ struct fs_options {
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
 	bool squash_root; /* uid 0 is like anyone */
 	char server[256]; /* this host's name */
+	size_t memory_max;   /* bytes that all users together may make it hold (budget.h); 0: no bound */
+	size_t files_max;    /* likewise open files */
 	bool collide_refuse; /* two given names with one stored form: EEXIST instead of replacing */
 	unsigned char boot[boot_size]; /* which boot of the system this is */
 	char device[256]; /* what @device and @job call it */
@@ -52,7 +55,8 @@ struct fs {
 	uint64_t exposures;    /* how often a content was exposed (file_expose); atomic */
 	size_t text_bytes;     /* of rendered documents kept by buckets */
 	struct table files;    /* open files, by inode number (file.c) */
-	struct refusals *refusals; /* with a lock of its own */
+	struct budget *budget; /* with a lock of its own */
+	struct refusals *refusals; /* likewise */
 	struct redirect *redirects; /* redirect.h */
 	struct redirect_lost *lost;
 	struct readings *readings; /* with a lock of its own */

@@ -28,6 +28,7 @@ struct scratch {
 
 	pthread_mutex_t lock; /* guards all below */
 	struct buf bytes;
+	struct charge charge; /* for them */
 	int64_t modified;
 };
 
@@ -46,6 +47,7 @@ static void scratch_free(struct scratch *s)
 
 	data_text_put(s->base);
 	buf_release(&s->bytes);
+	budget_release(fs->budget, &s->charge);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	bucket_put(fs, b);
@@ -370,6 +372,14 @@ static int check_size(const struct scratch *s, uint64_t at, uint64_t len, struct
 	return BUCKET_TOO_LARGE;
 }
 
+/* Room for so many bytes; a buffer grows to twice as much. With s->lock held. */
+static int charge(struct scratch *s, uint64_t len, struct reason *why)
+{
+	uint64_t bytes = len > s->bytes.cap ? 2 * len : s->bytes.cap;
+
+	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes, why);
+}
+
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
 {
 	int r = 0;
@@ -390,6 +400,8 @@ int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice byte
 		at = s->bytes.len;
 	r = check_size(s, at, bytes.len, why);
 	if (!r)
+		r = charge(s, at + bytes.len, why);
+	if (!r)
 		r = buf_write_at(&s->bytes, (size_t)at, bytes.at, bytes.len);
 	if (!r)
 		s->modified = fs_now(s->fs);
@@ -404,7 +416,12 @@ int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why)
 	if (r)
 		return r;
 	pthread_mutex_lock(&s->lock);
-	r = buf_resize(&s->bytes, (size_t)size);
+	/* What is empty gives its memory back. */
+	if (!size)
+		buf_release(&s->bytes);
+	r = charge(s, size, why);
+	if (!r)
+		r = buf_resize(&s->bytes, (size_t)size);
 	s->modified = fs_now(s->fs);
 	pthread_mutex_unlock(&s->lock);
 	return r;
@@ -688,7 +705,7 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	/* It comes back as it was, for whoever looks until the edit is committed. */
 	r = bring_back(fs, b, moved, why);
 	if (!r)
-		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out);
+		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out, why);
 	if (!r)
 		end_moved(b, moved);
 	scratch_put(moved);

@@ -21,6 +21,7 @@ struct control_handle {
 	uint64_t node;
 	pthread_mutex_t lock;
 	struct buf text; /* what is read; what was written */
+	struct charge charge; /* for it */
 	bool writes, dirty;
 	int refused; /* the verdict upon what was written, until it is truncated; 0: none */
 	struct reason refusal;
@@ -220,6 +221,8 @@ static int handle_open(struct call *c, int flags, struct control_handle **out)
 				      control_text(c->fs, c->b, &c->who, c->node, &h->text);
 	if (r == BUCKET_ABSENT && h->writes)
 		r = 0;
+	if (!r)
+		r = budget_charge(h->fs->budget, &h->charge, c->who.uid, h->text.cap, &c->why);
 	if (r)
 		control_file_close(h);
 	else
@@ -239,7 +242,7 @@ static void run_open(struct later_job *base)
 	if (!r)
 		r = handle_open(c, job->fi.flags, &h);
 	if (!r)
-		r = handle_new_control(c->fe, h, &job->fi);
+		r = handle_new_control(c, h, &job->fi);
 	if (r) {
 		call_end(c, r);
 	} else {
@@ -288,6 +291,7 @@ void control_file_close(struct control_handle *h)
 	/* Who has read the last of it may close it while the thread that answered still has the lock. */
 	pthread_mutex_lock(&h->lock);
 	pthread_mutex_unlock(&h->lock);
+	budget_release(h->fs->budget, &h->charge);
 	bucket_put(h->fs, h->b);
 	buf_release(&h->text);
 	pthread_mutex_destroy(&h->lock);
@@ -331,6 +335,8 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 		return r;
 	}
 	r = check_size(at, bytes.len, why);
+	if (!r)
+		r = budget_charge(h->fs->budget, &h->charge, h->who.uid, 2 * (size_t)(at + bytes.len), why);
 	if (!r) {
 		r = buf_write_at(&h->text, (size_t)at, bytes.at, bytes.len);
 	}
@@ -356,6 +362,8 @@ int control_file_truncate(struct control_handle *h, uint64_t size, struct reason
 	int r = h->writes ? check_size(0, size, why) : BUCKET_WRONG_HANDLE;
 
 	pthread_mutex_lock(&h->lock);
+	if (!r)
+		r = budget_charge(h->fs->budget, &h->charge, h->who.uid, 2 * (size_t)size, why);
 	if (!r)
 		r = buf_resize(&h->text, (size_t)size);
 	if (!r && !size)

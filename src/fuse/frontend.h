@@ -50,6 +50,7 @@ struct handle {
 	struct file_open *file;
 	struct control_handle *control;
 	struct scratch *scratch;
+	struct charge charge;
 	bool scratch_closed; /* for scratch_closes */
 	enum io_mode io_mode; /* of a file */
 	pid_t opener;         /* of a file: the thread that opened it */
@@ -68,11 +69,6 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 	return h;
 }
 
-/* Takes over what is given, also on failure. */
-int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_file_info *fi);
-int handle_new_folder(struct frontend *fe, struct fuse_file_info *fi);
-int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi);
-int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi);
 /* `abandon`: what was not flushed is not published. `req` as for io_mode_close. */
 void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool abandon);
 /* Looks at files that were closed with something in them and are open all the same: if their opener has them open, a crash must not
@@ -127,8 +123,12 @@ int call_attr(struct call *c, struct attr *attr);
 /* data_attr, as an entry for the kernel to keep. */
 int call_data_attr(struct call *c, struct attr *attr);
 
-/* Takes the file over, also on failure. */
+/* Each takes over what is given, also on failure: BUCKET_OVER_QUOTA if the caller has too many open (bucket/budget.h). */
+int handle_new_data(struct call *c, struct data_handle *data, struct fuse_file_info *fi);
 int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi);
+int handle_new_folder(struct call *c, struct fuse_file_info *fi);
+int handle_new_scratch(struct call *c, struct scratch *scratch, struct fuse_file_info *fi);
+int handle_new_control(struct call *c, struct control_handle *control, struct fuse_file_info *fi);
 
 static inline bool call_is_root(const struct call *c)
 {

@@ -26,16 +26,38 @@ static void unlink_handle(struct frontend *fe, struct handle *h)
 	pthread_mutex_unlock(&fe->lock);
 }
 
-int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_file_info *fi)
+/* What a handle takes with all that belongs to it, and an open file's content while it is small and in memory. */
+enum { handle_bytes = 4096 };
+
+/* NULL: the result is in *r, and nothing is charged. Only an open file may need a descriptor of ours. */
+static struct handle *new_handle(struct call *c, bool is_file, size_t bytes, int *r)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
+	*r = h ? 0 : -ENOMEM;
+	if (!*r && is_file)
+		*r = budget_open(c->fs->budget, &h->charge, c->who.uid, &c->why);
+	if (!*r)
+		*r = budget_charge(c->fs->budget, &h->charge, c->who.uid, bytes, &c->why);
+	if (*r && h) {
+		budget_release(c->fs->budget, &h->charge);
+		free(h);
+		h = NULL;
+	}
+	return h;
+}
+
+int handle_new_data(struct call *c, struct data_handle *data, struct fuse_file_info *fi)
+{
+	int r;
+	struct handle *h = new_handle(c, false, handle_bytes, &r);
+
 	if (!h) {
 		data_close(data, NULL);
-		return -ENOMEM;
+		return r;
 	}
 	h->data = data;
-	link_handle(fe, h);
+	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
 	/* A snapshot is not what the inode has now: nothing of it belongs into the page cache. */
 	fi->direct_io = 1;
@@ -45,11 +67,17 @@ int handle_new_data(struct frontend *fe, struct data_handle *data, struct fuse_f
 
 int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi)
 {
-	struct handle *h = calloc(1, sizeof(*h));
+	struct handle *h;
+	struct node node;
+	bool in_memory;
+	int r;
 
+	file_node(file->file, &node);
+	in_memory = file->writes || node.place == PLACE_INLINE;
+	h = new_handle(c, true, handle_bytes + (in_memory ? file_inline_max : 0), &r);
 	if (!h) {
 		file_close(file, true);
-		return -ENOMEM;
+		return r;
 	}
 	h->file = file;
 	h->opener = c->who.pid;
@@ -93,45 +121,49 @@ void handle_close(struct frontend *fe, struct handle *h, fuse_req_t req, bool ab
 		io_mode_close(h, req);
 		file_close(h->file, abandon);
 	}
+	budget_release(fe->fs->budget, &h->charge);
 	free(h);
 }
 
-int handle_new_folder(struct frontend *fe, struct fuse_file_info *fi)
+int handle_new_folder(struct call *c, struct fuse_file_info *fi)
 {
-	struct handle *h = calloc(1, sizeof(*h));
+	int r;
+	struct handle *h = new_handle(c, false, handle_bytes, &r);
 
 	if (!h)
-		return -ENOMEM;
-	link_handle(fe, h);
+		return r;
+	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
 	return 0;
 }
 
-int handle_new_scratch(struct frontend *fe, struct scratch *scratch, struct fuse_file_info *fi)
+int handle_new_scratch(struct call *c, struct scratch *scratch, struct fuse_file_info *fi)
 {
-	struct handle *h = calloc(1, sizeof(*h));
+	int r;
+	struct handle *h = new_handle(c, false, handle_bytes, &r);
 
 	if (!h) {
 		scratch_put(scratch);
-		return -ENOMEM;
+		return r;
 	}
 	h->scratch = scratch;
-	link_handle(fe, h);
+	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
 	return 0;
 }
 
-int handle_new_control(struct frontend *fe, struct control_handle *control, struct fuse_file_info *fi)
+int handle_new_control(struct call *c, struct control_handle *control, struct fuse_file_info *fi)
 {
-	struct handle *h = calloc(1, sizeof(*h));
+	int r;
+	struct handle *h = new_handle(c, false, handle_bytes, &r);
 
 	if (!h) {
 		control_file_close(control);
-		return -ENOMEM;
+		return r;
 	}
 	h->control = control;
-	link_handle(fe, h);
+	link_handle(c->fe, h);
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
 	return 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -218,6 +219,37 @@ static int open_store(struct mount *m, struct reason *why)
 	return r;
 }
 
+/* Descriptors for the store, the mount and the log: RocksDB opens tables and logs in the middle of commits, and must never lack one. */
+enum { files_reserved = 400 };
+
+/* As many files as the system lets us have open, less what is reserved; for small limits half of them. */
+static size_t files_max(void)
+{
+	struct rlimit limit;
+	size_t files;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		getrlimit(RLIMIT_NOFILE, &limit);
+	files = limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : (size_t)limit.rlim_cur;
+	return files > 2 * files_reserved ? files - files_reserved : files / 2;
+}
+
+/* An eighth of what there is: the store has caches of its own, and the machine has its jobs. */
+static size_t memory_max(void)
+{
+	const uint64_t least = 64 << 20, most = 4ULL << 30;
+	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), part;
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < all)
+		all = limit.rlim_cur;
+	part = all / 8;
+	return (size_t)(part < least ? least : part > most ? most : part);
+}
+
 static int open_fs(struct mount *m, struct reason *why)
 {
 	struct fs_options options = {
@@ -227,6 +259,8 @@ static int open_fs(struct mount *m, struct reason *why)
 		.mount_uid = getuid(),
 		.squash_root = m->options->squash_root,
 		.collide_refuse = m->options->collide_refuse,
+		.memory_max = memory_max(),
+		.files_max = files_max(),
 	};
 	int r;
 

@@ -49,7 +49,7 @@ static int open_saved(struct call *c, bool reads, bool *took, struct fuse_file_i
 		return r;
 	if (reader.source)
 		data_keep_reading(data, &reader);
-	return handle_new_data(c->fe, data, fi);
+	return handle_new_data(c, data, fi);
 }
 
 static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
@@ -67,15 +67,15 @@ static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 	base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
 	if (!base && flags & DATA_WRITE && flags & DATA_TRUNCATE)
 		base = editor_base(c, &reader);
-	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data) :
-		   data_open(c->fs, c->b, &c->who, flags, &data);
+	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data, &c->why) :
+		   data_open(c->fs, c->b, &c->who, flags, &data, &c->why);
 	if (r)
 		return r;
 	if (!(flags & DATA_WRITE))
 		editor_reads(c, &reader);
 	if (reader.source)
 		data_keep_reading(data, &reader);
-	return handle_new_data(c->fe, data, fi);
+	return handle_new_data(c, data, fi);
 }
 
 static int open_scratch(struct call *c, struct fuse_file_info *fi)
@@ -87,7 +87,7 @@ static int open_scratch(struct call *c, struct fuse_file_info *fi)
 		return r;
 	if (fi->flags & O_TRUNC)
 		editor_copies(c);
-	return handle_new_scratch(c->fe, scratch, fi);
+	return handle_new_scratch(c, scratch, fi);
 }
 
 static int create_scratch(struct call *c, const char *name, struct fuse_file_info *fi, struct attr *attr)
@@ -104,7 +104,7 @@ static int create_scratch(struct call *c, const char *name, struct fuse_file_inf
 		scratch_put(scratch);
 		return r;
 	}
-	return handle_new_scratch(c->fe, scratch, fi);
+	return handle_new_scratch(c, scratch, fi);
 }
 
 static int open_tree(struct call *c, int64_t closed, struct fuse_file_info *fi)

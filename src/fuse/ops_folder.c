@@ -276,7 +276,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	if (!call_is_root(&c))
 		r = bucket_check(c.fs, c.b, &c.who, PRIVILEGE_READ, "list a folder");
 	if (!r)
-		r = handle_new_folder(c.fe, fi);
+		r = handle_new_folder(&c, fi);
 	if (r) {
 		call_end(&c, r);
 		return;

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import re
+import resource
+import shutil
 import time
 
 from harness import *
@@ -740,6 +742,162 @@ def test_other_spellings_cost_the_others_nothing():
             busy += asked() > quiet + 100
             fails(errno.ENOENT, os.stat, f + 'Other Name')
         assert busy < 5, busy
+
+
+class LimitedMount(Mount):
+    """With a limit on the daemon's descriptors."""
+    files = 1024
+
+    def arguments(self):
+        return ['prlimit', f'--nofile={self.files // 2}:{self.files}'] + super().arguments()
+
+
+def hold_open(paths, ready, done):
+    """Opens and reads all of them; how many that were."""
+    held = []
+    for path in paths:
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError as e:
+            if e.errno == errno.EDQUOT:
+                break
+            raise
+        os.read(fd, 10)
+        held.append(fd)
+    os.write(ready, b'%d ' % len(held))
+    os.read(done, 1)
+    return len(held)
+
+
+def test_descriptors():
+    """One user opens all that can be opened: the others go on, the store as well, and the user is told why."""
+    with LimitedMount() as m:
+        os.mkdir(m / 'b')
+        os.setxattr(m / 'b', ACL + 'edit', b'*')
+        paths = [m / f'b/files/f{i}' for i in range(700)]
+        for path in paths:
+            write(path, 'x' * 40000)
+        r, w = os.pipe()
+        r2, w2 = os.pipe()
+        pids = []
+        for person in (OWNER, STRANGER, OTHER):
+            pid = os.fork()
+            if pid == 0:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+                os.setgroups([])
+                os.setresgid(person.uid, person.uid, person.uid)
+                os.setresuid(person.uid, person.uid, person.uid)
+                hold_open(paths, w, r2)
+                os._exit(0)
+            pids.append(pid)
+        counts = b''
+        while counts.count(b' ') < 3:
+            counts += os.read(r, 100)
+        counts = [int(c) for c in counts.split()]
+        assert max(counts) <= 320 and sum(counts) <= 640, counts
+        # They are told why, and merges need no descriptor.
+        assert 'files open' in ''.join(person(read, m / 'b/.bucketfs/errors') for person in (OWNER, STRANGER, OTHER))
+        OWNER(write, m / 'b/data.json', '{"b": 1}')
+        for pid in pids:
+            os.write(w2, b'x')
+        for pid in pids:
+            os.waitpid(pid, 0)
+        # Enough for many new logs and tables of the store.
+        for i in range(3000):
+            write(m / 'b/files/small', os.urandom(30000))
+        write(m / 'b/data.json', '{"a": 1}')
+        for path in paths:
+            assert len(read(path)) == 40000
+        assert 'cannot write' not in m.log_text(), m.log_text()[-3000:]
+
+
+def test_descriptors_come_back():
+    """The store needs one and gets none: what comes meanwhile is refused, and everything works when there are some again."""
+    with LimitedMount() as m:
+        os.mkdir(m / 'b')
+        write(m / 'b/data.json', '{"a": 1}')
+        used = len(os.listdir(f'/proc/{m.process.pid}/fd'))
+        resource.prlimit(m.process.pid, resource.RLIMIT_NOFILE, (used, 1024))
+        acknowledged = {}
+        failed = 0
+        for i in range(6000):
+            try:
+                write(m / f'b/files/f{i % 50}', b'%d' % i + b'x' * 30000)
+                acknowledged[i % 50] = i
+            except OSError:
+                failed += 1
+                acknowledged.pop(i % 50, None)
+                if failed > 50:
+                    break
+        resource.prlimit(m.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+
+        def works():
+            try:
+                write(m / 'b/data.json', '{"a": 2}')
+                write(m / 'b/files/large', 'x' * 100000)
+                return True
+            except OSError:
+                return False
+        assert wait_for(works, 20), m.log_text()[-3000:]
+        for i in range(3000):
+            write(m / f'b/files/g{i % 50}', 'x' * 30000)
+        for i, n in acknowledged.items():
+            assert read(m / f'b/files/f{i}').startswith(str(n) + 'x'), i
+        print(f'note: {failed} writes were refused')
+
+
+def memory_of(pid):
+    with open(f'/proc/{pid}/status') as f:
+        return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1)) << 10
+
+
+def test_memory():
+    """Staging files, patches and snapshots count; one user's share leaves room for the others, and is given back."""
+    with Mount('max_data_size=0') as m:
+        os.mkdir(m / 'b')
+        os.setxattr(m / 'b', ACL + 'edit', b'*')
+        before = memory_of(m.process.pid)
+
+        def attack():
+            refused = 0
+            for i in range(64):
+                fd = os.open(m / f'b/data.json.{i}', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                try:
+                    os.ftruncate(fd, 1 << 30)
+                except OSError as e:
+                    assert e.errno in (errno.EDQUOT, errno.ENOMEM), e
+                    refused += 1
+            held = []
+            for i in range(40):
+                fd = os.open(m / 'b/data.json', os.O_WRONLY | os.O_TRUNC)
+                held.append(fd)
+                try:
+                    os.write(fd, b'{"a": "')
+                    for _ in range(64):
+                        os.write(fd, b'x' * (1 << 20))
+                except OSError as e:
+                    assert e.errno in (errno.EDQUOT, errno.ENOMEM), e
+                    refused += 1
+            return refused
+        assert STRANGER(attack) > 60
+        assert memory_of(m.process.pid) - before < 3 << 30
+        # The others have room meanwhile: the staging files are still there.
+        OWNER(write, m / 'b/data.json', json.dumps({'x': 'y' * 5000000}))
+        OWNER(write, m / 'b/data.json.tmp', json.dumps({'x': 'z' * 5000000}))
+        OWNER(os.rename, m / 'b/data.json.tmp', m / 'b/data.json')
+        assert 'of memory' in STRANGER(read, m / 'b/.bucketfs/errors')
+
+        def clean():
+            for i in range(64):
+                os.unlink(m / f'b/data.json.{i}')
+        STRANGER(clean)
+        fd = None
+
+        def again():
+            fd = os.open(m / 'b/data.json.again', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            os.ftruncate(fd, 50 << 20)
+            os.close(fd)
+        STRANGER(again)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ static struct data_handle *open_with(struct fixture *f, unsigned flags)
 {
 	struct data_handle *h;
 
-	assert_int_equal(data_open(f->fs, f->b, &test_root, flags, &h), 0);
+	assert_int_equal(data_open(f->fs, f->b, &test_root, flags, &h, NULL), 0);
 	return h;
 }
 
