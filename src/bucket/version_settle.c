@@ -339,7 +339,9 @@ static int make_partial(struct file *f, const char *reason)
 	reason_set_own(&why, "%.*s: %s: it is kept as %.*s", (int)old_len, old, reason, (int)len, name);
 	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: %s", (int)f->b->name.len, (const char *)f->b->name.at, why.text);
 	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)f->b->name.len, (const char *)f->b->name.at, (int)old_len, old);
-	fs_refused(f->fs, f->b->number, &writer, path, "0", &why);
+	/* Of a failed write its writer was told. */
+	if (!f->failed)
+		fs_refused(f->fs, f->b->number, &writer, path, "0", &why);
 	return 0;
 }
 
