@@ -202,6 +202,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 	b->group = b->head.group;
 	b->generation = (uint32_t)((uint64_t)b->head.created >> 10);
 	b->enabled = b->head.enabled;
+	b->modified = b->head.modified;
 	if (r == -EIO && fault)
 		bucket_damaged(b, "bucket", number, fault);
 	else if (r == -EIO)
@@ -375,6 +376,7 @@ static int commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	if (!r) {
 		b->head = *head;
 		__atomic_store_n(&b->enabled, head->enabled, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->modified, head->modified, __ATOMIC_RELAXED);
 		b->revision = revision;
 	}
 	return r;
@@ -602,6 +604,20 @@ static void removed(struct fs *fs, const struct caller *who, struct bucket *b)
 		log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
 }
 
+/* Many records have been there, of which the store has traces, or there are transactions, which may hold anything. */
+static bool takes_long(struct fs *fs, struct bucket *b)
+{
+	enum { many = 5000 };
+	bool long_ago;
+
+	if (fs_may_take_long(fs))
+		return false;
+	bucket_lock(b);
+	long_ago = b->head.next_node > many || b->revision > many;
+	bucket_unlock(b);
+	return long_ago || transaction_any(fs, b->number);
+}
+
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
 {
 	struct bucket *b;
@@ -611,6 +627,8 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 		return r;
 	if (!may)
 		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
+	if (!r && takes_long(fs, b))
+		r = BUCKET_LONG;
 	if (!r) {
 		bucket_lock(b);
 		r = remove_locked(fs, b);

@@ -21,7 +21,8 @@ struct bucket {
 	struct slice name; /* empty for the root */
 	uint32_t owner, group; /* the head's, which never change */
 	uint32_t generation;   /* of all its inodes: another bucket by the same number has another one */
-	bool enabled;            /* as the head has it; atomic, … */
+	int64_t modified;        /* as the head has it; atomic, … */
+	bool enabled;            /* … so is this, … */
 	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
 	pthread_mutex_t handles_lock; /* innermost: */
@@ -31,6 +32,7 @@ struct bucket {
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */
 	bool handed_over;     /* a transaction whose contents another bucket owns: nothing in it is changed any more. Atomic as above */
 	bool numbers_checked; /* the next number is known to be nobody's (bucket_check_numbers). Atomic as above */
+	bool judges_slowly;   /* its schema took long lately; atomic */
 	bool lingers;         /* it is that, and its name could not be taken away: it has one reference more, so that it stays in memory */
 	uint64_t revision;
 	struct head head;

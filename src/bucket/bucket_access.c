@@ -265,27 +265,26 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 
 /* ---- attributes ---- */
 
+/* Without the bucket's lock: whoever lists the root must not wait for a bucket that is at work. */
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
 {
 	struct bucket_look look = bucket_look(fs, b);
+	int64_t modified = __atomic_load_n(&b->modified, __ATOMIC_RELAXED);
 
-	bucket_lock(b);
+	if (__atomic_load_n(&b->dead, __ATOMIC_RELAXED))
+		return BUCKET_GONE;
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_BUCKET),
 		.generation = b->number ? b->generation : 0,
 		.mode = S_IFDIR | look.folder_mode,
-		.uid = b->number ? b->head.owner : fs->options.mount_uid,
-		.gid = b->head.group,
-		.modified = b->head.modified,
-		.changed = b->head.modified,
-		.accessed = b->head.modified,
+		.uid = b->number ? b->owner : fs->options.mount_uid,
+		.gid = b->group,
+		.modified = modified,
+		.changed = modified,
+		.accessed = modified,
 		.private = look.private,
 		.fleeting = true,
 	};
-	bool dead = b->dead;
-	bucket_unlock(b);
-	if (dead)
-		return BUCKET_GONE;
 	if (b->number && attr->private && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
 		attr->uid = attr->gid = 0;
 		attr->mode = S_IFDIR | 0700;

@@ -6,8 +6,17 @@
 
 #include "bucket/attribute.h"
 #include "bucket/control.h"
+#include "bucket/file.h"
 #include "bucket/history.h"
 #include "bucket/schema.h"
+
+/* What takes a thread about a millisecond: so many bytes to be rendered or parsed, so many keys to be looked up. */
+enum { long_text = 128 << 10, long_keys = 1000 };
+
+static bool is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
+{
+	return (bytes > long_text || keys > long_keys) && !fs_may_take_long(fs);
+}
 
 /* ---- the rendered document ---- */
 
@@ -86,6 +95,8 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	revision = b->revision;
 	if (b->dead)
 		r = BUCKET_GONE;
+	else if (is_long(fs, b->head.data_size, 0))
+		r = BUCKET_LONG;
 	else if (b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
 	bucket_unlock(b);
@@ -318,15 +329,24 @@ static int plan_render(struct plan *p, struct buf *out)
 /* A schema judges what a merge would result in. */
 static int plan_judge(struct plan *p, struct reason *why)
 {
+	enum { long_steps = 10000 };
+	struct schema_pace pace = {!fs_may_take_long(p->fs), p->fs->options.is_abandoned, 0};
 	struct buf text = {0};
 	int r;
 
 	if (!p->schema || !p->changed)
 		return 0;
-	r = plan_render(p, &text);
+	if (pace.shortly && p->head.data_size > long_text)
+		r = BUCKET_LONG;
+	else
+		r = plan_render(p, &text);
 	if (!r)
-		r = schema_check(p->schema, buf_slice(&text), why);
+		r = schema_check_at(p->schema, buf_slice(&text), &pace, why);
 	buf_release(&text);
+	/* The next ones need not be tried. */
+	if (r == BUCKET_LONG && why)
+		why->text[0] = 0;
+	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || (!pace.shortly && (pace.steps > long_steps || p->head.data_size > long_text)));
 	return r;
 }
 
@@ -371,6 +391,8 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	struct plan plan;
 	int r;
 
+	if (is_long(fs, document_size(patch), patch->count))
+		return BUCKET_LONG;
 	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
@@ -426,6 +448,8 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 	/* Far from the limit there is no need to look at what the keys have now. */
 	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
 		*headroom = max ? max - plan.head.data_size - most : UINT64_MAX;
+	} else if (!r && is_long(fs, document_size(patch), patch->count)) {
+		r = BUCKET_LONG;
 	} else if (!r) {
 		r = plan_merge(&plan, patch);
 		*headroom = 0;
@@ -539,6 +563,8 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 	uint64_t touched = 0;
 	int r;
 
+	if (is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
+		return BUCKET_LONG;
 	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
@@ -581,6 +607,8 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	r = plan_init(&plan, fs, b);
 	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
+	if (!r && is_long(fs, b->head.data_size, b->head.data_keys))
+		r = BUCKET_LONG;
 	if (!r && b->head.data_keys)
 		r = plan_keep(&plan, who->uid, &kept);
 	if (!r && b->head.data_keys)

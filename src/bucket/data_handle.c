@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bucket/file.h"
+
 enum handle_kind { HANDLE_READ, HANDLE_PATCH, HANDLE_EDIT };
 
 struct data_handle {
@@ -85,6 +87,11 @@ static int patch_check(struct data_handle *h)
 		r = document_sort(&h->pending);
 		if (!r)
 			r = data_check_merge(h->fs, h->b, &h->pending, &headroom, &h->poison);
+		/* Too late to hand it on: the next write or the close finds out. */
+		if (r == BUCKET_LONG) {
+			h->completed = true;
+			return 0;
+		}
 		h->sorted_size = document_size(&h->pending);
 		/* A member takes less room in the patch than in the text, but never less than half. */
 		h->headroom = headroom / 4;
@@ -250,6 +257,9 @@ static size_t patch_bytes(const struct data_handle *h)
 	return h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);
 }
 
+/* So many members take a while to be sorted and looked at. */
+enum { long_patch = 5000 };
+
 static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r = 0;
@@ -264,6 +274,9 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 			   (unsigned long long)at, (unsigned long long)h->position);
 		return BUCKET_INVALID;
 	}
+	/* Nothing has been taken in yet: whoever comes again, comes with the same bytes. */
+	if (!fs_may_take_long(h->fs) && (file_is(&h->b->judges_slowly) || h->pending.count + h->partial.count > long_patch))
+		return BUCKET_LONG;
 	reason_set(&h->poison, "%s", "");
 	/* A piece may come to as much again as members: their text, and where each begins. */
 	r = budget_charge(h->fs->budget, &h->charge, h->opener.uid,
@@ -399,6 +412,8 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	/* The write has told why. */
 	if (h->poisoned)
 		return h->poisoned;
+	if (h->pending.count > long_patch && !fs_may_take_long(h->fs))
+		return BUCKET_LONG;
 	if (h->pending.count) {
 		r = document_sort(&h->pending);
 		if (!r)
@@ -412,6 +427,9 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	return json_reader_finish(&h->reader, why);
 }
 
+/* So many bytes take a while to be parsed. */
+enum { long_edit = 128 << 10 };
+
 static int edit_flush(struct data_handle *h, struct reason *why)
 {
 	struct document base = {0}, now = {0};
@@ -420,6 +438,8 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 
 	if (!h->dirty)
 		return 0;
+	if (h->buffer.len > long_edit && !fs_may_take_long(h->fs))
+		return BUCKET_LONG;
 	text = calloc(1, sizeof(*text));
 	if (!text)
 		return -ENOMEM;

@@ -30,6 +30,10 @@ struct fs_options {
 	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */
 	void (*name_lost)(void *context, uint64_t parent_inode, struct slice name);
+	/* Whether the calling thread serves no others; NULL: it never does. */
+	bool (*may_take_long)(void);
+	/* Whether nobody waits for what the calling thread does, any more; NULL: always somebody does. */
+	bool (*is_abandoned)(void);
 	/* The same for any names of a bucket, with no lock held. */
 	void (*names_lost)(void *context, uint32_t bucket);
 	void *context;
@@ -85,6 +89,12 @@ void fs_close(struct fs *fs);
 static inline int64_t fs_now(const struct fs *fs)
 {
 	return clock_now(&fs->options.clock);
+}
+
+/* Whether the calling thread may do what takes long: else a function that finds that it would is BUCKET_LONG, and has changed nothing. */
+static inline bool fs_may_take_long(const struct fs *fs)
+{
+	return !fs->options.may_take_long || fs->options.may_take_long();
 }
 
 /* Of a clock that nobody sets: only to be compared with others of it. */

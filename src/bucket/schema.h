@@ -8,6 +8,9 @@
  * refused, with that as the reason. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "util/reason.h"
 #include "util/slice.h"
 
@@ -22,3 +25,10 @@ void schema_free(struct schema *s);
  * more than maximum 65535"; -ENOMEM. Values that any schema says are writeOnly are *** there, and objects and arrays are
  * never shown. Any number of threads may use one schema at once. */
 int schema_check(const struct schema *s, struct slice text, struct reason *why);
+/* The same within limits. */
+struct schema_pace {
+	bool shortly;         /* about a millisecond: what takes longer is BUCKET_LONG, and nothing is decided */
+	bool (*stop)(void);   /* asked from time to time: true ends it with -EINTR. NULL: it goes on to its end */
+	uint64_t steps;       /* it took */
+};
+int schema_check_at(const struct schema *s, struct slice text, struct schema_pace *pace, struct reason *why);

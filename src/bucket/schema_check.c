@@ -9,7 +9,9 @@
 enum {
 	depth_max = 2048,     /* schemas within schemas: a few for each level of the value */
 	steps_min = 20000000, /* about a second at most … */
-	steps_a_byte = 8,     /* … and more for what is large */
+	steps_a_byte = 8,     /* … and more for what is large, … */
+	steps_bytes_max = 4 << 20, /* … up to here: whoever sets a limit must not buy time with it */
+	steps_shortly = 20000, /* about a millisecond */
 };
 
 struct marks;
@@ -433,9 +435,10 @@ static int check(struct run *run, const struct subschema *s, const struct spot *
 	return r;
 }
 
-int schema_check(const struct schema *s, struct slice text, struct reason *why)
+int schema_check_at(const struct schema *s, struct slice text, struct schema_pace *pace, struct reason *why)
 {
-	struct run run = {.schema = s, .why = why, .quiet = !why, .steps = steps_min + steps_a_byte * (uint64_t)text.len};
+	uint64_t len = text.len < steps_bytes_max ? text.len : steps_bytes_max, most = steps_min + steps_a_byte * len;
+	struct run run = {.schema = s, .why = why, .quiet = !why, .steps = pace->shortly ? steps_shortly : most, .stop = pace->stop};
 	struct json_tree tree;
 	struct spot whole = {0};
 	int r = json_tree_parse(&tree, text, why);
@@ -443,8 +446,19 @@ int schema_check(const struct schema *s, struct slice text, struct reason *why)
 	if (r)
 		return r;
 	whole.value = tree.root;
+	most = run.ask = run.steps;
 	r = check(&run, s->root, &whole, NULL);
+	pace->steps = most - run.steps;
 	matcher_release(&run.matcher);
 	json_tree_release(&tree);
-	return r == STOPPED ? BUCKET_INVALID : r;
+	if (r != STOPPED)
+		return r;
+	return run.stopped ? -EINTR : pace->shortly ? BUCKET_LONG : BUCKET_INVALID;
+}
+
+int schema_check(const struct schema *s, struct slice text, struct reason *why)
+{
+	struct schema_pace pace = {false, NULL, 0};
+
+	return schema_check_at(s, text, &pace, why);
 }

@@ -14,6 +14,9 @@ struct run {
 	unsigned quiet; /* within anyOf and the like, where a violation is no news */
 	unsigned depth;
 	uint64_t steps;
+	uint64_t ask; /* with so many steps left `stop` is asked next */
+	bool (*stop)(void);
+	bool stopped; /* it said so */
 	struct matcher matcher;
 };
 

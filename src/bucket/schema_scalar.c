@@ -8,7 +8,13 @@
 
 int run_spend(struct run *run, uint64_t steps)
 {
-	if (steps <= run->steps) {
+	enum { ask_every = 1 << 20 };
+
+	if (run->steps < run->ask && run->stop) {
+		run->ask = run->steps > ask_every ? run->steps - ask_every : 0;
+		run->stopped |= run->stop();
+	}
+	if (steps <= run->steps && !run->stopped) {
 		run->steps -= steps;
 		return 0;
 	}

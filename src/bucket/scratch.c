@@ -474,12 +474,15 @@ static int parse(struct scratch *s, struct document *out, struct reason *why)
 	return r;
 }
 
+/* So many bytes take a while to be parsed. */
+enum { long_edit = 128 << 10 };
+
 /* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL. */
 static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
 {
 	struct document base = {0}, now = {0}, was = {0};
 	struct data_edit edit = {.base = &base, .now = &now, .moved = moved ? &was : NULL, .whole = true, .uid = s->uid};
-	int r = parse(s, &now, why);
+	int r = s->bytes.len > long_edit && !fs_may_take_long(fs) ? BUCKET_LONG : parse(s, &now, why);
 
 	if (!r)
 		r = document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
@@ -547,6 +550,11 @@ static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, stru
 	struct scratch *moved = find_moved(b, s->uid, s->since);
 	int r = commit(fs, b, s, moved, why);
 
+	if (r == BUCKET_LONG) {
+		if (moved)
+			scratch_put(moved);
+		return r;
+	}
 	if (r && moved && bring_back(fs, b, moved, NULL))
 		log_warning("bucket %.*s: data.json was moved away and could not be brought back: it is kept in .bucketfs/history",
 			    (int)b->name.len, (const char *)b->name.at);

@@ -70,7 +70,9 @@ static void inherit_limits(struct bucket *b, struct bucket *t)
 	bucket_lock(b);
 	limits = b->limits;
 	bucket_unlock(b);
-	bucket_lock(t);
+	/* While it is being published it needs none. */
+	if (!bucket_try_lock(t))
+		return;
 	bucket_limits_inherit(t, &limits);
 	bucket_unlock(t);
 }
@@ -577,6 +579,18 @@ static int end(struct fs *fs, struct bucket *b, struct bucket *t)
 	return r;
 }
 
+bool transaction_is_written(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
+{
+	struct bucket *t;
+	bool is;
+
+	if (transaction_lookup(fs, b, who, name, &t))
+		return false;
+	is = has_writers(fs, t);
+	bucket_put(fs, t);
+	return is;
+}
+
 bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, int64_t closed)
 {
 	struct bucket *t;
@@ -661,6 +675,20 @@ static int purge_one(void *context, struct slice id)
 		bucket_put(fs, t);
 	}
 	return r == BUCKET_ABSENT || r == -EIO ? 0 : r;
+}
+
+static int found_one(void *context, struct slice id)
+{
+	(void)context, (void)id;
+	return 1;
+}
+
+bool transaction_any(struct fs *fs, uint32_t number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "tx.%u.", number);
+	return bucket_list_ids(fs, slice_str(text), found_one, NULL) != 0;
 }
 
 int transaction_purge(struct fs *fs, uint32_t number)

@@ -73,7 +73,7 @@ int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
  * that is returned. Files that are not published are not listed. BUCKET_WAIT as above. */
 int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, int64_t closed,
 	      int (*each)(void *context, const struct node *node, const struct attr *attr), void *context);
-/* The numbers of what is in the store and not published; with b->lock held. */
+/* The numbers of what is in the store and not published, sorted; with b->lock held. */
 int tree_unlisted(struct bucket *b, struct buf *numbers);
 bool tree_is_unlisted(const struct buf *numbers, uint64_t number);
 /* Every node of the bucket, in no particular order; without those whose records are damaged, which the log names. */

@@ -134,6 +134,8 @@ int tree_check_move(struct fs *fs, struct bucket *b, const struct node *folder, 
 		return r;
 	if (to >= tree_depth_max)
 		return too_deep(why);
+	if (b->head.files > 1000 && !fs_may_take_long(fs))
+		return BUCKET_LONG;
 	r = height(fs, b, folder->number, tree_depth_max - to + 1, &levels);
 	return r ? r : to + levels <= tree_depth_max ? 0 : too_deep(why);
 }

@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "bucket/tree_internal.h"
 #include "bucket/version.h"
@@ -10,17 +12,27 @@ static int add_unlisted(void *context, struct table_node *node)
 	return f->pending ? 0 : buf_add(context, &f->node.number, sizeof(f->node.number));
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	uint64_t x, y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return (x > y) - (x < y);
+}
+
 int tree_unlisted(struct bucket *b, struct buf *numbers)
 {
-	return b->making.count ? table_each(&b->making, add_unlisted, numbers) : 0;
+	int r = b->making.count ? table_each(&b->making, add_unlisted, numbers) : 0;
+
+	if (!r && numbers->len)
+		qsort(numbers->data, numbers->len / sizeof(uint64_t), sizeof(uint64_t), compare_numbers);
+	return r;
 }
 
 bool tree_is_unlisted(const struct buf *numbers, uint64_t number)
 {
-	for (size_t at = 0; at < numbers->len; at += sizeof(number))
-		if (memcmp(numbers->data + at, &number, sizeof(number)) == 0)
-			return true;
-	return false;
+	return numbers->len && bsearch(&number, numbers->data, numbers->len / sizeof(number), sizeof(number), compare_numbers);
 }
 
 int tree_list(struct fs *fs, struct bucket *b, uint64_t parent, uint64_t after, int64_t closed,

@@ -27,5 +27,6 @@ enum bucket_verdict {
 	BUCKET_NO_DATA_THERE, /* seeking data or a hole past the end */
 	BUCKET_BUSY,          /* somebody is at it */
 	BUCKET_REDIRECTED, /* look the name up again: this caller will find something else (version.h) */
+	BUCKET_LONG, /* it takes long: not by a thread that serves others (fs_may_take_long) */
 	BUCKET_WAIT, /* a file is just being closed: ask again in a moment (version.h) */
 };

@@ -6,6 +6,7 @@
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
+#include "fuse/defer.h"
 #include "fuse/frontend.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
@@ -164,6 +165,11 @@ static void refused(struct call *c, int result)
 
 void call_end(struct call *c, int result)
 {
+	/* A worker will serve it, and answers. */
+	if (result == BUCKET_LONG && defer_request()) {
+		call_postpone(c);
+		return;
+	}
 	if (result)
 		refused(c, result);
 	count(c, result);

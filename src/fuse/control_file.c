@@ -9,8 +9,8 @@
 #include "bucket/history.h"
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
-#include "fuse/later.h"
 #include "fuse/patience.h"
+#include "fuse/worker.h"
 
 enum { text_max = 4 << 20 };
 
@@ -115,26 +115,49 @@ int control_tx_mkdir(struct call *c, const char *name, struct attr *attr)
 
 struct commit_job {
 	struct call c;
+	struct worker_job work;
 	struct patience_job job;
 	int64_t moment;
 	char name[];
 };
 
-static bool run_commit(struct patience_job *base, enum patience_mood mood)
+/* Requests on the bucket and on the transaction wait meanwhile. */
+static void run_commit(struct worker_job *base)
 {
-	struct commit_job *job = container_of(base, struct commit_job, job);
+	struct commit_job *job = container_of(base, struct commit_job, work);
+	struct workers *w = job->c.fe->workers;
 	struct call *c = &job->c;
+	struct bucket *t;
+	uint32_t number = 0;
+	bool busy = false;
 	int r;
 
-	reason_set_own(&c->why, "%s", "");
+	if (!transaction_lookup(c->fs, c->b, &c->who, slice_str(job->name), &t)) {
+		number = t->number;
+		bucket_put(c->fs, t);
+		busy = workers_begin_busy(w, number);
+	}
+	reason_set(&c->why, "%s", "");
 	r = transaction_commit(c->fs, c->b, &c->who, slice_str(job->name), &c->why);
-	if (r == BUCKET_BUSY &&
-	    (mood == PATIENCE_GUESS || transaction_is_early(c->fs, c->b, &c->who, slice_str(job->name),
-							    patience_closed(mood, job->moment))))
-		return false;
+	if (busy)
+		workers_end_busy(w, number);
 	c->leaf = job->name;
 	call_end(c, r);
 	free(job);
+}
+
+/* Asks whether files of it may still be released, without a look at all that is in it. */
+static bool ask_commit(struct patience_job *base, enum patience_mood mood)
+{
+	struct commit_job *job = container_of(base, struct commit_job, job);
+	struct call *c = &job->c;
+	struct slice name = slice_str(job->name);
+
+	if (transaction_is_written(c->fs, c->b, &c->who, name) &&
+	    (mood == PATIENCE_GUESS || transaction_is_early(c->fs, c->b, &c->who, name, patience_closed(mood, job->moment))))
+		return false;
+	job->work = (struct worker_job){.run = run_commit, .uid = c->who.uid, .bucket = c->b->number, .makes_busy = true};
+	workers_add(c->fe->workers, &job->work);
 	return true;
 }
 
@@ -144,7 +167,7 @@ void control_tx_commit(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!job)
 		return;
-	job->job.run = run_commit;
+	job->job.run = ask_commit;
 	job->moment = fs_moment(job->c.fs);
 	strcpy(job->name, name);
 	patience_add(job->c.fe->publishing, &job->job);
@@ -170,7 +193,7 @@ int control_file_remove(struct call *c, const char *name)
 
 struct open_job {
 	struct call c;
-	struct later_job job;
+	struct worker_job job;
 	struct patience_job early;
 	int64_t closed; /* what it waits for */
 	struct fuse_file_info fi;
@@ -230,7 +253,7 @@ static int handle_open(struct call *c, int flags, struct control_handle **out)
 	return r;
 }
 
-static void run_open(struct later_job *base)
+static void run_open(struct worker_job *base)
 {
 	struct open_job *job = container_of(base, struct open_job, job);
 	struct control_handle *h;
@@ -264,7 +287,7 @@ static bool run_early(struct patience_job *base, enum patience_mood mood)
 
 	if (control_is_early(job->c.fs, job->c.b, job->c.node, patience_closed(mood, job->closed)))
 		return false;
-	later_add(job->c.fe->names, &job->job);
+	workers_add(job->c.fe->workers, &job->job);
 	return true;
 }
 
@@ -274,7 +297,7 @@ void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, con
 
 	if (!job)
 		return;
-	job->job.run = run_open;
+	job->job = (struct worker_job){.run = run_open, .uid = job->c.who.uid, .bucket = job->c.b->number};
 	job->fi = *fi;
 	job->create = create != NULL;
 	if (control_is_early(job->c.fs, job->c.b, job->c.node, TREE_CLOSED_ANY)) {
@@ -282,7 +305,7 @@ void control_file_open(fuse_req_t req, fuse_ino_t inode, const char *create, con
 		job->early.run = run_early;
 		patience_add(job->c.fe->patience, &job->early);
 	} else {
-		later_add(job->c.fe->names, &job->job);
+		workers_add(job->c.fe->workers, &job->job);
 	}
 }
 

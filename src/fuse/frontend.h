@@ -12,6 +12,9 @@
 #include "bucket/tree.h"
 #include "fuse/lowlevel.h"
 
+/* How many requests a CPU's ring takes at once, over io_uring. */
+enum { ring_places = 32 };
+
 /* How long the kernel may keep what only this mount can change; seconds. */
 #define CACHE_SECONDS 86400.0
 
@@ -21,8 +24,7 @@ struct frontend {
 	struct notifier *notifier;
 	struct rings *rings;
 	struct later *disk;  /* fsync */
-	struct later *slow;  /* changes of bytes that must be on the disk first, and closes that read much */
-	struct later *names; /* users and groups by name */
+	struct workers *workers; /* whatever may take long */
 	struct patience *patience;   /* names, folders, opens, sizes and renames */
 	struct patience *publishing; /* transactions */
 	bool sync_on_close;  /* mount option sync */
@@ -219,5 +221,5 @@ void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size);
 uint64_t link_node(const char *name);
 int link_attr(struct call *c, struct attr *attr);
 
-/* All of the above. */
-extern const struct fuse_lowlevel_ops frontend_ops;
+void op_forget(fuse_req_t req, fuse_ino_t inode, uint64_t lookups);
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);

@@ -17,6 +17,7 @@
 #include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fuse/caller.h"
+#include "fuse/defer.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
 #include "fuse/names.h"
@@ -28,6 +29,7 @@
 #include "fuse/scrubber.h"
 #include "fuse/settler.h"
 #include "fuse/sync.h"
+#include "fuse/worker.h"
 #include "store/behind.h"
 #include "store/cache.h"
 #include "store/rocksdb.h"
@@ -74,7 +76,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
-	/* Who waits for long has one of a ring's places, of which libfuse makes eight for a CPU: some must be left, or nobody is
+	/* Who waits for long has one of a ring's places, of which there are ring_places for a CPU: some must be left, or nobody is
 	 * served there. The classic channel has no such places. */
 	if (fe->io_uring) {
 		patience_limit(fe->patience, late_max);
@@ -121,10 +123,11 @@ static bool others_allowed(void)
 
 static int session_options(struct options *o, bool *io_uring)
 {
-	char *name = NULL;
+	char *name = NULL, places[32];
 	int r = 0;
 
 	*io_uring = false;
+	places[0] = 0;
 	/* The store's path is what mount and df show; a comma in it would end the option. */
 	if (asprintf(&name, "fsname=%s,subtype=bucketfs", o->store) < 0)
 		return -ENOMEM;
@@ -143,8 +146,10 @@ static int session_options(struct options *o, bool *io_uring)
 	/* A reply from another thread can be lost (scripts/setup says why). */
 	*io_uring = o->io_uring == URING_ON && uring_enabled();
 #endif
+	snprintf(places, sizeof(places), "io_uring_q_depth=%d", ring_places);
 	if (!r && *io_uring)
-		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "io_uring");
+		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, "io_uring") || fuse_opt_add_arg(&o->args, "-o") ||
+		    fuse_opt_add_arg(&o->args, places);
 #endif
 	free(name);
 	if (!r && o->io_uring == URING_ON && !(HAVE_FUSE_URING && uring_enabled()))
@@ -261,6 +266,8 @@ static int open_fs(struct mount *m, struct reason *why)
 		.collide_refuse = m->options->collide_refuse,
 		.memory_max = memory_max(),
 		.files_max = files_max(),
+		.may_take_long = worker_may_take_long,
+		.is_abandoned = defer_is_abandoned,
 	};
 	int r;
 
@@ -281,7 +288,7 @@ static int open_fs(struct mount *m, struct reason *why)
 static int make_session(struct mount *m, struct reason *why)
 {
 	struct frontend *fe = &m->fe;
-	struct fuse_lowlevel_ops ops = frontend_ops;
+	struct fuse_lowlevel_ops ops = defer_ops;
 	int r = session_options(m->options, &fe->io_uring);
 
 	ops.init = op_init;
@@ -383,10 +390,10 @@ static void ring_ends(void *context)
 	if (fuse_session_exited(m->fe.session))
 		leave_in_time();
 	/* A slow request may become a patient one, and a patient one a job for the others. */
-	later_drain(m->fe.slow);
+	workers_drain(m->fe.workers);
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);
-	later_drain(m->fe.names);
+	workers_drain(m->fe.workers);
 	later_drain(m->fe.disk);
 }
 
@@ -422,9 +429,7 @@ static int start_session(struct mount *m, struct reason *why)
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
-		r = later_new(&fe->names, "names", NULL, NULL);
-	if (!r)
-		r = later_new(&fe->slow, "slow", NULL, NULL);
+		r = workers_new(&fe->workers);
 	if (!r)
 		r = patience_new(&fe->patience, "patience", version_wait_shared, version_wait);
 	if (!r)
@@ -497,12 +502,14 @@ static void stop(struct mount *m)
 	leave_in_time();
 	if (fe->session && m->mounted)
 		disconnect(fe->session);
-	later_free(fe->slow);
+	workers_drain(fe->workers);
 	patience_drain(fe->patience);
-	later_free(fe->names);
+	patience_drain(fe->publishing);
+	workers_drain(fe->workers);
 	later_free(fe->disk);
 	patience_free(fe->patience);
 	patience_free(fe->publishing);
+	workers_free(fe->workers);
 	if (fe->session && m->mounted)
 		fuse_session_unmount(fe->session);
 	handle_drain(fe);

@@ -8,8 +8,8 @@
 #include "bucket/control.h"
 #include "fuse/control_file.h"
 #include "fuse/frontend.h"
-#include "fuse/later.h"
 #include "fuse/patience.h"
+#include "fuse/worker.h"
 
 void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
@@ -135,11 +135,11 @@ static bool ask_set(const struct question *base, const struct turn *turn)
 }
 
 struct slow_set {
-	struct later_job job;
+	struct worker_job job;
 	struct set_question q;
 };
 
-static void run_set(struct later_job *job)
+static void run_set(struct worker_job *job)
 {
 	struct slow_set *slow = container_of(job, struct slow_set, job);
 
@@ -171,8 +171,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 		question_put(&q.q, sizeof(q));
 		return;
 	}
-	*slow = (struct slow_set){{.run = run_set}, q};
-	later_add(((struct frontend *)fuse_req_userdata(req))->slow, &slow->job);
+	*slow = (struct slow_set){{.run = run_set, .uid = fuse_req_ctx(req)->uid, .key = inode, .bucket = (uint32_t)(inode >> inode_node_bits)}, q};
+	workers_add(((struct frontend *)fuse_req_userdata(req))->workers, &slow->job);
 }
 
 static int check_access(struct call *c, int mask)

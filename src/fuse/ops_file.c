@@ -8,13 +8,14 @@
 #include "bucket/control.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
+#include "fuse/defer.h"
 #include "fuse/editor.h"
 #include "fuse/frontend.h"
-#include "fuse/later.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
 #include "fuse/patience.h"
 #include "fuse/sync.h"
+#include "fuse/worker.h"
 #include "util/log.h"
 
 /* ---- opening ---- */
@@ -268,7 +269,7 @@ void op_release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 /* A request on an open file that waits for the disk in the middle. */
 struct slow_request {
-	struct later_job job;
+	struct worker_job job;
 	fuse_req_t req;
 	fuse_ino_t inode;
 	struct fuse_file_info fi;
@@ -285,7 +286,7 @@ struct slow_request {
 /* False: there is no memory for it, and it is done where it was received. A reader that came between would be given the old bytes, and
  * leave them in the page cache, where the kernel has the new ones already: so reading waits in the same row (`is_changing`). */
 static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_info *fi, const struct slow_request *what, const char *bytes,
-		     void (*run)(struct later_job *job))
+		     void (*run)(struct worker_job *job))
 {
 	struct frontend *fe = fuse_req_userdata(req);
 	size_t len = bytes ? what->size : 0;
@@ -294,7 +295,7 @@ static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_in
 	if (!slow)
 		return false;
 	*slow = *what;
-	slow->job.run = run;
+	slow->job = (struct worker_job){.run = run, .uid = fuse_req_ctx(req)->uid, .key = inode, .bucket = (uint32_t)(inode >> inode_node_bits)};
 	slow->req = req;
 	slow->inode = inode;
 	slow->fi = *fi;
@@ -302,7 +303,7 @@ static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_in
 		memcpy(slow->bytes, bytes, len);
 	slow->file = file_share(handle_of(fi)->file->file);
 	__atomic_add_fetch(&slow->file->slow, slow->changes, __ATOMIC_ACQ_REL);
-	later_add(fe->slow, &slow->job);
+	workers_add(fe->workers, &slow->job);
 	return true;
 }
 
@@ -375,7 +376,7 @@ static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t
 	file_put(f);
 }
 
-static void run_read(struct later_job *job)
+static void run_read(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 	int64_t began = call_clock(fuse_req_userdata(slow->req));
@@ -437,6 +438,8 @@ static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_
 
 	if (h->scratch)
 		scratch_uses(h->scratch, &h->scratch_closed);
+	if (h->control && defer_request())
+		return;
 	if (h->control)
 		r = control_file_write(h->control, (uint64_t)at, append, slice_of(bytes, size), &why);
 	else if (h->scratch)
@@ -457,7 +460,7 @@ static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_
 	}
 }
 
-static void run_write(struct later_job *job)
+static void run_write(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
@@ -481,12 +484,16 @@ static void flush_now(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *f
 {
 	struct call c;
 
+	/* A schema is compiled and judges the document. */
+	if (handle_of(fi)->control && defer_request())
+		return;
+
 	if (!call_begin(&c, req, inode, "close"))
 		return;
 	call_end(&c, sync_flush(&c, handle_of(fi)));
 }
 
-static void run_flush(struct later_job *job)
+static void run_flush(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
@@ -547,7 +554,7 @@ static void allocate_now(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, o
 	call_end(&c, r);
 }
 
-static void run_allocate(struct later_job *job)
+static void run_allocate(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 
@@ -606,7 +613,7 @@ static void copy_now(fuse_req_t req, off_t from_at, struct fuse_file_info *from_
 	call_end_written(&c, r, copied);
 }
 
-static void run_copy(struct later_job *job)
+static void run_copy(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 

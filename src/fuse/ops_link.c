@@ -9,7 +9,7 @@
 #include "bucket/scoped.h"
 #include "fuse/caller.h"
 #include "fuse/frontend.h"
-#include "fuse/later.h"
+#include "fuse/worker.h"
 
 uint64_t link_node(const char *name)
 {
@@ -84,10 +84,10 @@ static int resolve_job(struct call *c, char id[name_max + 1])
 
 struct link_job {
 	struct call c;
-	struct later_job job;
+	struct worker_job job;
 };
 
-static void run(struct later_job *base)
+static void run(struct worker_job *base)
 {
 	struct link_job *job = container_of(base, struct link_job, job);
 	struct call *c = &job->c;
@@ -120,7 +120,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t inode)
 		free(job);
 		return;
 	}
-	job->job.run = run;
 	/* It may ask the name service, and reads /proc. */
-	later_add(job->c.fe->names, &job->job);
+	job->job = (struct worker_job){.run = run, .uid = job->c.who.uid};
+	workers_add(job->c.fe->workers, &job->job);
 }

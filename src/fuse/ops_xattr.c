@@ -5,8 +5,8 @@
 
 #include "bucket/attribute.h"
 #include "fuse/frontend.h"
-#include "fuse/later.h"
 #include "fuse/notify.h"
+#include "fuse/worker.h"
 
 enum attribute_kind {
 	ATTRIBUTE_USER,
@@ -93,7 +93,7 @@ enum acl_action { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET };
 
 struct acl_job {
 	struct call c;
-	struct later_job job;
+	struct worker_job job;
 	enum privilege privilege;
 	enum acl_action action;
 	size_t size; /* get: the caller's buffer */
@@ -122,7 +122,7 @@ static int get_source(struct call *c, enum attribute_kind kind, struct buf *valu
 	return r;
 }
 
-static void acl_run(struct later_job *base)
+static void acl_run(struct worker_job *base)
 {
 	struct acl_job *job = container_of(base, struct acl_job, job);
 	struct call *c = &job->c;
@@ -163,7 +163,7 @@ static void acl_later(fuse_req_t req, fuse_ino_t inode, enum acl_action action, 
 
 	if (!job)
 		return;
-	job->job.run = acl_run;
+	job->job = (struct worker_job){.run = acl_run, .uid = job->c.who.uid, .bucket = job->c.b->number};
 	job->action = action;
 	job->privilege = privilege;
 	job->size = size;
@@ -173,7 +173,7 @@ static void acl_later(fuse_req_t req, fuse_ino_t inode, enum acl_action action, 
 		free(job);
 		return;
 	}
-	later_add(job->c.fe->names, &job->job);
+	workers_add(job->c.fe->workers, &job->job);
 }
 
 /* ---- operations ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fuse/frontend.h"
+#include "fuse/worker.h"
 #include "util/clock.h"
 
 struct patience {
@@ -191,7 +192,13 @@ static bool ask_again(struct patience_job *job, enum patience_mood mood)
 {
 	struct question *q = container_of(job, struct question, job);
 	struct turn turn = {patience_closed(mood, q->turn.closed), q->turn.began};
-	bool done = q->ask(q, &turn);
+	struct frontend *fe = fuse_req_userdata(q->req);
+	bool done;
+
+	/* Others wait for this thread. */
+	if (mood != PATIENCE_NONE && workers_are_busy_in(fe->workers, (uint32_t)(q->inode >> inode_node_bits)))
+		return false;
+	done = q->ask(q, &turn);
 
 	if (done)
 		free(q);

@@ -30,6 +30,8 @@ static const int errno_of[] = {
 	[BUCKET_BUSY] = EBUSY,
 	/* Upon which the kernel looks the name up again, once. */
 	[BUCKET_REDIRECTED] = ESTALE,
+	/* Only where it cannot be handed on. */
+	[BUCKET_LONG] = EAGAIN,
 	/* Only for who is never patient; everybody else is asked again. */
 	[BUCKET_WAIT] = EAGAIN,
 };
