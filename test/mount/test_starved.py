@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""One user with eight processes must not stop the others: no request of a neighbour, in another bucket, takes over half a second."""
+import errno
+import json
+import os
+import time
+
+from harness import *
+
+ATTACKER, NEIGHBOUR = Person(61001), Person(61002)
+ACL = 'user.bucketfs.acl.'
+BOUND = 0.5 * SLOW
+SECONDS = float(os.environ.get('BUCKETFS_STARVED', '4'))
+PROCESSES = 8
+
+
+def become(person):
+    os.setgroups(person.groups)
+    os.setresgid(person.gid, person.gid, person.gid)
+    os.setresuid(person.uid, person.uid, person.uid)
+
+
+def neighbour_requests(b, i):
+    """Ordinary ones, each with its name."""
+    yield 'stat', lambda: os.stat(b)
+    yield 'list', lambda: os.listdir(b + '/files')
+    yield 'merge', lambda: write(b + '/data.json', '{"n": %d}' % i)
+    yield 'read', lambda: read(b + '/data.json')
+    yield 'create', lambda: write(b + '/files/small', 'x' * 4000)
+    yield 'read file', lambda: read(b + '/files/small')
+    yield 'large', lambda: write(b + '/files/large', b'y' * 100000)
+    yield 'unlink', lambda: os.unlink(b + '/files/small')
+    yield 'xattr', lambda: os.setxattr(b + '/data.json', 'user.bucketfs.key.x', b'%d' % i)
+    yield 'acl', lambda: os.getxattr(b, ACL + 'edit')
+    yield 'root', lambda: os.listdir(os.path.dirname(b))
+
+
+def measure(b, until):
+    """The longest of each kind."""
+    worst = {}
+    i = 0
+    while time.time() < until:
+        for name, what in neighbour_requests(b, i):
+            began = time.monotonic()
+            what()
+            took = time.monotonic() - began
+            if took > worst.get(name, 0):
+                worst[name] = took
+        i += 1
+    return worst, i
+
+
+def starve(m, attack, prepare=None):
+    """Runs attack(i) again and again in eight processes of one user, and measures the neighbour's requests meanwhile."""
+    os.setxattr(m.point, ACL + 'create', b'*')
+    ATTACKER(os.mkdir, m / 'attacked')
+    NEIGHBOUR(os.mkdir, m / 'neighbour')
+    NEIGHBOUR(os.setxattr, m / 'neighbour', ACL + 'edit', b'owner')
+    if prepare:
+        ATTACKER(prepare)
+    until = time.time() + SECONDS
+    pids = []
+    for i in range(PROCESSES):
+        pid = os.fork()
+        if pid == 0:
+            become(ATTACKER)
+            while time.time() < until:
+                try:
+                    attack(i)
+                except OSError:
+                    time.sleep(0.001)
+            os._exit(0)
+        pids.append(pid)
+    try:
+        worst, rounds = NEIGHBOUR(measure, m / 'neighbour', until)
+    finally:
+        for pid in pids:
+            os.kill(pid, 9)
+        for pid in pids:
+            os.waitpid(pid, 0)
+    late = {name: round(took, 2) for name, took in worst.items() if took > BOUND}
+    assert not late and rounds > 2, (late, rounds)
+    return worst
+
+
+def large_document(count):
+    return '{' + ', '.join(f'"key{i:06d}": {i}' for i in range(count)) + '}'
+
+
+def test_expensive_schema():
+    """About a second of steps for each merge, in a document as large as it may be."""
+    with Mount() as m:
+        b = m / 'attacked'
+        schema = {'properties': {'list': {'items': {'anyOf': [{'pattern': '(a|aa)+$' + str(i)} for i in range(40)] + [{'type': 'string'}]}}}}
+
+        def prepare():
+            write(b + '/data.json', json.dumps({'list': ['a' * 24 + 'b' for _ in range(20000)]}))
+            write(b + '/.bucketfs/schema.json', json.dumps(schema))
+
+        def attack(i):
+            os.setxattr(b + '/data.json', f'user.bucketfs.key.k{i}', b'%d' % time.monotonic_ns())
+            write(b + '/data.json', '{"k%d": %d}' % (i, time.monotonic_ns()))
+        starve(m, attack, prepare)
+
+
+def test_schemas_set_again_and_again():
+    with Mount() as m:
+        b = m / 'attacked'
+        text = json.dumps({'$defs': {f'd{i}': {'properties': {f'p{j}': {'pattern': f'^{j}[a-z]+$'} for j in range(50)}} for i in range(150)}})
+
+        def prepare():
+            write(b + '/data.json', large_document(40000))
+        starve(m, lambda i: write(b + '/.bucketfs/schema.json', text), prepare)
+
+
+def test_many_keys():
+    """Patches, edits and removals of a document of as many keys as there may be."""
+    with Mount() as m:
+        b = m / 'attacked'
+        first, second = large_document(45000), large_document(45000).replace(': ', ': 1')
+
+        def attack(i):
+            if i % 4 == 0:
+                write(b + '/data.json', first)
+            elif i % 4 == 1:
+                write(b + f'/data.json.{i}', second)
+                os.rename(b + f'/data.json.{i}', b + '/data.json')
+            elif i % 4 == 2:
+                with open(b + '/data.json', 'r+') as f:
+                    f.write(first)
+            else:
+                os.unlink(b + '/data.json')
+        starve(m, attack)
+
+
+def test_info_of_many_files():
+    with Mount() as m:
+        b = m / 'attacked'
+
+        def prepare():
+            for i in range(8000):
+                write(b + f'/files/f{i}', '')
+        starve(m, lambda i: read(b + '/.bucketfs/info.json'), prepare)
+
+
+def test_long_access_lists():
+    """Set, and judged for a caller with many groups."""
+    with Mount() as m:
+        b = m / 'attacked'
+        text = ','.join(f'group:{100000 + i}' for i in range(1000)).encode()
+
+        def attack(i):
+            os.setxattr(b, ACL + 'edit', text)
+            os.listdir(b + '/files')
+        ATTACKER.groups = list(range(200000, 205000))
+        try:
+            starve(m, attack)
+        finally:
+            ATTACKER.groups = []
+
+
+def test_many_unlisted_files():
+    with Mount() as m:
+        b = m / 'attacked'
+
+        def attack(i):
+            held = []
+            for n in range(900):
+                fd = os.open(b + f'/files/{i}.{n}', os.O_WRONLY | os.O_CREAT, 0o644)
+                os.write(fd, b'x')
+                os.close(os.dup(fd))
+                held.append(fd)
+                if n % 50 == 0:
+                    os.listdir(b + '/files')
+            for fd in held:
+                os.close(fd)
+        starve(m, attack)
+
+
+def test_large_transactions():
+    with Mount() as m:
+        b = m / 'attacked'
+
+        def attack(i):
+            t = b + f'/.bucketfs/tx/t{i}'
+            os.path.isdir(t) or os.mkdir(t)
+            for n in range(300):
+                write(t + f'/files/{i}.{n}', 'x')
+            os.rename(t, b + '/.bucketfs/commit')
+        starve(m, attack)
+
+
+def test_many_attributes():
+    with Mount() as m:
+        b = m / 'attacked'
+
+        def prepare():
+            write(b + '/files/f', 'x')
+            for i in range(6000):
+                try:
+                    os.setxattr(b + '/files/f', f'user.{i}', b'')
+                except OSError:
+                    break
+
+        def attack(i):
+            os.listxattr(b + '/files/f')
+            write(b + '/files/f', 'y')
+        starve(m, attack, prepare)
+
+
+def test_metadata_storm():
+    """Small requests as fast as they go: buckets, jobs, names, refusals."""
+    with Mount() as m:
+        def attack(i):
+            name = m / f'storm{i}'
+            os.mkdir(name)
+            os.mkdir(name + '/files/Other Name')
+            os.rename(name + '/files/other name', name + '/files/Third Name')
+            os.rmdir(name + '/files/third_name')
+            os.rmdir(name)
+            for path in ('/nonsense', '/files/' + 'x' * 300):
+                try:
+                    os.mkdir(m / ('attacked' + path))
+                except OSError:
+                    pass
+        starve(m, attack)
+
+
+def test_much_data():
+    """Files as fast as they go, rewritten and synced."""
+    with Mount() as m:
+        b = m / 'attacked'
+        block = os.urandom(1 << 20)
+
+        def attack(i):
+            with open(b + f'/files/f{i}', 'wb') as f:
+                for _ in range(16):
+                    f.write(block)
+            read(b + f'/files/f{(i + 1) % PROCESSES}', 'rb')
+        starve(m, attack)
+
+
+if __name__ == '__main__':
+    run(tests_of(__name__))
