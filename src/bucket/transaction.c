@@ -579,18 +579,6 @@ static int end(struct fs *fs, struct bucket *b, struct bucket *t)
 	return r;
 }
 
-bool transaction_is_written(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name)
-{
-	struct bucket *t;
-	bool is;
-
-	if (transaction_lookup(fs, b, who, name, &t))
-		return false;
-	is = has_writers(fs, t);
-	bucket_put(fs, t);
-	return is;
-}
-
 bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, int64_t closed)
 {
 	struct bucket *t;

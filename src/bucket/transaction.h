@@ -28,8 +28,6 @@ int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, 
 		     int (*each)(void *context, struct slice name, uint32_t number), void *context);
 /* Publishes. BUCKET_BUSY while a file in it is open for writing; limits and schema are those of the bucket. */
 int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct reason *why);
-/* Whether a file in it is open for writing or not published yet: then it cannot be published. */
-bool transaction_is_written(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* Whether a file in it was closed before that moment (as in tree.h) and is not published yet: then BUCKET_BUSY may be too early. */
 bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, int64_t closed);
 /* Access lists, limits and schema of a transaction are its bucket's: 0, or BUCKET_NOT_PERMITTED for a transaction. */

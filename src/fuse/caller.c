@@ -1,6 +1,7 @@
 #include "fuse/caller.h"
 
 #include "bucket/verdict.h"
+#include "util/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -262,6 +263,19 @@ bool caller_is_there(pid_t thread)
 
 /* AT_STATX_DONT_SYNC: the kernel must not ask us, nor any other server that hangs. A process that ends has no descriptors any more
  * when they are closed. */
+/* In the middle of an execve a process has new memory and no program in it yet. It holds a lock then that whoever looks into its fd/ waits
+ * for, and it waits for the answer to its flush: so nobody who answers may look there. statm takes no such lock. True as well if it cannot be
+ * told. */
+static bool is_in_exec(pid_t thread)
+{
+	char text[256];
+	unsigned long size, resident, shared, program;
+
+	if (!read_proc(thread, "statm", text, sizeof(text)))
+		return caller_is_there(thread);
+	return sscanf(text, "%lu %lu %lu %lu", &size, &resident, &shared, &program) != 4 || (size && !program);
+}
+
 bool caller_has_open(pid_t thread, uint64_t inode)
 {
 	enum { most = 4096 };
@@ -272,6 +286,8 @@ bool caller_has_open(pid_t thread, uint64_t inode)
 	int count = 0;
 	DIR *folder;
 
+	if (is_in_exec(thread))
+		return true;
 	snprintf(path, sizeof(path), "/proc/%d/fd", thread);
 	folder = opendir(path);
 	if (!folder)
@@ -283,6 +299,89 @@ bool caller_has_open(pid_t thread, uint64_t inode)
 					 st.stx_ino == inode);
 	}
 	closedir(folder);
+	return has;
+}
+
+/* A look that a thread of its own takes. Whoever wants to know waits for a moment only. */
+struct look {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	pid_t thread;
+	uint64_t inode;
+	bool has, ended;
+	unsigned users; /* the thread, and whoever waits */
+};
+
+static unsigned looks; /* under way; atomic */
+
+/* With the lock held, which it gives back. */
+static void end_look(struct look *l)
+{
+	bool last = --l->users == 0;
+
+	pthread_mutex_unlock(&l->lock);
+	if (!last)
+		return;
+	pthread_mutex_destroy(&l->lock);
+	pthread_cond_destroy(&l->done);
+	free(l);
+}
+
+static void *take_look(void *argument)
+{
+	struct look *l = argument;
+	bool has = caller_has_open(l->thread, l->inode);
+
+	__atomic_sub_fetch(&looks, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&l->lock);
+	l->has = has;
+	l->ended = true;
+	pthread_cond_signal(&l->done);
+	end_look(l);
+	return NULL;
+}
+
+static struct look *begin_look(pid_t thread, uint64_t inode)
+{
+	enum { most = 8 };
+	struct look *l = calloc(1, sizeof(*l));
+	pthread_attr_t detached;
+	pthread_t id;
+	bool begun = false;
+
+	if (!l)
+		return NULL;
+	*l = (struct look){.thread = thread, .inode = inode, .has = true, .users = 2};
+	pthread_mutex_init(&l->lock, NULL);
+	clock_condition_init(&l->done);
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	if (__atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED) <= most)
+		begun = pthread_create(&id, &detached, take_look, l) == 0;
+	pthread_attr_destroy(&detached);
+	if (begun)
+		return l;
+	__atomic_sub_fetch(&looks, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&l->lock);
+	l->users--;
+	end_look(l);
+	return NULL;
+}
+
+bool caller_has_open_soon(pid_t thread, uint64_t inode)
+{
+	enum { moment = 20000000 };
+	int64_t until = clock_monotonic() + moment;
+	struct look *l = begin_look(thread, inode);
+	bool has = true;
+
+	if (!l)
+		return true;
+	pthread_mutex_lock(&l->lock);
+	while (!l->ended && clock_wait(&l->done, &l->lock, until))
+		;
+	has = l->has;
+	end_look(l);
 	return has;
 }
 

@@ -13,8 +13,10 @@ bool caller_same_process(pid_t thread, pid_t other);
 /* Whether the thread has not ended. */
 bool caller_is_there(pid_t thread);
 /* Whether the thread's process has a descriptor of an inode with this number, other than one that is being closed; or it cannot be
- * told. Asks the kernel for what it knows by itself, which is safe during a flush. */
+ * told. In a flush only for the thread that flushes: another one may begin an execve meanwhile, and would be waited for. */
 bool caller_has_open(pid_t thread, uint64_t inode);
+/* The same for any thread, in a flush as well: true if it takes longer than a moment to tell. */
+bool caller_has_open_soon(pid_t thread, uint64_t inode);
 /* The value of the first of the comma-separated variables (NULL: BUCKETFS_JOB) that is in the environment a process was
  * started with and not empty; malloc'd. BUCKET_ABSENT. Not in a flush. */
 int caller_environment(pid_t thread, const char *variables, char **value);

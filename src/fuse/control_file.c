@@ -153,8 +153,8 @@ static bool ask_commit(struct patience_job *base, enum patience_mood mood)
 	struct call *c = &job->c;
 	struct slice name = slice_str(job->name);
 
-	if (transaction_is_written(c->fs, c->b, &c->who, name) &&
-	    (mood == PATIENCE_GUESS || transaction_is_early(c->fs, c->b, &c->who, name, patience_closed(mood, job->moment))))
+	/* The kernel keeps all renames between folders of the mount waiting meanwhile: so only for a release that is on its way. */
+	if (transaction_is_early(c->fs, c->b, &c->who, name, patience_closed(mood, job->moment)))
 		return false;
 	job->work = (struct worker_job){.run = run_commit, .uid = c->who.uid, .bucket = c->b->number, .makes_busy = true};
 	workers_add(c->fe->workers, &job->work);

@@ -439,7 +439,7 @@ static int start_session(struct mount *m, struct reason *why)
 	if (!r)
 		r = background_new(&m->pruner, "prune", prune, fe->fs);
 	if (!r)
-		r = patience_new(&fe->publishing, "publish", version_wait_shared, 2 * version_wait);
+		r = patience_new(&fe->publishing, "publish", version_wait_shared, version_wait / 2);
 	if (r)
 		return r;
 	fe->fs->options.name_lost = name_lost;

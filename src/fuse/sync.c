@@ -42,7 +42,7 @@ static enum file_closer closer_of(pid_t thread, struct handle *h)
 	if (same && first && written)
 		return FILE_CLOSER_DONE;
 	/* A child has it: then its parent may have taken a copy of the descriptor, and not the last one, to write by. */
-	if (!same && file_is(&f->candidate) && caller_has_open(h->opener, f->inode))
+	if (!same && file_is(&f->candidate) && caller_has_open_soon(h->opener, f->inode))
 		file_is_shared(f, __atomic_load_n(&f->closes, __ATOMIC_RELAXED));
 	return same && !caller_has_open(thread, f->inode) ? FILE_CLOSER_DONE : FILE_CLOSER_SHARES;
 }

@@ -900,5 +900,31 @@ def test_memory():
         STRANGER(again)
 
 
+def test_close_by_execve():
+    """A descriptor that execve closes: the kernel holds a lock of the process then that must not be waited for."""
+    with Mount() as m:
+        os.mkdir(m / 'b')
+        script = ("import os, sys\nf = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC)\nif sys.argv[2] != '0': os.write(f, b'x')\n"
+                  "g = os.dup(f)\nif sys.argv[2] == '2': os.close(g)\nos.execvp('true', ['true'])")
+        write(m / 'b/files/there', 'old')
+        for name in ('new', 'there'):
+            for mode in '012':
+                children = [subprocess.Popen([sys.executable, '-c', script, m / 'b/files/' + name, mode]) for _ in range(4)]
+                for child in children:
+                    assert child.wait(timeout=10 * SLOW) == 0
+        # A child that goes on with its parent's descriptor, while the parent becomes another program.
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                fd = os.open(m / 'b/files/shared', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.write(fd, b'y')
+                if os.fork() == 0:
+                    os.close(fd)
+                    os._exit(0)
+                os.execvp('true', ['true'])
+            assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 10)
+        write(m / 'b/data.json', '{"a": 1}')
+
+
 if __name__ == '__main__':
     run(tests_of(__name__))
