@@ -43,17 +43,34 @@ static int parse_size(const char *text, uint64_t *out)
 	return 0;
 }
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* "5%", "2.5": what is below a tenth of a percent is cut off. */
 static int parse_permille(const char *text, unsigned *out)
 {
-	char *end;
-	double v;
+	unsigned v = 0;
+	bool rest = false;
 
-	if (*text < '0' || *text > '9')
+	if (!is_digit(*text))
 		return BUCKET_INVALID;
-	v = strtod(text, &end);
-	if ((strcmp(end, "%") != 0 && *end) || v > 99)
+	for (; is_digit(*text) && v <= 99; text++)
+		v = v * 10 + (unsigned)(*text - '0');
+	v *= 10;
+	if (*text == '.') {
+		text++;
+		if (is_digit(*text))
+			v += (unsigned)(*text++ - '0');
+		for (; is_digit(*text); text++)
+			rest = rest || *text != '0';
+	}
+	if (*text == '%')
+		text++;
+	if (*text || v + rest > 990)
 		return BUCKET_INVALID;
-	*out = (unsigned)(v * 10);
+	*out = v;
 	return 0;
 }
 
@@ -61,14 +78,14 @@ static int parse_types(const char *text, char *out, size_t size)
 {
 	if (strlen(text) >= size)
 		return BUCKET_INVALID;
-	snprintf(out, size, "%s", text);
 	/* A comma ends a mount option, so a colon will do as well. */
+	for (const char *c = text; *c; c += strcspn(c, ",:"), c += *c != 0)
+		if (*c != '.')
+			return BUCKET_INVALID;
+	snprintf(out, size, "%s", text);
 	for (char *c = out; *c; c++)
 		if (*c == ':')
 			*c = ',';
-	for (const char *c = out; *c; c += strcspn(c, ","), c += *c == ',')
-		if (*c != '.')
-			return BUCKET_INVALID;
 	return 0;
 }
 

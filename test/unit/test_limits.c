@@ -27,7 +27,9 @@ static void test_refuses(void **state)
 {
 	static const char *const bad[][2] = {{"max_data_size", ""}, {"max_data_size", "-1"}, {"max_data_size", "1x"},
 					     {"max_data_size", "1MB"}, {"max_files", "99999999999999999999"}, {"max_file_size", "9000000T"},
-					     {"reserve", "5x"}, {"reserve", "100%"}, {"reserve", "x%"}, {"accepted_file_types", "csv"}};
+					     {"reserve", "5x"}, {"reserve", "100%"}, {"reserve", "x%"}, {"reserve", "0x5%"},
+					     {"reserve", "1e1"}, {"reserve", "99.01"}, {"accepted_file_types", "csv"},
+					     {"accepted_file_types", ".csv:pdf"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -37,6 +39,8 @@ static void test_refuses(void **state)
 		if (limits_set(&l, S(bad[i][0]), bad[i][1], &why) != BUCKET_INVALID)
 			fail_msg("accepted: %s=%s", bad[i][0], bad[i][1]);
 		assert_true(*why.text);
+		/* A limit that is refused changes nothing. */
+		assert_memory_equal(&l, &limits_default, sizeof(l));
 	}
 }
 
