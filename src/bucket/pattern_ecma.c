@@ -208,8 +208,15 @@ static int escape(struct translation *t, bool in_class)
 
 static int class(struct translation *t)
 {
-	int r = buf_add_byte(t->out, '[');
+	int r;
 
+	/* [] matches nothing. PCRE2 has that as well, but ignores a quantifier behind it. */
+	if (t->at < t->end && *t->at == ']') {
+		t->at++;
+		t->quantifiable = true;
+		return buf_add_string(t->out, "[^\\x{0}-\\x{10ffff}]");
+	}
+	r = buf_add_byte(t->out, '[');
 	if (!r && t->at < t->end && *t->at == '^')
 		r = buf_add_byte(t->out, (unsigned char)*t->at++);
 	while (!r && t->at < t->end && *t->at != ']') {
