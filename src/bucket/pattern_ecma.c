@@ -224,8 +224,8 @@ static int class(struct translation *t)
 
 		if (c == '\\')
 			r = escape(t, true);
-		else if (c == '[') /* where PCRE2 might see [:alpha:] */
-			r = buf_add_string(t->out, "\\[");
+		else if (c && strchr("[:.=", c)) /* where PCRE2 might see [:alpha:], or refuse [.a.] */
+			r = buf_add_format(t->out, "\\%c", c);
 		else
 			r = buf_add_byte(t->out, (unsigned char)c);
 	}
