@@ -41,7 +41,7 @@ static bool number(const char **at, long *out)
 	errno = 0;
 	*out = strtol(*at, &end, 10);
 	*at = end;
-	return errno == 0 && labs(*out) < 1000000000;
+	return errno == 0 && *out > -1000000000 && *out < 1000000000;
 }
 
 /* How many digits a number was written with, if it begins with a zero. */

@@ -111,33 +111,40 @@ void glob_free(struct glob *g)
 	free(g);
 }
 
-/* A pattern may match a leading dot if it, or a first alternative of it, begins with one. */
+/* A pattern may match a leading dot if it, or an alternative that it begins with, begins with one; or what follows alternatives that it
+ * may leave out. */
 static bool means_dot(const char *pattern)
 {
-	if (*pattern == '\\')
-		pattern++;
-	if (*pattern == '.')
-		return true;
-	if (!*pattern || !strchr("?*+@", *pattern) || pattern[1] != '(')
+	bool may_be_none = *pattern == '?' || *pattern == '*';
+	int depth = 0;
+
+	if (*pattern && strchr("?*+@", *pattern) && pattern[1] == '(') {
+		for (pattern++; *pattern; pattern++) {
+			depth += (*pattern == '(') - (*pattern == ')');
+			if (depth == 0)
+				return may_be_none && means_dot(pattern + 1);
+			if (strchr("(|", *pattern) && pattern[1 + (pattern[1] == '\\')] == '.')
+				return true;
+			if (*pattern == '\\' && pattern[1])
+				pattern++;
+		}
 		return false;
-	for (const char *c = pattern + 1; *c && *c != ')'; c++) {
-		if ((*c == '(' || *c == '|') && c[1] == '.')
-			return true;
 	}
-	return false;
+	return pattern[*pattern == '\\'] == '.';
 }
 
 static bool match_part(const struct glob *g, const char *pattern, const char *name)
 {
-	int r;
+	/* Of other names FNM_PERIOD means nothing, but glibc then refuses `*?[.]` for "a.". */
+	int flags = FNM_EXTMATCH | (*name == '.' ? FNM_PERIOD : 0), r;
 
 	if (*name == '.' && !means_dot(pattern))
 		return false;
-	r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
+	r = fnmatch(pattern, name, flags);
 	if (r != 0 && r != FNM_NOMATCH && g->bytes) {
 		locale_t was = uselocale(g->bytes);
 
-		r = fnmatch(pattern, name, FNM_EXTMATCH | FNM_PERIOD);
+		r = fnmatch(pattern, name, flags);
 		uselocale(was);
 	}
 	return r == 0;

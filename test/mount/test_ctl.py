@@ -248,7 +248,8 @@ PATTERNS = ['*', '*.csv', 'report_*.{pdf,txt}', '**/*.log', '**', 'sub/**', '**/
             '{foo,bar}.c', '**/**/*.log', '!(sub)/*', '@(sub|sub2)/*.csv', '[[:digit:]]*', '\\*', '[]a]*', '[a', '!(!(*.csv))',
             '*(*.csv|*.log)', '!(.*)', '@(.h.csv|a.csv)', '?(.)hidden', '!(foo)*', '**.log', 'su**/x.log', '{sub,sub2}/**',
             '**/!(*.log)', '[a-c].csv', '{10..1}', '{1..10..3}', '\\{a\\}', '?.csv', '+(a|b)', '{a,b,c{1,2}}*', '{sub/,}a.csv',
-            '!(*.csv|*.log|report*)', '@(.x|?)hidden', '+(.x|*)', '-*', 'nothing', '', '**/sub/*']
+            '!(*.csv|*.log|report*)', '@(.x|?)hidden', '+(.x|*)', '-*', 'nothing', '', '**/sub/*',
+            '*(x).h*', '?(x|\\.)hidden', '@(a|.h)*', '**?[.]c', '*?[.]?']
 
 
 def bash_glob(folder, pattern):
