@@ -182,6 +182,21 @@ uint64_t decimal_to_count(const struct decimal *d)
 
 /* ---- multiples ---- */
 
+/* All that counts of an exponent that does not fit is how far it is from one that does. With one digit more it may be close; any greater
+ * one is farther than any number has digits. */
+static int64_t clamped_exponent(const struct decimal *d)
+{
+	static const int64_t far = 4000000000000000000;
+	const char *wide = d->wide.at;
+	int64_t v = far;
+
+	if (!d->wide.len)
+		return d->exponent;
+	if (d->wide.len == narrow_digits + 1 && *wide < '4')
+		v = to_integer(d->wide);
+	return d->exponent < 0 ? -v : v;
+}
+
 /* With V and M the digits as integers, the value is V·10^v and the other M·10^m; wanted is whether M divides V·10^k,
  * k = v - m. V does not end in 0, so never for a negative k. And as M has less than 4 factors 2 or 5 for each of its
  * digits, more zeros than that change nothing. False: the answer is no. */
@@ -190,11 +205,7 @@ static bool zeros_to_append(const struct decimal *value, const struct decimal *o
 	uint64_t enough = 4 * (uint64_t)of->digits.len;
 	int64_t k;
 
-	if (value->wide.len || of->wide.len) {
-		*zeros = enough;
-		return value->wide.len ? value->exponent > 0 : of->exponent < 0;
-	}
-	k = value->exponent - (int64_t)value->digits.len - (of->exponent - (int64_t)of->digits.len);
+	k = clamped_exponent(value) - (int64_t)value->digits.len - (clamped_exponent(of) - (int64_t)of->digits.len);
 	*zeros = (uint64_t)k < enough ? (uint64_t)k : enough;
 	return k >= 0;
 }
