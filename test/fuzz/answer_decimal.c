@@ -1,5 +1,5 @@
-/* Reads lines of two numbers, with a space between. For each line: how they compare, whether the first is an integer, its count, and
- * whether it is a multiple of the second (-: that is not defined or would take too long). */
+/* Reads lines of two numbers, with a space between. For each line: how they compare, whether the first is an
+ * integer, its count, and whether it is a multiple of the second (-: that is not defined or would take too long). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,8 @@ static int answer(char *line)
 	if (known && decimal_is_multiple(&a, &b, &yes))
 		return 1;
 	printf("%d %d %llu %s\n", (order > 0) - (order < 0), decimal_is_integer(&a),
-	       a.negative || !decimal_is_integer(&a) ? 0 : (unsigned long long)decimal_to_count(&a), !known ? "-" : yes ? "1" : "0");
+	       a.negative || !decimal_is_integer(&a) ? 0 : (unsigned long long)decimal_to_count(&a),
+	       known ? yes ? "1" : "0" : "-");
 	arena_release(&arena);
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* Reads lines: paths, an empty line, patterns. For each pattern two lines: what its braces stand for, with a tab behind each, and which of
- * the paths it matches, by number; or twice "too many". */
+/* Reads lines: paths, an empty line, patterns. For each pattern two lines: what its braces stand for, with a tab
+ * behind each, and which of the paths it matches, by number; or twice "too many". */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>

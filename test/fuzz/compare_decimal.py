@@ -25,8 +25,9 @@ def number(r):
     if r.randrange(2):
         text += '.' + ''.join(r.choice('0001234599') for _ in range(r.randrange(1, 30 if r.randrange(4) == 0 else 6)))
     if r.randrange(2):
-        exponent = r.choice([r.randrange(4), r.randrange(30), r.randrange(400), 10 ** 17 + r.randrange(9), 10 ** 18 - r.randrange(40),
-                             10 ** 18 + r.randrange(9), 10 ** 19 - r.randrange(9), 10 ** 30 + r.randrange(5)])
+        exponent = r.choice([r.randrange(4), r.randrange(30), r.randrange(400), 10 ** 17 + r.randrange(9),
+                             10 ** 18 - r.randrange(40), 10 ** 18 + r.randrange(9), 10 ** 19 - r.randrange(9),
+                             10 ** 30 + r.randrange(5)])
         text += r.choice('eE') + r.choice(['', '+', '-']) + r.choice(['', '', '00']) + str(exponent)
     return text
 
@@ -107,13 +108,13 @@ def main():
     for _ in range(args.count):
         first = number(r)
         pairs.append((first, related(r, first)) if r.randrange(2) else (related(r, first), first))
-    out = subprocess.run([args.program], input=''.join(f'{a} {b}\n' for a, b in pairs), stdout=subprocess.PIPE, text=True, timeout=120,
-                         check=True).stdout.splitlines()
+    out = subprocess.run([args.program], input=''.join(f'{a} {b}\n' for a, b in pairs), stdout=subprocess.PIPE,
+                         text=True, timeout=120, check=True).stdout.splitlines()
     bad = abs(len(out) - len(pairs))
     known = 0
     for (a, b), line in zip(pairs, out):
         got, want = line.split(), expected(a, b)
-        # What would take too long it does not say.
+        # The program does not answer if that would take too long.
         known += got[3] != '-'
         if got[:3] != want[:3] or got[3] not in (want[3], '-'):
             bad += 1

@@ -41,7 +41,8 @@ def paths(r):
 def sequence(r):
     kind = r.randrange(4)
     ends = [chr(r.randrange(97, 103)) for _ in range(2)] if kind == 0 else \
-        [r.choice(['01', '-02', '+3', '007', '0', '-0']) for _ in range(2)] if kind == 1 else [str(r.randrange(-5, 12)) for _ in range(2)]
+        [r.choice(['01', '-02', '+3', '007', '0', '-0']) for _ in range(2)] if kind == 1 else \
+        [str(r.randrange(-5, 12)) for _ in range(2)]
     if r.randrange(3) == 0:
         ends.append(r.choice(['1', '2', '-3', '0', 'x', '02']))
     if r.randrange(8) == 0:
@@ -102,25 +103,33 @@ def pattern(r):
 
 
 def differs(text):
-    """What fnmatch is known to see otherwise: an asterisk or question mark right before alternatives, and src/ctl/glob.c says more of that."""
+    """fnmatch is known to see alternatives otherwise that stand right behind an asterisk or a question mark."""
     return bool(re.search(r'[*?)}{,][?*+@!]\(', text))
 
 
 def ask_bash(script, patterns, folder):
     """For each pattern a list, or None where bash cannot read it."""
-    out = subprocess.run(['bash', '-c', script], input=''.join(q + '\n' for q in patterns), stdout=subprocess.PIPE, text=True, cwd=folder,
-                         timeout=240, check=True, env={**os.environ, 'LC_ALL': 'C.UTF-8'}).stdout.splitlines()
+    out = subprocess.run(['bash', '-c', script], input=''.join(q + '\n' for q in patterns), stdout=subprocess.PIPE,
+                         text=True, cwd=folder, timeout=240, check=True,
+                         env={**os.environ, 'LC_ALL': 'C.UTF-8'}).stdout.splitlines()
     assert len(out) == len(patterns)
     return [None if line.endswith('?') else [w for w in line.split('\t') if w] for line in out]
 
 
 def ask(program, names, patterns):
     """For each pattern what its braces stand for and what it matches, or None for too many."""
-    out = subprocess.run([program], input=''.join(n + '\n' for n in names) + '\n' + ''.join(q + '\n' for q in patterns), text=True,
-                         stdout=subprocess.PIPE, timeout=120, check=True, env={**os.environ, 'LC_ALL': 'C.UTF-8'}).stdout.splitlines()
+    text = ''.join(n + '\n' for n in names) + '\n' + ''.join(q + '\n' for q in patterns)
+    out = subprocess.run([program], input=text, stdout=subprocess.PIPE, text=True, timeout=120, check=True,
+                         env={**os.environ, 'LC_ALL': 'C.UTF-8'}).stdout.splitlines()
     assert len(out) == 2 * len(patterns)
-    return [(None, None) if b == 'too many' else ([re.sub(r'\\(.)', r'\1', w) for w in b.split('\t') if w],
-                                                  sorted(names[int(n)] for n in m.split())) for b, m in zip(out[::2], out[1::2])]
+    answers = []
+    for braces_line, matches in zip(out[::2], out[1::2]):
+        if braces_line == 'too many':
+            answers.append((None, None))
+        else:
+            answers.append(([re.sub(r'\\(.)', r'\1', w) for w in braces_line.split('\t') if w],
+                            sorted(names[int(n)] for n in matches.split())))
+    return answers
 
 
 def compare(patterns, ours, theirs):

@@ -1,4 +1,4 @@
-/* What every fuzz target needs: claims that end the program, and an input that is taken apart into choices. */
+/* For every fuzz target: claims that end the program, and an input that is taken apart into choices. */
 #pragma once
 
 #include <stdbool.h>
@@ -52,8 +52,8 @@ static inline unsigned choose(struct choices *c, unsigned count)
 static inline uint64_t choose_number(struct choices *c)
 {
 	/* Numbers near a border are worth more than others. */
-	static const uint64_t borders[] = {0, 1, 2, 15, 16, 255, UINT32_MAX, (uint64_t)1 << 32, INT64_MAX, (uint64_t)INT64_MAX + 1,
-					   UINT64_MAX};
+	static const uint64_t borders[] = {
+	    0, 1, 2, 15, 16, 255, UINT32_MAX, (uint64_t)1 << 32, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
 	unsigned way = choose_byte(c);
 	uint64_t v = 0;
 
@@ -64,7 +64,8 @@ static inline uint64_t choose_number(struct choices *c)
 	return v;
 }
 
-/* Up to `max` bytes, in memory of just their size, so that AddressSanitizer sees a read past their end. The caller frees `at`. */
+/* Up to `max` bytes, in memory of just their size, so that AddressSanitizer sees a read past their end. The caller
+ * frees `at`. */
 static inline struct slice choose_bytes(struct choices *c, size_t max)
 {
 	size_t len = max ? choose_byte(c) % (max + 1) : 0;

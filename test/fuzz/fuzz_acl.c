@@ -1,5 +1,5 @@
-/* Access lists: a second parser, written from the header, has the same opinion; what is shown is read as the same list; a list
- * names whom a plain search finds. */
+/* Access lists: a second parser, written from the header, has the same opinion; what is shown is read as the same
+ * list; a list names whom a plain search finds. */
 #include "bucket/acl.h"
 #include "bucket/verdict.h"
 #include "fuzz.h"
@@ -127,7 +127,8 @@ static void check_callers(const struct acl_list *list)
 	const struct principal *all = list->principals;
 
 	for (size_t n = 0; n < count * count * 2; n++) {
-		struct caller who = {.uid = ids[n % count], .gid = ids[n / count % count], .pid = n % 2 ? 7 : 8, .in_group = in_group};
+		struct caller who = {
+		    .uid = ids[n % count], .gid = ids[n / count % count], .pid = n % 2 ? 7 : 8, .in_group = in_group};
 		bool expected = has(all, list->count, (struct principal){PRINCIPAL_EVERYONE, 0}) ||
 				(who.uid == 7 && has(all, list->count, (struct principal){PRINCIPAL_OWNER, 0})) ||
 				has(all, list->count, (struct principal){PRINCIPAL_USER, who.uid}) ||

@@ -1,5 +1,6 @@
-/* Numbers: two or three of them, with a space between. Their order is a total one, equal numbers have equal fields, and those that
- * fit in 128 bits compare and divide as integers do. compare_decimal.py asks Python about the others. */
+/* Numbers: two or three of them, with a space between. Their order is a total one, equal numbers have equal fields,
+ * and those that fit in 128 bits compare and divide as integers do. compare_decimal.py asks Python about the
+ * others. */
 #include "bucket/decimal.h"
 #include "bucket/json.h"
 #include "fuzz.h"
@@ -15,8 +16,8 @@ static bool is_number(struct slice text)
 {
 	const char *at = text.at;
 
-	return text.len && (*at == '-' || (*at >= '0' && *at <= '9')) && !memchr(at, '\n', text.len) && !memchr(at, '\t', text.len) &&
-	       !memchr(at, '\r', text.len) && json_text_state(text, NULL) == 0;
+	return text.len && (*at == '-' || (*at >= '0' && *at <= '9')) && !memchr(at, '\n', text.len) &&
+	       !memchr(at, '\t', text.len) && !memchr(at, '\r', text.len) && json_text_state(text, NULL) == 0;
 }
 
 static void check_fields(const struct decimal *d)
@@ -110,13 +111,13 @@ static void check_one(const struct decimal *d, struct arena *arena)
 	/* Written in another way it is the same number. */
 	if (d->wide.len || decimal_is_zero(d))
 		return;
-	CLAIM(!buf_add_format(&text, "%s%.*s000E%lld", d->negative ? "-" : "", (int)d->digits.len, (const char *)d->digits.at,
-			      (long long)d->exponent - (long long)d->digits.len - 3));
+	CLAIM(!buf_add_format(&text, "%s%.*s000E%lld", d->negative ? "-" : "", (int)d->digits.len,
+			      (const char *)d->digits.at, (long long)d->exponent - (long long)d->digits.len - 3));
 	CLAIM(!decimal_parse(buf_slice(&text), arena, &back));
 	CLAIM(decimal_compare(d, &back) == 0);
 	buf_clear(&text);
-	CLAIM(!buf_add_format(&text, "%s0.00%.*se%lld", d->negative ? "-" : "", (int)d->digits.len, (const char *)d->digits.at,
-			      (long long)d->exponent + 2));
+	CLAIM(!buf_add_format(&text, "%s0.00%.*se%lld", d->negative ? "-" : "", (int)d->digits.len,
+			      (const char *)d->digits.at, (long long)d->exponent + 2));
 	CLAIM(!decimal_parse(buf_slice(&text), arena, &back));
 	CLAIM(same_fields(d, &back));
 	buf_release(&text);

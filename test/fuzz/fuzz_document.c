@@ -1,21 +1,28 @@
-/* The document of a bucket: merges, edits and single keys in any order, on the memory store, beside a plain map. After every step the
- * rendered text, its size, which is counted without rendering, and the number of keys are the map's. */
+/* The document of a bucket: merges, edits and single keys in any order, on the memory store, beside a plain map.
+ * After every step the rendered text, its size, which is counted without rendering, and the number of keys are the
+ * map's. */
 #include "fixture.h"
 #include "fuzz.h"
 
 enum { keys_max = 12, text_max = 64, steps_max = 60 };
 
 /* Keys as they are written; the first ones stand for the same. */
-static const char *const key_texts[] = {"\"a\"", "\"\\u0061\"", "\"\"", "\"b c\"", "\"\\n\"", "\"\\u000a\"", "\"é\"", "\"\\u00e9\"",
-					"\"\\ud800\"", "\"\\uD800\"", "\"\\/\"", "\"/\"", "\"~\\\"\"", "\"zz\""};
+static const char *const key_texts[] = {
+	"\"a\"", "\"\\u0061\"", "\"\"", "\"b c\"", "\"\\n\"", "\"\\u000a\"", "\"é\"", "\"\\u00e9\"",
+	"\"\\ud800\"", "\"\\uD800\"", "\"\\/\"", "\"/\"", "\"~\\\"\"", "\"zz\"",
+};
 enum { key_count = sizeof(key_texts) / sizeof(*key_texts) };
 
-static const char *const values[] = {"1", "1.0", "null", "true", "\"\"", "\"x\\u0079\"", "{}", "[]", "{\"a\":1}", "{\"a\":2}", "[1,[2]]",
-				     "-0", "123456789012345678901234567890", "\"long, long, long, long, long, long\""};
+static const char *const values[] = {
+	"1", "1.0", "null", "true", "\"\"", "\"x\\u0079\"", "{}", "[]", "{\"a\":1}", "{\"a\":2}", "[1,[2]]",
+	"-0", "123456789012345678901234567890", "\"long, long, long, long, long, long\"",
+};
 /* The same values with white space in them. */
-static const char *const wide_values[] = {" 1", "1.0 ", "\nnull", "true\t", "\"\" ", "\"x\\u0079\"", "{ }", "[\n]", "{ \"a\" : 1 }",
-					  "{\"a\":\r\n2}", "[ 1, [2 ] ]", "-0", "123456789012345678901234567890",
-					  " \"long, long, long, long, long, long\""};
+static const char *const wide_values[] = {
+	" 1", "1.0 ", "\nnull", "true\t", "\"\" ", "\"x\\u0079\"", "{ }", "[\n]", "{ \"a\" : 1 }",
+	"{\"a\":\r\n2}", "[ 1, [2 ] ]", "-0", "123456789012345678901234567890",
+	" \"long, long, long, long, long, long\"",
+};
 enum { value_count = sizeof(values) / sizeof(*values) };
 
 /* ---- the map ---- */
@@ -83,7 +90,7 @@ static void map_render(struct map *m, struct buf *out)
 	CLAIM(!buf_add_string(out, m->count ? "\n}\n" : "}\n"));
 }
 
-/* What stands in a map and not, or otherwise, in the other goes into the bucket's, unless that has changed there. */
+/* An edit carries the difference between two maps into the bucket's, unless the bucket's has changed there. */
 static bool map_edit(struct map *m, struct map *base, struct map *now)
 {
 	struct map result = *m;
@@ -137,7 +144,8 @@ static void choose_object(struct choices *c, struct buf *text, struct map *map)
 
 		entry_key(&e, key_texts[choose(c, key_count)]);
 		e.value = values[value];
-		CLAIM(!buf_add_format(text, "%s%s:%s", i ? "," : "", e.text, (value + i) % 2 ? values[value] : wide_values[value]));
+		CLAIM(!buf_add_format(text, "%s%s:%s", i ? "," : "", e.text,
+				      (value + i) % 2 ? values[value] : wide_values[value]));
 		/* Within one text the last one stays, as it is written. */
 		if (map_find(map, &e))
 			*map_find(map, &e) = e;
@@ -198,26 +206,23 @@ static void step_merge(struct state *s, struct choices *c)
 	buf_release(&text);
 }
 
-/* The same through a handle, in two writes, as often as there is an object. */
+/* The same through a handle, in two writes: what one flush merges is one patch, however many objects it is. */
 static void step_patch(struct state *s, struct choices *c)
 {
 	struct data_handle *h;
-	struct map next = s->map;
+	struct map next = s->map, given = {0};
 	struct buf text = {0};
 	bool opener_only;
 	unsigned objects = choose(c, 3);
 	size_t cut;
 	int want;
 
-	for (unsigned i = 0; i < objects; i++) {
-		struct map given = {0};
-
+	for (unsigned i = 0; i < objects; i++)
 		choose_object(c, &text, &given);
-		for (size_t n = 0; n < given.count; n++)
-			map_put(&next, &given.at[n]);
-		/* Nothing to merge does not bring a removed document back: open(2) with O_CREAT does. */
-		next.present = next.present || given.count;
-	}
+	for (size_t i = 0; i < given.count; i++)
+		map_put(&next, &given.at[i]);
+	/* Nothing to merge does not bring a removed document back: open(2) with O_CREAT does. */
+	next.present = next.present || given.count;
 	cut = text.len ? choose(c, (unsigned)text.len) : 0;
 	CLAIM(!data_open(s->f.fs, s->f.b, &test_root, DATA_WRITE | DATA_TRUNCATE, &h));
 	/* With a limit each object may be too large for itself; only that nothing else is seen is checked then. */
@@ -281,8 +286,8 @@ static void step_key_set(struct state *s, struct choices *c)
 		next.present = true;
 		want = becomes(s, &next);
 	}
-	CLAIM(data_key_set(s->f.fs, s->f.b, &test_root, slice_of(e.key, e.key_len), slice_str(wide_values[value]), create, replace,
-			   NULL) == want);
+	CLAIM(data_key_set(s->f.fs, s->f.b, &test_root, slice_of(e.key, e.key_len), slice_str(wide_values[value]),
+			   create, replace, NULL) == want);
 }
 
 static void step_key_remove(struct state *s, struct choices *c)
@@ -357,7 +362,8 @@ static void check_state(struct state *s)
 		entry_key(&e, key_texts[i]);
 		found = map_find(&s->map, &e);
 		buf_clear(&value);
-		CLAIM(data_key_get(s->f.fs, s->f.b, &test_root, slice_of(e.key, e.key_len), &value) == (found ? 0 : BUCKET_NO_ATTRIBUTE));
+		CLAIM(data_key_get(s->f.fs, s->f.b, &test_root, slice_of(e.key, e.key_len), &value) ==
+		      (found ? 0 : BUCKET_NO_ATTRIBUTE));
 		CLAIM(!found || slice_equal(buf_slice(&value), slice_str(found->value)));
 	}
 	buf_release(&want);

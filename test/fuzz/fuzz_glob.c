@@ -1,6 +1,6 @@
-/* Patterns for files: braces end in at most brace_max patterns, a plain search finds what a pattern without brackets finds, and a
- * pattern matches what one of the patterns that it stands for matches. The input is a pattern, a NUL, and a path.
- * compare_glob.py asks bash about the rest. */
+/* Patterns for files: braces end in at most brace_max patterns, a plain search finds what a pattern without brackets
+ * finds, and a pattern matches what one of the patterns that it stands for matches. The input is a pattern, a NUL,
+ * and a path. compare_glob.py asks bash about the rest. */
 #include <errno.h>
 
 #include "ctl/brace.h"
@@ -55,8 +55,8 @@ static bool is_plain(const char *pattern)
 		if (!((*c >= 'a' && *c <= 'z') || strchr("*?./_-", *c)))
 			return false;
 	}
-	return len && len <= plain_max && stars < 6 && *pattern != '/' && pattern[len - 1] != '/' && !strstr(pattern, "./") &&
-	       strcmp(pattern, ".") && !(len > 1 && !strcmp(pattern + len - 2, "/."));
+	return len && len <= plain_max && stars < 6 && *pattern != '/' && pattern[len - 1] != '/' &&
+	       !strstr(pattern, "./") && strcmp(pattern, ".") && !(len > 1 && !strcmp(pattern + len - 2, "/."));
 }
 
 static bool is_ascii(const char *text)
@@ -79,7 +79,7 @@ static void check_plain(const struct glob *g, const char *pattern, const char *p
 	free(b);
 }
 
-/* What the braces stand for, each by itself. */
+/* Each pattern that the braces stand for, by itself. */
 static void check_braces(const struct glob *g, const struct buf *expanded, int count, const char *path)
 {
 	const char *at = (const char *)expanded->data, *end = at + expanded->len;
@@ -89,7 +89,7 @@ static void check_braces(const struct glob *g, const struct buf *expanded, int c
 	for (; at < end; at += strlen(at) + 1, seen++) {
 		struct glob *one;
 
-		/* What is left of braces would be expanded once more. */
+		/* A brace that is left would be expanded once more. */
 		if (strchr(at, '{') || count > 50)
 			return;
 		CLAIM(!glob_new(&one, at));

@@ -1,5 +1,5 @@
-/* The JSON reader: any text, in one piece, in bytes and in random pieces, gives the same entries and the same verdict; a second
- * reader, written from RFC 8259, has the same opinion. */
+/* The JSON reader: any text, in one piece, in bytes and in random pieces, gives the same entries and the same
+ * verdict; a second reader, written from RFC 8259, has the same opinion. */
 #include "bucket/document.h"
 #include "bucket/json_tree.h"
 #include "bucket/verdict.h"
@@ -166,7 +166,8 @@ static enum opinion reference_string(struct reference *r)
 typedef enum opinion member_rule(struct reference *r, unsigned depth, void *context);
 
 /* A container: what stands between its brackets is for `member`. */
-static enum opinion reference_list(struct reference *r, unsigned depth, uint8_t close, member_rule *member, void *context)
+static enum opinion reference_list(struct reference *r, unsigned depth, uint8_t close, member_rule *member,
+				   void *context)
 {
 	enum opinion o;
 

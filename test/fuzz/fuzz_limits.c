@@ -1,5 +1,5 @@
-/* Limits: "name=value". A second parser, written from the header, has the same opinion and the same number; a limit that is refused
- * changes nothing. */
+/* Limits: "name=value". A second parser, written from the header, has the same opinion and the same number; a limit
+ * that is refused changes nothing. */
 #include "bucket/limits.h"
 #include "bucket/verdict.h"
 #include "fuzz.h"

@@ -1,5 +1,5 @@
-/* Names: the stored form is what the header says, has a stored form that is itself, and so has the id of a bucket. The input is a
- * name, a NUL, and endings. */
+/* Names: the stored form is what the header says, has a stored form that is itself, and so has the id of a bucket.
+ * The input is a name, a NUL, and endings. */
 #include "bucket/name.h"
 #include "bucket/record.h"
 #include "bucket/transaction_id.h"
@@ -94,7 +94,8 @@ static void check_transaction(struct slice id)
 
 	CLAIM(number <= bucket_number_max);
 	CLAIM(!number || transaction_is_id(id));
-	CLAIM((const char *)name.at >= (const char *)id.at && (const char *)name.at + name.len == (const char *)id.at + id.len);
+	CLAIM((const char *)name.at >= (const char *)id.at &&
+	      (const char *)name.at + name.len == (const char *)id.at + id.len);
 	number = (uint32_t)slice_hash(id, 0) & bucket_number_max;
 	CLAIM(!buf_add_format(&made, "tx.%u.u%u.", number, number * 3) && !buf_add_slice(&made, id));
 	CLAIM(transaction_is_id(buf_slice(&made)) && transaction_bucket(buf_slice(&made)) == number);

@@ -1,6 +1,7 @@
-/* Regular expressions. Any text: a match ends within its steps and is the same a second time. What is in the part of the language
- * that everybody means the same by is matched here by a second matcher as well, which knows no backtracking: it carries the set of
- * all places that can be reached. The input is an expression, a NUL, and a subject. */
+/* Regular expressions. Any text: a match ends within its steps and is the same a second time. What is in the part of
+ * the language that everybody means the same by is matched here by a second matcher as well, which knows no
+ * backtracking: it carries the set of all places that can be reached. The input is an expression, a NUL, and a
+ * subject. */
 #include "bucket/pattern.h"
 #include "bucket/json.h"
 #include "fuzz.h"
@@ -235,8 +236,8 @@ static bool read_braces(struct second *s, unsigned *least, unsigned *most)
 		*most = *least;
 	} else if (sscanf(text, "{%2u,}%n", least, &n) == 1 && n) {
 		*most = UINT32_MAX;
-	} else if (!(text[strcspn(text, ",")] && text[strcspn(text, ",") + 1] >= '0' && text[strcspn(text, ",") + 1] <= '9' &&
-		     sscanf(text, "{%2u,%2u}%n", least, most, &n) == 2 && n)) {
+	} else if (!(text[strcspn(text, ",")] && text[strcspn(text, ",") + 1] >= '0' &&
+		     text[strcspn(text, ",") + 1] <= '9' && sscanf(text, "{%2u,%2u}%n", least, most, &n) == 2 && n)) {
 		return false;
 	}
 	s->at += n;
@@ -315,7 +316,8 @@ static bool is_simple(struct slice text)
 /* Whether the second matcher has an opinion, and which. */
 static bool second_opinion(struct slice text, struct slice subject, bool *yes)
 {
-	struct second s = {.at = text.at, .end = (const char *)text.at + text.len, .subject = subject.at, .len = subject.len};
+	struct second s = {
+	    .at = text.at, .end = (const char *)text.at + text.len, .subject = subject.at, .len = subject.len};
 	uint64_t all;
 
 	if (!is_simple(text) || !is_simple(subject) || subject.len > subject_max)

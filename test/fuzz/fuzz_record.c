@@ -1,5 +1,5 @@
-/* Records. Any bytes: whatever a decoder accepts is encoded to something that it decodes to the same. And the other way round: what
- * is put together from choices is decoded to itself. The first byte says which kind of record. */
+/* Records. Any bytes: whatever a decoder accepts is encoded to something that it decodes to the same. And the other
+ * way round: what is put together from choices is decoded to itself. The first byte says which kind of record. */
 #include <errno.h>
 
 #include "bucket/document.h"
@@ -37,7 +37,8 @@ static void check_head(const struct head *h, const struct acl *acl, const struct
 	CLAIM(again.enabled == h->enabled && again.created == h->created && again.modified == h->modified);
 	CLAIM(again.data_modified == h->data_modified && again.files_modified == h->files_modified);
 	CLAIM(again.data_keys == h->data_keys && again.data_size == h->data_size && again.next_node == h->next_node);
-	CLAIM(again.files == h->files && again.file_bytes == h->file_bytes && again.files_generation == h->files_generation);
+	CLAIM(again.files == h->files && again.file_bytes == h->file_bytes &&
+	      again.files_generation == h->files_generation);
 	CLAIM(again.making == h->making && again.unsettled == h->unsettled);
 	for (int i = 0; i < PRIVILEGE_COUNT; i++)
 		CLAIM(same_list(&acl->list[i], &acl_again.list[i]));
@@ -133,7 +134,8 @@ static void check_node(const struct node *n)
 	CLAIM(again.kind == n->kind && again.place == n->place && again.exec == n->exec);
 	CLAIM(again.has_attributes == n->has_attributes && again.uid == n->uid && again.gid == n->gid);
 	CLAIM(again.modified == n->modified && again.changed == n->changed && again.accessed == n->accessed);
-	CLAIM(again.created == n->created && again.size == n->size && again.blocks == n->blocks && again.content == n->content);
+	CLAIM(again.created == n->created && again.size == n->size && again.blocks == n->blocks &&
+	      again.content == n->content);
 	CLAIM(slice_equal(again.name, n->name) && slice_equal(again.given, n->given) && slice_equal(again.job, n->job));
 	for (size_t len = 0; len < record.len; len++)
 		CLAIM(node_decode(&again, slice_of(record.data, len)));
@@ -235,13 +237,15 @@ static void any_making(struct slice record)
 	struct making_record m;
 	size_t key_len = record.len < 6 ? record.len : 6;
 
-	if (making_decode(&m, slice_of(record.at, key_len), slice_of((const char *)record.at + key_len, record.len - key_len)))
+	if (making_decode(&m, slice_of(record.at, key_len),
+			  slice_of((const char *)record.at + key_len, record.len - key_len)))
 		check_making(&m);
 }
 
 static void made_making(struct choices *c)
 {
-	struct making_record m = {.number = choose_number(c) & INODE_NODE_MASK, .parent = choose_number(c) & INODE_NODE_MASK};
+	struct making_record m = {.number = choose_number(c) & INODE_NODE_MASK,
+				  .parent = choose_number(c) & INODE_NODE_MASK};
 
 	m.turn = choose_number(c) & INODE_NODE_MASK;
 	m.by = choose_number(c) & INODE_NODE_MASK;
@@ -262,7 +266,8 @@ static void check_unsettled(const struct unsettled_record *u)
 	CLAIM(again.content == u->content && again.safe == u->safe && again.turn == u->turn && again.since == u->since);
 	CLAIM(again.falls_back == u->falls_back && again.kept == u->kept);
 	CLAIM(again.fallback.place == f->place && again.fallback.number == f->number && again.fallback.size == f->size);
-	CLAIM(again.fallback.blocks == f->blocks && again.fallback.content == f->content && again.fallback.modified == f->modified);
+	CLAIM(again.fallback.blocks == f->blocks && again.fallback.content == f->content &&
+	      again.fallback.modified == f->modified);
 	CLAIM(slice_equal(again.boot, u->boot) && slice_equal(again.checks, u->checks));
 	buf_release(&record);
 }
@@ -323,7 +328,8 @@ static void any_member(struct slice record)
 	size_t key_len = record.len ? *(const uint8_t *)record.at % 8u : 0;
 
 	key_len = key_len < record.len ? key_len : record.len;
-	if (!document_decode(slice_of(record.at, key_len), slice_of((const char *)record.at + key_len, record.len - key_len), &scratch, &m))
+	if (!document_decode(slice_of(record.at, key_len),
+			     slice_of((const char *)record.at + key_len, record.len - key_len), &scratch, &m))
 		check_member(&m);
 	buf_release(&scratch);
 }
@@ -393,7 +399,8 @@ static void any_sums(struct slice record)
 static void made_sums(struct choices *c)
 {
 	uint64_t sums[64], pieces = choose(c, 64), first = pieces ? choose(c, (unsigned)pieces + 1) : 0;
-	struct checksum_list list = {.size = pieces * checksum_piece, .first = first, .sums = sums, .count = (size_t)(pieces - first)};
+	struct checksum_list list = {
+	    .size = pieces * checksum_piece, .first = first, .sums = sums, .count = (size_t)(pieces - first)};
 
 	if (pieces)
 		list.size -= choose_number(c) % checksum_piece;
@@ -423,10 +430,10 @@ static void made_keys(struct choices *c)
 	bytes_free(name);
 }
 
-static void (*const any[])(struct slice record) = {any_head, any_node, any_origin, any_making, any_unsettled, any_member, any_list,
-						   any_sums};
-static void (*const made[])(struct choices *c) = {made_head, made_node, made_origin, made_making, made_unsettled, made_member, made_keys,
-						  made_sums};
+static void (*const any[])(struct slice record) = {any_head,      any_node,   any_origin, any_making,
+						   any_unsettled, any_member, any_list,   any_sums};
+static void (*const made[])(struct choices *c) = {made_head,      made_node,   made_origin, made_making,
+						  made_unsettled, made_member, made_keys,   made_sums};
 enum { kinds = sizeof(any) / sizeof(*any) };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,6 @@
-/* Schemas: any text is compiled or refused, and what a schema says of a value it says again, also from within allOf, anyOf, not and
- * if. A second judge, written from the specification's chapter on validation, has the same opinion where it has one. The input is a
- * schema, a NUL, and a value. */
+/* Schemas: any text is compiled or refused, and what a schema says of a value it says again, also from within allOf,
+ * anyOf, not and if. A second judge, written from the specification's chapter on validation, has the same opinion
+ * where it has one. The input is a schema, a NUL, and a value. */
 #include "bucket/json.h"
 #include "bucket/json_tree.h"
 #include "bucket/schema.h"
@@ -57,7 +57,8 @@ static bool has_type(const struct json_node *v, struct slice type)
 {
 	static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
 
-	return is_key(type, names[v->kind]) || (is_key(type, "integer") && v->kind == JSON_KIND_NUMBER && decimal_is_integer(&v->number));
+	return is_key(type, names[v->kind]) ||
+	       (is_key(type, "integer") && v->kind == JSON_KIND_NUMBER && decimal_is_integer(&v->number));
 }
 
 static int judge_type(const struct json_node *types, const struct json_node *v)
@@ -114,8 +115,9 @@ static int judge_count(struct slice key, const struct json_node *bound, const st
 {
 	const char *at = key.at;
 	uint64_t count, limit = decimal_to_count(&bound->number);
-	enum json_kind kind = memmem(at, key.len, "Length", 6) ? JSON_KIND_STRING : memmem(at, key.len, "Items", 5) ? JSON_KIND_ARRAY :
-			      JSON_KIND_OBJECT;
+	enum json_kind kind = memmem(at, key.len, "Length", 6)  ? JSON_KIND_STRING
+			      : memmem(at, key.len, "Items", 5) ? JSON_KIND_ARRAY
+								: JSON_KIND_OBJECT;
 
 	if (v->kind != kind)
 		return yes;
@@ -159,7 +161,8 @@ static int judge_properties(const struct json_node *properties, const struct jso
 	return r;
 }
 
-static int judge_additional(const struct json_node *s, const struct json_node *other, const struct json_node *v, unsigned depth)
+static int judge_additional(const struct json_node *s, const struct json_node *other, const struct json_node *v,
+			    unsigned depth)
 {
 	const struct json_node *properties = json_node_find(s, slice_str("properties"));
 	int r = yes;
@@ -172,7 +175,8 @@ static int judge_additional(const struct json_node *s, const struct json_node *o
 	return r;
 }
 
-static int judge_items(const struct json_node *s, const struct json_node *items, const struct json_node *v, unsigned depth)
+static int judge_items(const struct json_node *s, const struct json_node *items, const struct json_node *v,
+		       unsigned depth)
 {
 	const struct json_node *prefix = json_node_find(s, slice_str("prefixItems"));
 	int r = yes;
@@ -206,7 +210,8 @@ static int judge_lists(struct slice key, const struct json_node *list, const str
 	return is_key(key, "allOf") ? good == list->count : is_key(key, "anyOf") ? good > 0 : good == 1;
 }
 
-static int judge_if(const struct json_node *s, const struct json_node *condition, const struct json_node *v, unsigned depth)
+static int judge_if(const struct json_node *s, const struct json_node *condition, const struct json_node *v,
+		    unsigned depth)
 {
 	int r = judge(condition, v, depth);
 	const struct json_node *then = json_node_find(s, slice_str(r ? "then" : "else"));
@@ -222,12 +227,16 @@ static bool is_one_of(struct slice key, const char *const *names)
 	return false;
 }
 
-static int judge_keyword(const struct json_node *s, struct slice key, const struct json_node *k, const struct json_node *v, unsigned depth)
+static int judge_keyword(const struct json_node *s, struct slice key, const struct json_node *k,
+			 const struct json_node *v, unsigned depth)
 {
-	static const char *const numbers[] = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", NULL};
-	static const char *const counts[] = {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", NULL};
+	static const char *const numbers[] = {"minimum",          "maximum",    "exclusiveMinimum",
+					      "exclusiveMaximum", "multipleOf", NULL};
+	static const char *const counts[] = {"minLength",     "maxLength",     "minItems", "maxItems",
+					     "minProperties", "maxProperties", NULL};
 	static const char *const lists[] = {"allOf", "anyOf", "oneOf", NULL};
-	static const char *const words[] = {"title", "description", "default", "examples", "format", "then", "else", "deprecated", NULL};
+	static const char *const words[] = {"title", "description", "default",    "examples", "format",
+					    "then",  "else",        "deprecated", NULL};
 	int r;
 
 	if (is_one_of(key, numbers))
@@ -297,7 +306,8 @@ static int check(const struct schema *s, struct slice value, struct reason *why)
 }
 
 /* The schema as a part of another, of which the verdict is known. */
-static void check_within(struct slice schema, struct slice value, const char *before, const char *behind, bool opposite, int verdict)
+static void check_within(struct slice schema, struct slice value, const char *before, const char *behind,
+			 bool opposite, int verdict)
 {
 	struct buf text = {0};
 	struct reason why;

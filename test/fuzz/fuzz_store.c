@@ -1,5 +1,5 @@
-/* Damaged stores: a store that has one of everything, in which the input changes, cuts, removes and doubles some records. The tour of
- * the domain is the unit test's; it has to end within so many calls of the store. */
+/* Damaged stores: a store that has one of everything, in which the input changes, cuts, removes and doubles some
+ * records. The tour of the domain is the unit test's; it has to end within so many calls of the store. */
 int test_hostile_main(void);
 #define main test_hostile_main
 #include "../unit/test_hostile.c"

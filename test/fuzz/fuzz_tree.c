@@ -1,7 +1,8 @@
-/* The files of a bucket: creating, writing, renaming and removing in any order, on the memory store, beside a plain list. While no
- * writer has a file open, the folders list what the list has, with the same contents, after every step. While one has, each writer
- * reads back what it has written; when the last one has closed, the list is made anew from what is there. In the end the same is
- * there after another start, and when all of it is removed no content is left in the store. */
+/* The files of a bucket: creating, writing, renaming and removing in any order, on the memory store, beside a plain
+ * list. While no writer has a file open, the folders list what the list has, with the same contents, after every
+ * step. While one has, each writer reads back what it has written; when the last one has closed, the list is made
+ * anew from what is there. In the end the same is there after another start, and when all of it is removed no
+ * content is left in the store. */
 #include "bucket/settle.h"
 #include "fixture.h"
 #include "fuzz.h"
@@ -9,7 +10,8 @@
 enum { entries_max = 48, handles_max = 4, steps_max = 60, bytes_max = 40000, contents_max = 400 };
 
 /* Two spellings of each. */
-static const char *const given[][2] = {{"a", "A"}, {"b c", "B!C"}, {"d", "d"}, {".h", ".H"}, {"a.partial", "A.Partial"}, {"é", "_"}};
+static const char *const given[][2] = {
+    {"a", "A"}, {"b c", "B!C"}, {"d", "d"}, {".h", ".H"}, {"a.partial", "A.Partial"}, {"é", "_"}};
 static const char *const stored[] = {"a", "b_c", "d", ".h", "a.partial", "_"};
 enum { name_count = sizeof(stored) / sizeof(*stored) };
 
@@ -177,8 +179,14 @@ static void check_calm(struct state *s)
 			seen += list(s, s->entries[i].number, false);
 	}
 	CLAIM(seen == s->count);
-	CLAIM(s->f.b->head.files == s->count && s->f.b->head.file_bytes == bytes);
-	CLAIM(s->f.b->making.count == 0 && s->f.b->pending_bytes == 0);
+	CLAIM(s->f.b->head.files == s->count && s->f.b->making.count == 0);
+	/* A write through a handle that was closed without a flush is committed when the last reader has closed the
+	 * file as well. */
+	CLAIM(s->f.b->head.file_bytes + (uint64_t)s->f.b->pending_bytes == bytes);
+	for (size_t i = 0; i < handles_max; i++)
+		if (s->holders[i].h)
+			return;
+	CLAIM(s->f.b->pending_bytes == 0);
 }
 
 /* The list is what the folders say. */
@@ -249,7 +257,8 @@ static void not_alone(struct state *s)
 		s->holders[i].alone = false;
 }
 
-/* A piece of writing, and where; none is not written, for the kernel does not pass on a write of no bytes. Now and then more than what a record holds. */
+/* A piece of writing, and where; none is not written, for the kernel does not pass on a write of no bytes. Now and
+ * then more than what a record holds. */
 static struct slice choose_piece(struct choices *c, uint64_t *at)
 {
 	static char bytes[bytes_max / 2];
@@ -287,8 +296,8 @@ static void step_put(struct state *s, struct choices *c)
 
 	if (!e && s->count > entries_max - 12)
 		return;
-	r = tree_create(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), 0644, TREE_WRITE | TREE_TRUNCATE, &h,
-			&canonical, NULL);
+	r = tree_create(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), 0644,
+			TREE_WRITE | TREE_TRUNCATE, &h, &canonical, NULL);
 	if (calm)
 		CLAIM(r == (e && e->folder ? BUCKET_IS_FOLDER : 0));
 	if (r)
@@ -365,8 +374,8 @@ static void step_rename(struct state *s, struct choices *c)
 	unsigned which = choose(c, name_count), other = choose(c, name_count);
 	struct entry *e = find(s, parent, stored[which]), *there = find(s, to, stored[other]);
 	bool no_replace = choose(c, 4) == 0 && e != there, canonical, good;
-	int r = tree_rename(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), to, S(given[other][choose(c, 2)]),
-			    no_replace, TREE_CLOSED_NONE, &canonical, NULL);
+	int r = tree_rename(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), to,
+			    S(given[other][choose(c, 2)]), no_replace, TREE_CLOSED_NONE, &canonical, NULL);
 
 	if (!is_calm(s))
 		return;
@@ -440,7 +449,8 @@ static void step_open(struct state *s, struct choices *c)
 
 	if (o->h || s->count > entries_max - 12)
 		return;
-	if (tree_create(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), 0644, flags, &o->h, &canonical, NULL)) {
+	if (tree_create(s->f.fs, s->f.b, &test_root, parent, S(given[which][choose(c, 2)]), 0644, flags, &o->h,
+			&canonical, NULL)) {
 		o->h = NULL;
 		return;
 	}
@@ -476,7 +486,7 @@ static void step_write(struct state *s, struct choices *c)
 
 	if (!o || !o->h->writes)
 		return;
-	/* What it writes may begin a new file for those who have the old one. */
+	/* A write may change the file under its other holders, or begin a new one. */
 	for (size_t i = 0; i < handles_max; i++)
 		if (&s->holders[i] != o && s->holders[i].h && s->holders[i].h->file == o->h->file)
 			o->alone = s->holders[i].alone = false;
@@ -591,7 +601,8 @@ static void step(struct state *s, struct choices *c)
 	}
 }
 
-/* The last ones first: a folder's number is smaller than those of what was made in it, but not of what was moved there. */
+/* The last ones first: a folder's number is smaller than those of what was made in it, but not of what was moved
+ * there. */
 static void remove_all(struct state *s)
 {
 	while (s->count) {

@@ -1,4 +1,5 @@
-/* References: the steps of RFC 3986, section 5.2, as they stand there, give the same. The input is a base, a NUL, and a reference. */
+/* References: the steps of RFC 3986, section 5.2, as they stand there, give the same. The input is a base, a NUL,
+ * and a reference. */
 #include "bucket/uri.h"
 #include "bucket/verdict.h"
 #include "fuzz.h"

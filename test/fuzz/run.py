@@ -3,16 +3,16 @@
 
   run.py [--seconds N] [--only TARGET]... [--build DIR] [--seed N] [--keep]
 
-An input that fails is kept below DIR/fuzz, and the line before the verdict says where. Run DIR/test/fuzz/fuzz_TARGET FILE to see it
-again, mend what it shows, and put it into test/fuzz/corpus/TARGET. --keep adds what was found to the kept corpus, and drops what is
-not needed for what it reaches: at most 60 small files a target.
+An input that fails is kept below DIR/fuzz, and the line before the verdict says where. DIR/test/fuzz/fuzz_TARGET FILE
+runs it again. Mend the fault, then put the input into test/fuzz/corpus/TARGET. --keep adds the new inputs to the kept
+corpus and drops those that reach nothing more: at most 60 small files a target stay.
 """
 import argparse, os, shutil, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The longest input that is tried, in bytes.
-TARGETS = {'json': 1200, 'document': 200, 'tree': 200, 'schema': 600, 'pattern': 200, 'decimal': 200, 'acl': 400, 'limits': 200,
-           'name': 400, 'uri': 200, 'record': 400, 'glob': 120, 'store': 100}
+TARGETS = {'json': 1200, 'document': 200, 'tree': 200, 'schema': 600, 'pattern': 200, 'decimal': 200, 'acl': 400,
+           'limits': 200, 'name': 400, 'uri': 200, 'record': 400, 'glob': 120, 'store': 100}
 # Programs that another one is compared with.
 COMPARED = {'decimal': ('compare_decimal.py', 'answer_decimal', 'decimal against Python'),
             'glob': ('compare_glob.py', 'answer_glob', 'glob against bash')}
@@ -36,7 +36,8 @@ def verdict(name, good, output=''):
 def run(command, limit):
     """Its status and what it said; it does not outlive the limit."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=limit)
     except subprocess.TimeoutExpired as e:
         return -1, (e.stdout or b'').decode(errors='replace') + f'\n{command[0]}: not done after {limit} seconds'
     return done.returncode, done.stdout.decode(errors='replace')
@@ -50,8 +51,9 @@ def environment():
 def fuzz(args, target, found):
     kept, results = f'{HERE}/corpus/{target}', f'{args.build}/fuzz'
     os.makedirs(results, exist_ok=True)
-    command = [f'{args.build}/test/fuzz/fuzz_{target}', f'-seed={args.seed}', f'-max_len={TARGETS[target]}', f'-max_total_time={args.seconds}',
-               '-timeout=20', '-rss_limit_mb=2048', '-verbosity=0', f'-artifact_prefix={results}/{target}-']
+    command = [f'{args.build}/test/fuzz/fuzz_{target}', f'-seed={args.seed}', f'-max_len={TARGETS[target]}',
+               f'-max_total_time={args.seconds}', '-timeout=20', '-rss_limit_mb=2048', '-verbosity=0',
+               f'-artifact_prefix={results}/{target}-']
     if os.path.exists(f'{HERE}/{target}.dict'):
         command.append(f'-dict={HERE}/{target}.dict')
     before = set(os.listdir(results))
@@ -93,8 +95,8 @@ def keep(args, target, found):
     os.makedirs(kept, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         os.mkdir(f'{work}/out')
-        status, output = run([f'{args.build}/test/fuzz/fuzz_{target}', '-merge=1', f'-merge_control_file={work}/control', '-timeout=20',
-                              f'{work}/out', kept, found], 600)
+        status, output = run([f'{args.build}/test/fuzz/fuzz_{target}', '-merge=1',
+                              f'-merge_control_file={work}/control', '-timeout=20', f'{work}/out', kept, found], 600)
         if status:
             return verdict(f'{target}: keep', False, output)
         files = [(f, r) for f, r in features(f'{work}/control') if os.path.getsize(f) <= KEPT_BYTES]
