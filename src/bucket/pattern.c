@@ -45,6 +45,9 @@ static int compile(struct pattern *p, pcre2_compile_context *context, struct sli
 	PCRE2_SIZE offset;
 	int error;
 
+	/* PCRE2 10.42 looks for the first letter of a lookahead once more behind it: (?=s)a?s would not match s. */
+	if (text.len && memmem(text.at, text.len, "(?=", 3))
+		options |= PCRE2_NO_START_OPTIMIZE;
 	pcre2_set_parens_nest_limit(context, nesting_max);
 	p->code = pcre2_compile(text.len ? text.at : (PCRE2_SPTR)"", text.len, options, &error, &offset, context);
 	if (p->code) {

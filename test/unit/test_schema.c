@@ -146,6 +146,7 @@ static void test_patterns(void **state)
 	      {"{\"pattern\":\"^\\\\p{Script=Greek}$\"}", "\"\\u03b1\"", NULL}, {"{\"pattern\":\"^\\\\cA\\\\v\\\\0$\"}", "\"\\u0001\\u000b\\u0000\"", NULL},
 	      {"{\"pattern\":\"^\\\\ud83d\\\\udca9$\"}", "\"\\ud83d\\udca9\"", NULL}, {"{\"pattern\":\"^\\\\u{1f4a9}$\"}", "\"\\ud83d\\udca9\"", NULL},
 	      {"{\"pattern\":\"^[[:alpha:]]$\"}", "\"a]\"", NULL}, {"{\"pattern\":\"^[^]$\"}", "\"x\"", NULL}, {"{\"pattern\":\"[]\"}", "\"x\"", "pattern"},
+	      {"{\"pattern\":\"(?=s)a?s\"}", "\"s\"", NULL}, {"{\"pattern\":\"(?=s)\\\\ba{0}s\"}", "\"b s\"", NULL},
 	      {"{\"pattern\":\"^[:a:]+[=b=][.c.]$\"}", "\"a:=.\"", NULL},
 	      {"{\"pattern\":\"^[]*x$\"}", "\"x\"", NULL}, {"{\"pattern\":\"^[]{0}$\"}", "\"\"", NULL}, {"{\"pattern\":\"^[]+\"}", "\"x\"", "pattern"},
 	      {"{\"pattern\":\"^a{,2}$\"}", "\"a{,2}\"", NULL}, {"{\"pattern\":\"^(?:a\\\\1(b))$\"}", "\"ab\"", NULL},
