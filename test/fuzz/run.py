@@ -125,6 +125,7 @@ def main():
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--keep', action='store_true')
     args = p.parse_args()
+    args.seconds = max(args.seconds, 1)  # 0 would be without end
     args.build = os.path.abspath(args.build)
     environment()
     for target in args.only or TARGETS:
