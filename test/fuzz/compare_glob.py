@@ -98,9 +98,12 @@ def part(r, depth):
 
 def pattern(r):
     parts = [r.choice(['**', '*']) if r.randrange(3) == 0 else part(r, 0) for _ in range(r.choice([1, 1, 1, 2, 2, 3]))]
+    if r.randrange(5) == 0:
+        parts[-1] = r.choice(['.', '?(a).', '*(b|c).', '@(.|a)', '?(a|.)', '+(.a|b)', '*?[.]']) + \
+            r.choice(['*', '*b', '?', '[a-c]', ''])
     text = '/'.join(parts)
     # Braces multiply, and bash searches the folders once for each pattern that they make.
-    return pattern(r) if differs(text) or text.count('{') + text.count('**') > 2 else text
+    return pattern(r) if differs(text) or '..' in text or text.count('{') + text.count('**') > 2 else text
 
 
 def differs(text):
@@ -166,8 +169,8 @@ def main():
             open(f'{folder}/{n}', 'w').close()
         found = ask_bash(BASH, patterns, folder)
         expanded = ask_bash(BRACES, only_braces, folder)
-    # An absolute pattern, which an empty alternative can make, matches nothing here.
-    found = [f and sorted({os.path.normpath(n) for n in f if not n.startswith('/')}) for f in found]
+    # An absolute pattern, which an empty alternative can make, matches nothing here, and nothing is above the folder.
+    found = [f and sorted({os.path.normpath(n) for n in f if not n.startswith(('/', '../'))}) for f in found]
     bad = compare(patterns, [m for _, m in ask(args.program, names, patterns)], found)
     bad += compare(only_braces, [b for b, _ in ask(args.program, names, only_braces)], expanded)
     if bad:
