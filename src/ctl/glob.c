@@ -1,5 +1,5 @@
-/* glibc's fnmatch does the parts. Where it and bash disagree is `*` or `?(…)` right before `!(…)` at the end of a name:
- * `b*!(x)` does not match `b` in glibc. */
+/* glibc's fnmatch does the parts. It and bash disagree about alternatives right behind `*` or `?`, such as `b*!(x)` and `**(x)`, and about
+ * alternatives or a \[ within alternatives. */
 #include "ctl/glob.h"
 
 #include <errno.h>
