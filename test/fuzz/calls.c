@@ -1,6 +1,6 @@
 /* One process of the system-call fuzzer: as an ordinary user it makes all kinds of calls with odd arguments on a mount.
  *
- *     calls MOUNT SEED NUMBER UID:GID:GROUP,… SECONDS FOLDER [heavy] [job=OPERATION]
+ *     calls MOUNT SEED NUMBER UID:GID:GROUP,… SECONDS FOLDER [heavy] [trace] [job=OPERATION]
  *
  * calls.py starts it as root and looks after it. FOLDER is outside of the mount:
  *
@@ -8,6 +8,7 @@
  *     secret, job      what the neighbour hides. A process searches all that it reads from the mount for pieces of them
  *     faults-NUMBER    what must not be; calls.py prints it
  *     stop             ends all processes when it is there
+ *     trace-NUMBER     with trace: every call, and how many microseconds it took
  *
  * With job=OPERATION the process is one that another has started with an odd BUCKETFS_JOB: it makes a few calls in @job. */
 #include "calls.h"
@@ -34,6 +35,7 @@ char buffer[BUFFER_SIZE];
 static struct slot *slot;
 static uint64_t state;
 static unsigned faults;
+static FILE *trace;
 
 /* The secrets, and a bit for each four bytes that stand in one. */
 static struct {
@@ -97,6 +99,9 @@ long ended(long result)
 	size_t n = strnlen(note, NOTE_SIZE);
 	int number = errno;
 
+	/* A child that begins a call of its own has ended that of its parent. */
+	uint64_t took = slot->began ? now() - slot->began : 0;
+
 	__atomic_store_n(&slot->began, 0, __ATOMIC_RELEASE);
 	slot->calls++;
 	if (n > NOTE_SIZE - 24)
@@ -105,6 +110,10 @@ long ended(long result)
 		snprintf(note + n, NOTE_SIZE - n, " = %s", strerrorname_np(number));
 	else
 		snprintf(note + n, NOTE_SIZE - n, " = %ld", result);
+	if (trace) {
+		fprintf(trace, "%u %llu %s\n", slot->operation, (unsigned long long)took / 1000, note);
+		fflush(trace);
+	}
 	errno = number;
 	return result;
 }
@@ -308,6 +317,14 @@ static int slot_map(void)
 	return slot == MAP_FAILED ? -1 : 0;
 }
 
+static void trace_begin(void)
+{
+	char path[512];
+
+	snprintf(path, sizeof path, "%s/trace-%u", options.folder, options.number);
+	trace = fopen(path, "a");
+}
+
 static void limits(void)
 {
 	struct rlimit files = {2000, 2000}, core = {0, 0};
@@ -344,6 +361,7 @@ int main(int argc, char **argv)
 		.number = strtoul(argv[3], NULL, 10), .seconds = strtod(argv[5], NULL)};
 	for (int i = 7; i < argc; i++) {
 		options.heavy |= strcmp(argv[i], "heavy") == 0;
+		options.trace |= strcmp(argv[i], "trace") == 0;
 		if (strncmp(argv[i], "job=", 4) == 0)
 			job = strtoul(argv[i] + 4, NULL, 10) + 1;
 	}
@@ -351,6 +369,8 @@ int main(int argc, char **argv)
 		goto usage;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	limits();
+	if (options.trace)
+		trace_begin();
 	if (!job) {
 		run();
 		return 0;
@@ -361,6 +381,6 @@ int main(int argc, char **argv)
 		do_any();
 	return 0;
 usage:
-	fprintf(stderr, "usage: calls MOUNT SEED NUMBER UID:GID:GROUPS SECONDS FOLDER [heavy] [job=OPERATION]\n");
+	fprintf(stderr, "usage: calls MOUNT SEED NUMBER UID:GID:GROUPS SECONDS FOLDER [heavy] [trace] [job=OPERATION]\n");
 	return 2;
 }

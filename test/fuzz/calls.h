@@ -28,6 +28,7 @@ struct options {
 	unsigned number, uid;
 	double seconds;
 	bool heavy; /* with the cases that are known to take long */
+	bool trace;
 };
 extern struct options options;
 extern char buffer[BUFFER_SIZE]; /* of whatever is read or written next */

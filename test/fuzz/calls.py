@@ -316,7 +316,7 @@ class Run:
         for i, uid in enumerate(PROCESSES):
             gid, groups = USERS[uid]
             arguments = [self.program, self.m.point, str(self.seed), str(i), f'{uid}:{gid}:{",".join(map(str, groups))}',
-                         str(options.seconds), self.shared] + ['heavy'] * options.heavy
+                         str(options.seconds), self.shared] + ['heavy'] * options.heavy + ['trace'] * options.trace
             # The neighbour is measured, not the machine: it comes first where both want a CPU.
             self.processes.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, preexec_fn=lambda: os.nice(5)))
 
@@ -516,6 +516,7 @@ def main():
     p.add_argument('--heavy', action='store_true', help='with what is known to take long')
     p.add_argument('--keep', action='store_true', help='keep the folder of the run')
     p.add_argument('--keep-failed', metavar='FOLDER', help='keep store, log and notes of a run that failed there')
+    p.add_argument('--trace', action='store_true', help='with --keep: every call, in the file trace-N of each process')
     p.add_argument('--neighbour', action='store_true', help=argparse.SUPPRESS)
     options = p.parse_args()
     if options.neighbour:

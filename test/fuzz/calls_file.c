@@ -362,6 +362,7 @@ static void on_bus(int signal)
 static void touch(char *memory, size_t size, bool write_too)
 {
 	if (sigsetjmp(bus, 1)) {
+		errno = EFAULT; /* that is: SIGBUS */
 		ended(-1);
 		return;
 	}
