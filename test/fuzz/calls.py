@@ -396,6 +396,25 @@ class Run:
         if r.returncode:
             self.fault(f'bucketctl check: {r.returncode}: ' + r.stdout.decode(errors='replace')[-3000:])
 
+    def spoil(self):
+        """What the machine must see."""
+        kind = options.sabotage
+        if kind == 'secret':
+            os.setxattr(f'{self.m.point}/{BUCKET}', 'user.bucketfs.acl.read', b'*')
+        elif kind == 'slow':
+            os.kill(self.m.process.pid, signal.SIGSTOP)
+            time.sleep(1.5 * options.bound * SLOW)
+            os.kill(self.m.process.pid, signal.SIGCONT)
+        elif kind == 'data':
+            os.setxattr(f'{self.m.point}/{BUCKET}/data.json', 'user.bucketfs.key.first', b'0')
+        elif kind == 'own':
+            for name in glob.glob(f'{self.m.point}/pub0/files/own_*'):
+                harness.write(name, 'other bytes')
+        elif kind == 'hang':
+            os.kill(self.m.process.pid, signal.SIGSTOP)
+        elif kind == 'kill':
+            self.m.process.kill()
+
     def collect(self):
         for path in glob.glob(self.shared + '/faults-*'):
             with open(path, errors='backslashreplace') as f:
@@ -410,6 +429,9 @@ class Run:
         self.start_neighbour()
         self.tidier = forked(tidy, self.m, self.stop)
         self.start_processes()
+        if options.sabotage:
+            time.sleep(options.seconds / 2)
+            self.spoil()
         self.watch()
         self.finish_neighbour()
         os.waitpid(self.tidier, 0)
@@ -432,7 +454,11 @@ class Run:
             os.kill(pid, signal.SIGKILL)
         if pids and self.m.process:
             self.m.abort()
-        for p in self.processes + ([self.neighbour] if self.neighbour else []):
+        everybody = self.processes + ([self.neighbour] if self.neighbour else [])
+        # A daemon that is stopped, or hangs with a request that it has received, keeps the others until it ends.
+        if not wait_for(lambda: all(p.poll() is not None for p in everybody), 5) and self.m.process:
+            self.m.process.kill()
+        for p in everybody:
             p.wait(timeout=30)
         if self.tidier:
             os.waitpid(self.tidier, 0)
@@ -516,6 +542,7 @@ def main():
     p.add_argument('--heavy', action='store_true', help='with what is known to take long')
     p.add_argument('--keep', action='store_true', help='keep the folder of the run')
     p.add_argument('--keep-failed', metavar='FOLDER', help='keep store, log and notes of a run that failed there')
+    p.add_argument('--sabotage', choices=('secret', 'slow', 'data', 'own', 'hang', 'kill'), help='a fault that the run must see')
     p.add_argument('--trace', action='store_true', help='with --keep: every call, in the file trace-N of each process')
     p.add_argument('--neighbour', action='store_true', help=argparse.SUPPRESS)
     options = p.parse_args()

@@ -55,7 +55,7 @@ static const char *make_long(void)
 const char *make_name(void)
 {
 	char *out = text();
-	unsigned n = pick(12);
+	unsigned n = pick(6);
 
 	switch (pick(20)) {
 	case 0: return PICK(special);
@@ -64,7 +64,7 @@ const char *make_name(void)
 	case 3: snprintf(out, TEXT_SIZE, "f%u\xc3\xa9.bin", n); break;
 	case 4: snprintf(out, TEXT_SIZE, "log%u.log", n % 3); break;
 	case 5: snprintf(out, TEXT_SIZE, ".f%u.bin.partial", n); break;
-	case 6: case 7: case 8: snprintf(out, TEXT_SIZE, "d%u", n % 4); break;
+	case 6: case 7: case 8: snprintf(out, TEXT_SIZE, "d%u", n % 2); break;
 	case 9: snprintf(out, TEXT_SIZE, "f%u.txt", n); break;
 	default: snprintf(out, TEXT_SIZE, "f%u.bin", n); break;
 	}
@@ -110,7 +110,7 @@ static size_t add_inside(char *out, size_t n, unsigned depth)
 	while (depth--) {
 		char folder[8];
 
-		snprintf(folder, sizeof folder, "d%u", pick(4));
+		snprintf(folder, sizeof folder, "d%u", pick(2));
 		n = add(out, n, folder);
 	}
 	return add(out, n, make_name());
@@ -157,7 +157,7 @@ const char *make_path(void)
 		break;
 	default:
 		n = add(out, n, "files");
-		add_inside(out, n, chance(3) ? 1 + pick(3) : 0);
+		add_inside(out, n, chance(4) ? 1 + pick(3) : 0);
 		break;
 	}
 	return out;

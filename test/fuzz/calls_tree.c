@@ -293,7 +293,8 @@ static void send(const char *path, int flags, size_t size)
 		begin("fsync(%d) %s", fd, make_spelled(path));
 		ended(fsync(fd));
 	}
-	if (chance(8)) {
+	/* What is open in a transaction keeps that from being published. */
+	if (chance(strstr(path, "/tx/") ? 60 : 8)) {
 		kept_add(fd, path, flags);
 		return;
 	}
@@ -358,8 +359,8 @@ void do_replace(void)
 			ended(rename(to, from));
 		}
 	} else {
-		snprintf(from, sizeof from, "%s/%s/files/f%u.tmp", options.mount, id, pick(4));
-		snprintf(to, sizeof to, "%s/%s/files/f%u.bin", options.mount, id, pick(12));
+		snprintf(from, sizeof from, "%s/%s/files/f%u.tmp", options.mount, id, pick(3));
+		snprintf(to, sizeof to, "%s/%s/files/f%u.bin", options.mount, id, pick(6));
 	}
 	send(from, (chance(2) ? O_RDWR | O_EXCL : O_WRONLY | O_TRUNC) | O_CREAT, make_json());
 	begin("renameat2(%s, %s, %u)", from, to, how);

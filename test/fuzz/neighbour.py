@@ -54,6 +54,10 @@ class Neighbour:
         self.write(path, data)
         os.unlink(path)
 
+    def move(self, name):
+        """To another folder: of these the kernel lets only one at a time be made on a mount, whoever makes it."""
+        os.rename(f'{self.bucket}/files/{name}', f'{self.bucket}/files/sub/{name}')
+
     def write(self, path, data):
         with open(path, 'wb') as f:
             f.write(data)
@@ -94,7 +98,34 @@ class Neighbour:
                 refused()
             except OSError:
                 pass
+        self.leave(name)
         self.write(f'{self.point}/@job/data.json', json.dumps({f'job_{self.secret}': self.secret}).encode())
+
+    def leave(self, name):
+        """What is seen by nobody, or not any more: a transaction, a temporary file, what was replaced, and what was removed."""
+        kind = self.rnd.randrange(5)
+        if kind == 0:
+            self.write(f'{self.bucket}/data.json.tmp', json.dumps(self.document).encode())
+            os.rename(f'{self.bucket}/data.json.tmp', f'{self.bucket}/data.json')
+        elif kind == 1:
+            top = f'{self.bucket}/.bucketfs/tx/{self.secret}'
+            os.mkdir(top)
+            data = self.content(self.rnd.randrange(100000))
+            self.write(f'{top}/files/{name}', data)
+            os.rename(top, f'{self.bucket}/.bucketfs/commit')
+            self.files[name] = data
+        elif kind == 2:
+            os.unlink(f'{self.bucket}/data.json')
+            self.write(f'{self.bucket}/data.json', json.dumps(self.document).encode())
+        elif kind == 3:
+            with open(f'{self.bucket}/files/gone_{self.secret}', 'wb') as f:
+                f.write(self.content(70000))
+                os.unlink(f.name)
+                f.write(self.content(5000))
+        else:
+            with open(f'{self.bucket}/files/{name}', 'ab') as f:
+                f.write(self.secret.encode())
+            self.files[name] += self.secret.encode()
 
     def round(self):
         self.request('stat', self.stat)
@@ -102,6 +133,10 @@ class Neighbour:
         self.request('read data.json', self.read)
         self.request('write and unlink 4 KiB', self.small, self.content(4096))
         self.outside()
+        if self.rnd.randrange(4) == 0:
+            self.write(f'{self.bucket}/files/move_{self.secret}', b'')
+            self.request('rename into another folder', self.move, f'move_{self.secret}')
+            os.unlink(f'{self.bucket}/files/sub/move_{self.secret}')
         if self.rnd.randrange(4) == 0:
             self.hide()
         if self.rnd.randrange(8) == 0:
@@ -119,8 +154,9 @@ class Neighbour:
         if document != self.document:
             raise AssertionError(f'its data.json has {len(document)} keys, not as it wrote them')
         listed = sorted(self.ls())
-        if listed != sorted(self.files):
-            raise AssertionError(f'its files are {listed}, not {sorted(self.files)}')
+        known = sorted([*self.files, 'sub'])
+        if listed != known:
+            raise AssertionError(f'its files are {listed}, not {known}')
         for name, data in self.files.items():
             with open(f'{self.bucket}/files/{name}', 'rb') as f:
                 got = f.read()
@@ -130,9 +166,10 @@ class Neighbour:
     def begin(self):
         os.mkdir(self.bucket)
         for privilege in ('read', 'edit'):
-            os.setxattr(self.bucket, f'user.bucketfs.acl.{privilege}', str(f'user:{USER}').encode())
+            os.setxattr(self.bucket, f'user.bucketfs.acl.{privilege}', f'user:{USER}'.encode())
         self.merge('first', self.secret)
         self.document['first'] = self.secret
+        os.mkdir(f'{self.bucket}/files/sub')
         self.hide()
 
     def result(self, error=None):
