@@ -36,7 +36,7 @@ CHANNELS = {'io_uring': 'io_uring=on', 'classic': 'io_uring=off'}
 SLOT_SIZE, SLOT_NOTES, NOTE_SIZE, SLOT_HEAD = 16384, 60, 256, 24  # as in calls.h
 USERS = {20001: (20001, []), 20002: (20002, [30001, 30002]), 20003: (20003, [])}
 PROCESSES = [20001, 20001, 20002, 20003]
-HUNG = 20  # seconds after which a call is one that hangs
+HUNG = float(os.environ.get("HUNG", 20))
 PIECE = 16
 # Files get no longer than this, or the machine's disk would be full; --heavy knows more.
 LIMITS = 'max_file_size=48M,max_total_size=200M,max_files=3000,device=fuzz,device_acl=user:20001+user:20002'
@@ -278,6 +278,7 @@ class Run:
         self.channel, self.seed = channel, seed
         self.faults = []
         self.calls = 0
+        self.stuck = False
         self.summary = ''
 
     def fault(self, text):
@@ -338,6 +339,7 @@ class Run:
             if self.m.process.poll() is not None:
                 raise AssertionError(f'the daemon ended with {self.m.process.returncode}')
             if hung or time.monotonic() > end:
+                self.stuck = True
                 raise AssertionError(hung or 'the processes do not end')
             if self.neighbour.poll() is not None and not os.path.exists(self.out):
                 raise AssertionError('the neighbour ended')
@@ -459,13 +461,24 @@ class Run:
         if not wait_for(lambda: all(p.poll() is not None for p in everybody), 5) and self.m.process:
             self.m.process.kill()
         for p in everybody:
-            p.wait(timeout=30)
+            p.wait(timeout=10)
         if self.tidier:
             os.waitpid(self.tidier, 0)
 
+    def keep(self):
+        """The folder without the mount; the daemon may be changing it."""
+        folder = f'{options.keep_failed or "."}/calls-{self.channel}-{self.seed}'
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        subprocess.run(['cp', '-r', *(f'{self.m.folder}/{n}' for n in ('store', 'log', 'shared')), folder], stderr=subprocess.DEVNULL)
+
     def hints(self):
-        """What a fault may come from, for whoever reads it."""
+        """What a fault may come from, for whoever reads it: the last calls, and where everybody waits."""
         self.tail = self.slots_tail() if self.slots else []
+        if self.stuck:
+            for p in self.processes + [self.neighbour]:
+                self.tail += stacks(p.pid)
+            self.tail += threads_of(self.m.process.pid)
 
     def slots_tail(self):
         lines = []
@@ -495,8 +508,7 @@ class Run:
                     self.collect()
                 log = self.m.log_text()
                 if options.keep or self.faults and options.keep_failed:
-                    shutil.copytree(self.m.folder, f'{options.keep_failed or "."}/calls-{self.channel}-{self.seed}', dirs_exist_ok=True,
-                                    ignore=shutil.ignore_patterns('mnt', 'state'))
+                    self.keep()
             finally:
                 self.m.close()
                 for key, value in reports.items():
@@ -509,6 +521,30 @@ class Run:
             say('\n'.join(self.tail or self.slots_tail()))
             say('  the log of the daemon ends with:\n' + '\n'.join('    ' + line[:300] for line in log.splitlines()[-15:]))
         return not self.faults
+
+
+def stacks(pid):
+    """Where in the kernel a process waits, and its children."""
+    lines = []
+    try:
+        with open(f'/proc/{pid}/stack') as f:
+            lines.append(f'  process number {pid} waits in: ' + ' '.join(line.split()[1].split('+')[0] for line in f))
+        with open(f'/proc/{pid}/task/{pid}/children') as f:
+            for child in f.read().split():
+                lines += stacks(int(child))
+    except OSError:
+        pass
+    return lines
+
+
+def threads_of(pid):
+    """Where the daemon's threads are, if gdb is there."""
+    try:
+        r = subprocess.run(['gdb', '-p', str(pid), '-batch', '-ex', 'thread apply all bt 14'], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=60)
+        return ['  ' + line for line in r.stdout.decode(errors='replace').splitlines() if line.startswith(('#', 'Thread'))]
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 def limited(seconds, what, *args):

@@ -61,9 +61,11 @@ void do_child(void)
 
 			execv("/bin/true", arguments);
 		}
+		begin("_exit of a child");
 		_exit(how == 4 ? 1 : 0);
 	}
 	await(pid);
+	ended(0);
 }
 
 /* ---- files of its own ---- */
