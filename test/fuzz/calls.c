@@ -10,7 +10,7 @@
  *     stop             ends all processes when it is there
  *     trace-NUMBER     with trace: every call, and how many microseconds it took
  *
- * With job=OPERATION the process is one that another has started with an odd BUCKETFS_JOB: it makes a few calls in @job. */
+ * With job=OPERATION another such process has started this one, with an odd BUCKETFS_JOB: it makes a few calls and ends. */
 #include "calls.h"
 
 #include <errno.h>
@@ -71,7 +71,7 @@ bool chance(unsigned one_in)
 	return pick(one_in) == 0;
 }
 
-/* ---- what is written down ---- */
+/* ---- notes ---- */
 
 static uint64_t now(void)
 {

@@ -1,4 +1,4 @@
-/* What the parts of the system-call fuzzer share. See calls.c. */
+/* Shared by the parts of the system-call fuzzer. See calls.c. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@ enum {
 	NEIGHBOUR = 20009, /* the user whose secrets nobody may see */
 };
 
-/* What a process does at the moment. */
+/* The last calls of a process. */
 struct slot {
 	uint64_t began; /* CLOCK_MONOTONIC in ns, 0 between two calls */
 	uint64_t calls;
@@ -31,7 +31,7 @@ struct options {
 	bool trace;
 };
 extern struct options options;
-extern char buffer[BUFFER_SIZE]; /* of whatever is read or written next */
+extern char buffer[BUFFER_SIZE]; /* of the next read or write */
 
 /* ---- choices: operation N of a process draws the same numbers whatever the operations before it have met ---- */
 void draw_begin(uint64_t operation);
@@ -40,10 +40,10 @@ unsigned pick(unsigned count);   /* 0 … count - 1 */
 bool chance(unsigned one_in);
 #define PICK(array) ((array)[pick(sizeof(array) / sizeof *(array))])
 
-/* ---- what is written down ---- */
+/* ---- notes ---- */
 __attribute__((format(printf, 1, 2))) void begin(const char *format, ...); /* a call begins */
 long ended(long result);                                                   /* and has returned this; errno stays */
-void seen(const void *data, size_t size);                                  /* came from the mount: no secret may be in it */
+void seen(const void *data, size_t size); /* came from the mount: no secret may be in it */
 __attribute__((format(printf, 1, 2))) void fault(const char *format, ...); /* calls.py prints it and fails */
 
 /* ---- arguments; texts are good until eight more have been made ---- */

@@ -4,9 +4,10 @@
     BUCKETFS=build-asan/bucketfs test/fuzz/calls.py --seconds 60      # as root; the processes are calls.c
     … --only-channel io_uring --seed 4711                             # one channel, the same choices again
 
-What must hold: no process sees a piece of the neighbour's secret; no request of the neighbour takes longer than the bound;
-the daemon lives, leaves no sanitizer report and hangs nobody; `bucketctl check` finds nothing; the neighbour's data is what it
-wrote last; and what a process has written and closed reads back."""
+A run fails when a process sees a piece of the neighbour's secret, or when a request of the neighbour takes longer than
+the bound. It fails when the daemon ends, leaves a sanitizer report or hangs a process, and when `bucketctl check` finds
+something. It fails when the neighbour's data is not what it wrote last, or when a file that a process has written and
+closed does not read back."""
 import argparse
 import glob
 import json
@@ -93,12 +94,13 @@ def bucket(m, name, data, **attributes):
         json.dump(data, f)
 
 
-SCHEMA = {'type': 'object', 'properties': {'k1': {'type': 'integer', 'maximum': 70000}, 'k2': {'maxLength': 5, 'writeOnly': True},
-                                           'k3': {'uniqueItems': True}, 'k4': {'pattern': '^(a|b)*$'}}, 'maxProperties': 40}
+SCHEMA = {'type': 'object', 'maxProperties': 40, 'properties': {
+    'k1': {'type': 'integer', 'maximum': 70000}, 'k2': {'maxLength': 5, 'writeOnly': True}, 'k3': {'uniqueItems': True},
+    'k4': {'pattern': '^(a|b)*$'}}}
 
 
 def make_buckets(m):
-    """Public and private ones, drop-boxes, some with limits and a schema. Root's stay as they are; users may open or close theirs."""
+    """Public and private ones, a drop-box, one with limits and one with a schema. Users may open or close their own."""
     os.setxattr(m.point, 'user.bucketfs.acl.create', b'*')
     data = {f'k{i}': i for i in range(8)}
     bucket(m, 'pub0', data, acl_edit='*')
@@ -107,7 +109,8 @@ def make_buckets(m):
     Person(20003)(bucket, m, 'drop0', data)
     for privilege, who in (('edit', b'*'), ('read', b'owner')):
         Person(20003)(os.setxattr, m / 'drop0', f'user.bucketfs.acl.{privilege}', who)
-    bucket(m, 'lim0', {}, acl_edit='*', max_files='40', max_data_size='4096', max_file_size='100000', max_total_size='1M',
+    bucket(m, 'lim0', {}, acl_edit='*', max_files='40', max_data_size='4096', max_file_size='100000',
+            max_total_size='1M',
            accepted_file_types='.bin,.txt,.log')
     Person(20002, groups=[30001])(bucket, m, 'sch0', {'k1': 1})
     Person(20002)(os.setxattr, m / 'sch0', 'user.bucketfs.acl.edit', b'*')
@@ -119,10 +122,10 @@ def make_buckets(m):
         Person(uid)(os.setxattr, m / f'own{uid}', 'user.bucketfs.acl.read', b'owner')
 
 
-# ---- what the processes do ----
+# ---- the processes ----
 
 class Slots:
-    """What each process writes down about its calls."""
+    """The notes of each process about its calls."""
 
     def __init__(self, path):
         with open(path, 'wb') as f:
@@ -131,7 +134,7 @@ class Slots:
         self.file = open(path, 'rb')
 
     def read(self, i):
-        """Since when the current call goes on (0: there is none), how many there were, the operation, the last calls."""
+        """When the current call began (0: there is none), how many there were, the operation, the last calls."""
         raw = os.pread(self.file.fileno(), SLOT_SIZE, i * SLOT_SIZE)
         began, calls, operation, following = struct.unpack_from('QQII', raw)
         notes = []
@@ -146,7 +149,8 @@ class Slots:
         for i in range(len(PROCESSES)):
             began, _, operation, notes = self.read(i)
             since = f'for {time.monotonic() - began:.2f} s' if began else 'ended'
-            lines.append(f'    process {i}, operation {operation}, {since}: ' + '; '.join(notes[-1:] if began else notes[-3:]))
+            last = '; '.join(notes[-1:] if began else notes[-3:])
+            lines.append(f'    process {i}, operation {operation}, {since}: {last}')
         return lines
 
 
@@ -231,7 +235,8 @@ def sweep(point, secret, limit):
             bad.append(f'{where}: {piece!r}')
 
     def attributes(path):
-        for name in ('user.bucketfs.name', 'user.bucketfs.job', 'user.bucketfs.username', 'user.bucketfs.server', 'user.bucketfs.id'):
+        for name in ('user.bucketfs.name', 'user.bucketfs.job', 'user.bucketfs.username', 'user.bucketfs.server',
+                'user.bucketfs.id'):
             try:
                 look(f'{name} of {path}', os.getxattr(path, name, follow_symlinks=False))
             except OSError:
@@ -257,7 +262,8 @@ def sweep(point, secret, limit):
                 for name in names + [b'.bucketfs'] * (os.path.dirname(path) in (point, os.path.dirname(point))):
                     walk(f'{path}/{os.fsdecode(name)}')
                 if os.path.basename(path) == '.bucketfs':
-                    for name in ('info.json', 'meta.json', 'schema.json', 'errors', 'previous.json', 'metrics', 'config.json'):
+                    for name in ('info.json', 'meta.json', 'schema.json', 'errors', 'previous.json', 'metrics',
+                            'config.json'):
                         walk(f'{path}/{name}')
             else:
                 with open(path, 'rb') as f:
@@ -304,29 +310,35 @@ class Run:
         self.out = self.shared + '/neighbour'
         argument = (self.m.point, self.shared, self.seed, self.texts[0], self.texts[1], options.bound * SLOW)
         # A process of its own, because a job is what a process was begun with. It reads its arguments from a pipe.
-        self.neighbour = subprocess.Popen([sys.executable, os.path.abspath(__file__), '--neighbour'], stdin=subprocess.PIPE,
+        self.neighbour = subprocess.Popen([sys.executable, os.path.abspath(__file__), '--neighbour'],
+                stdin=subprocess.PIPE,
                                           env={**os.environ, 'BUCKETFS_JOB': self.texts[1]})
         self.neighbour.stdin.write(pickle.dumps((argument, self.out, self.stop)))
         self.neighbour.stdin.close()
-        if not wait_for(lambda: os.path.exists(self.out + '.begun') or self.neighbour.poll() is not None, 20) or self.neighbour.poll():
+        if not wait_for(lambda: os.path.exists(self.out + '.begun') or self.neighbour.poll() is not None,
+                20) or self.neighbour.poll():
             raise AssertionError('the neighbour could not begin')
 
     def start_processes(self):
         self.processes = []
-        environment = {**os.environ, 'BUCKETFS_JOB': 'fuzz', 'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'}
+        environment = {**os.environ, 'BUCKETFS_JOB': 'fuzz', 'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS',
+                '') + ':detect_leaks=0'}
         for i, uid in enumerate(PROCESSES):
             gid, groups = USERS[uid]
-            arguments = [self.program, self.m.point, str(self.seed), str(i), f'{uid}:{gid}:{",".join(map(str, groups))}',
+            arguments = [self.program, self.m.point, str(self.seed), str(i),
+                    f'{uid}:{gid}:{",".join(map(str, groups))}',
                          str(options.seconds), self.shared] + ['heavy'] * options.heavy + ['trace'] * options.trace
             # The neighbour is measured, not the machine: it comes first where both want a CPU.
-            self.processes.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, preexec_fn=lambda: os.nice(5)))
+            self.processes.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment,
+                    preexec_fn=lambda: os.nice(5)))
 
     def hung(self):
         """A call that goes on for too long."""
         for i in range(len(PROCESSES)):
             began, _, operation, notes = self.slots.read(i)
             if began and time.monotonic() - began > HUNG * SLOW:
-                return f'process {i}, operation {operation}: {notes[-1] if notes else "?"} takes over {HUNG * SLOW:.0f} s'
+                note = notes[-1] if notes else '?'
+                return f'process {i}, operation {operation}: {note} takes over {HUNG * SLOW:.0f} s'
         return None
 
     def watch(self):
@@ -357,8 +369,9 @@ class Run:
         times, (longest, name) = self.known['times'], self.known['longest']
         over = sum(t > options.bound * SLOW for t in times)
         if times:
-            self.summary = f'neighbour {len(times)} requests, longest {longest:.3f} s ({name}), 99.9% {times[int(len(times) * 0.999)]:.3f} s, ' \
-                           f'{over} over {options.bound * SLOW:g} s, outside {self.known["control"]:.3f} s'
+            self.summary = f'neighbour {len(times)} requests, longest {longest:.3f} s ({name}), ' \
+                           f'99.9% {times[int(len(times) * 0.999)]:.3f} s, {over} over {options.bound * SLOW:g} s, ' \
+                           f'outside {self.known["control"]:.3f} s'
         if self.known['error']:
             self.fault('neighbour: ' + self.known['error'])
         if over:
@@ -394,12 +407,13 @@ class Run:
     def check_store(self):
         if not os.path.exists(CTL):
             return
-        r = subprocess.run([CTL, 'check', '--data', self.m.store], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300 * SLOW)
+        r = subprocess.run([CTL, 'check', '--data', self.m.store], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=300 * SLOW)
         if r.returncode:
             self.fault(f'bucketctl check: {r.returncode}: ' + r.stdout.decode(errors='replace')[-3000:])
 
     def spoil(self):
-        """What the machine must see."""
+        """A fault that the machine must see."""
         kind = options.sabotage
         if kind == 'secret':
             os.setxattr(f'{self.m.point}/{BUCKET}', 'user.bucketfs.acl.read', b'*')
@@ -470,10 +484,11 @@ class Run:
         folder = f'{options.keep_failed or "."}/calls-{self.channel}-{self.seed}'
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        subprocess.run(['cp', '-r', *(f'{self.m.folder}/{n}' for n in ('store', 'log', 'shared')), folder], stderr=subprocess.DEVNULL)
+        subprocess.run(['cp', '-r', *(f'{self.m.folder}/{n}' for n in ('store', 'log', 'shared')), folder],
+                stderr=subprocess.DEVNULL)
 
     def hints(self):
-        """What a fault may come from, for whoever reads it: the last calls, and where everybody waits."""
+        """Keeps the traces of a fault for its reader: the last calls, and where each process waits."""
         self.tail = self.slots_tail() if self.slots else []
         if self.stuck:
             for p in self.processes + [self.neighbour]:
@@ -494,8 +509,8 @@ class Run:
         self.m = Fuzzed(f'{CHANNELS[self.channel]},{LIMITS}', start=False)
         log = ''
         try:
-            os.environ['ASAN_OPTIONS'] = f'{reports["ASAN_OPTIONS"] or "use_sigaltstack=0"}:log_path={self.m.folder}/report'
-            os.environ['UBSAN_OPTIONS'] = f'{reports["UBSAN_OPTIONS"] or "print_stacktrace=1"}:log_path={self.m.folder}/report-ub'
+            for key, usual in (('ASAN_OPTIONS', 'use_sigaltstack=0'), ('UBSAN_OPTIONS', 'print_stacktrace=1')):
+                os.environ[key] = f'{reports[key] or usual}:log_path={self.m.folder}/report-{key[:4]}'
             self.m.start()
             self.steps()
         except (OSError, AssertionError, subprocess.SubprocessError, EOFError) as e:
@@ -519,7 +534,8 @@ class Run:
             for f in self.faults:
                 say('  ' + f.replace(self.m.point, ''))
             say('\n'.join(self.tail or self.slots_tail()))
-            say('  the log of the daemon ends with:\n' + '\n'.join('    ' + line[:300] for line in log.splitlines()[-15:]))
+            say('  the log of the daemon ends with:')
+            say('\n'.join('    ' + line[:300] for line in log.splitlines()[-15:]))
         return not self.faults
 
 
@@ -527,9 +543,11 @@ def stacks(pid):
     """Where in the kernel a process waits, and its children."""
     lines = []
     try:
-        # What waits in an execve keeps whoever reads its stack waiting, too.
-        text = subprocess.run(['timeout', '-s', 'KILL', '2', 'cat', f'/proc/{pid}/stack'], stdout=subprocess.PIPE, timeout=10).stdout.decode()
-        calls = [line.split()[1].split('+')[0] for line in text.splitlines()] or ['(its stack cannot be read: an execve)']
+        # A process that hangs in an execve keeps every reader of its stack waiting, too.
+        text = subprocess.run(['timeout', '-s', 'KILL', '2', 'cat', f'/proc/{pid}/stack'], stdout=subprocess.PIPE,
+                timeout=10).stdout.decode()
+        calls = [line.split()[1].split('+')[0] for line in text.splitlines()]
+        calls = calls or ['(its stack cannot be read: an execve)']
         with open(f'/proc/{pid}/comm') as f:
             lines.append(f'  process number {pid}, {f.read().strip()}, waits in: ' + ' '.join(calls))
         with open(f'/proc/{pid}/task/{pid}/children') as f:
@@ -542,9 +560,11 @@ def stacks(pid):
 
 def threads_of(pid):
     """Where in the kernel the daemon's threads wait, unless for something to do."""
-    script = f'for t in /proc/{pid}/task/*; do echo "$(cat $t/comm): $(timeout -s KILL 1 cat $t/stack | head -n 6 | tr "\\n" " ")"; done'
+    stack = '$(timeout -s KILL 1 cat $t/stack | head -n 6 | tr "\\n" " ")'
+    script = f'for t in /proc/{pid}/task/*; do echo "$(cat $t/comm): {stack}"; done'
     try:
-        r = subprocess.run(['sh', '-c', script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=120)
+        r = subprocess.run(['sh', '-c', script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, timeout=120)
         return ['  thread ' + line for line in r.stdout.decode(errors='replace').splitlines() if 'futex' not in line]
     except (OSError, subprocess.SubprocessError):
         return []
@@ -577,11 +597,12 @@ def main():
     p.add_argument('--seconds', type=float, default=60, help='of each channel')
     p.add_argument('--seed', type=int, default=None)
     p.add_argument('--only-channel', choices=sorted(CHANNELS))
-    p.add_argument('--bound', type=float, default=0.5, help='seconds that a request of the neighbour may take; BUCKETFS_SLOW multiplies it')
+    p.add_argument('--bound', type=float, default=0.5, help='seconds for a request; BUCKETFS_SLOW multiplies it')
     p.add_argument('--heavy', action='store_true', help='with what is known to take long')
     p.add_argument('--keep', action='store_true', help='keep the folder of the run')
     p.add_argument('--keep-failed', metavar='FOLDER', help='keep store, log and notes of a run that failed there')
-    p.add_argument('--sabotage', choices=('secret', 'slow', 'data', 'own', 'hang', 'kill'), help='a fault that the run must see')
+    p.add_argument('--sabotage', choices=('secret', 'slow', 'data', 'own', 'hang', 'kill'),
+            help='a fault that the run must see')
     p.add_argument('--trace', action='store_true', help='with --keep: every call, in the file trace-N of each process')
     p.add_argument('--neighbour', action='store_true', help=argparse.SUPPRESS)
     options = p.parse_args()
@@ -596,7 +617,9 @@ def main():
         r = Run(channel, seed)
         good = r.go()
         passed, failed = passed + good, failed + (not good)
-        say(f'{"ok     " if good else "FAILED "}calls: {channel}  {time.monotonic() - began:.1f}s, seed {seed}, {r.calls} calls; {r.summary}')
+        took = time.monotonic() - began
+        verdict = 'ok     ' if good else 'FAILED '
+        say(f'{verdict}calls: {channel}  {took:.1f}s, seed {seed}, {r.calls} calls; {r.summary}')
     say(f'{passed} passed, {failed} failed')
     sys.exit(1 if failed else 0)
 

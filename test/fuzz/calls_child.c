@@ -1,4 +1,4 @@
-/* Processes that end in the middle, are killed, have odd environments; and files of which only this process knows what is in them. */
+/* Processes that end in the middle, are killed, or have odd environments; and the files that only this process changes. */
 #include "calls.h"
 
 #include <errno.h>
@@ -70,7 +70,7 @@ void do_child(void)
 
 /* ---- files of its own ---- */
 
-/* What is in file i: SIZE bytes that follow from SEED. SIZE is -1 before it is known. */
+/* File i holds SIZE bytes that follow from SEED. SIZE is -1 as long as nothing is known. */
 static struct {
 	uint64_t seed;
 	long size;
@@ -304,7 +304,8 @@ void do_job(void)
 {
 	static char job[JOB_SIZE] = "BUCKETFS_JOB=";
 	char *const start = job + strlen("BUCKETFS_JOB=");
-	static const char *const odd[] = {"", "nightly", "a", "a.b", "..", "/", "a/b", "\xff\xfe", "\xe6\x97", "日本語", "u20009", "x\ny", "*", "%2e"};
+	static const char *const odd[] = {"", "nightly", "a", "a.b", "..", "/", "a/b", "\xff\xfe", "\xe6\x97", "日本語", "u20009",
+		"x\ny", "*", "%2e"};
 	static const unsigned lengths[] = {63, 64, 65, 199, 200, 201, 255, 4096};
 	char number[24], seed[24], uid[64], operation[40];
 	pid_t pid;

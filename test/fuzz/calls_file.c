@@ -76,7 +76,8 @@ int kept_add(int fd, const char *path, int flags)
 	kept[at].fd = fd;
 	kept[at].flags = flags;
 	kept[at].cookie = 0;
-	snprintf(kept[at].path, sizeof kept[at].path, "%s", make_spelled(path + (strncmp(path, options.mount, strlen(options.mount)) == 0 ?
+	snprintf(kept[at].path, sizeof kept[at].path, "%s", make_spelled(path + (strncmp(path, options.mount,
+		strlen(options.mount)) == 0 ?
 		strlen(options.mount) : 0)));
 	return fd;
 }
@@ -317,9 +318,11 @@ void do_truncate(void)
 
 void do_fallocate(void)
 {
-	int fd = kept_fd(), mode = chance(3) ? (int)pick(256) : (int)(chance(2) ? FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE : 0);
+	int fd = kept_fd(), mode = chance(2) ? FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE : 0;
 	int64_t at = make_offset(), size = make_size();
 
+	if (chance(3))
+		mode = (int)pick(256);
 	begin("fallocate(%d, %#x, %lld, %lld) %s", fd, mode, (long long)at, (long long)size, path_of(fd));
 	ended(fallocate(fd, mode, at, size));
 }
@@ -339,7 +342,8 @@ void do_sync(void)
 	int fd = kept_fd();
 	unsigned how = pick(8);
 
-	begin("%s(%d) %s", how < 3 ? "fsync" : how < 6 ? "fdatasync" : how == 6 ? "sync_file_range" : "syncfs", fd, path_of(fd));
+	begin("%s(%d) %s", how < 3 ? "fsync" : how < 6 ? "fdatasync" : how == 6 ? "sync_file_range" : "syncfs", fd,
+		path_of(fd));
 	switch (how) {
 	case 0: case 1: case 2: ended(fsync(fd)); break;
 	case 3: case 4: case 5: ended(fdatasync(fd)); break;
@@ -382,7 +386,8 @@ void do_map(void)
 {
 	static void *held[6];
 	static size_t sizes[6];
-	static const int advices[] = {MADV_DONTNEED, MADV_REMOVE, MADV_WILLNEED, MADV_SEQUENTIAL, MADV_POPULATE_READ, MADV_PAGEOUT};
+	static const int advices[] = {MADV_DONTNEED, MADV_REMOVE, MADV_WILLNEED, MADV_SEQUENTIAL, MADV_POPULATE_READ,
+		MADV_PAGEOUT};
 	static const int syncs[] = {MS_SYNC, MS_ASYNC, MS_INVALIDATE | MS_SYNC, 64};
 	struct sigaction action = {.sa_handler = on_bus};
 	int fd = kept_fd(), kind = chance(2) ? MAP_SHARED : MAP_PRIVATE, protection = PROT_READ | (chance(2) ? PROT_WRITE : 0);
@@ -474,7 +479,8 @@ void do_copy(void)
 		ended(sendfile(to, from, chance(2) ? &send_at : NULL, size));
 		break;
 	case 2:
-		begin("copy_file_range(%d %s, %lld, %d %s, %lld, %zu)", from, path_of(from), (long long)at, to, path_of(to), (long long)to_at,
+		begin("copy_file_range(%d %s, %lld, %d %s, %lld, %zu)", from, path_of(from), (long long)at, to, path_of(to),
+			(long long)to_at,
 			size);
 		ended(copy_file_range(from, chance(2) ? &at : NULL, to, chance(2) ? &to_at : NULL, chance(10) ? SIZE_MAX >> 1 : size,
 			chance(10)));
@@ -505,7 +511,7 @@ static void lease(int fd)
 	ended(fcntl(fd, F_SETLEASE, PICK(kinds)));
 	if (chance(2))
 		do_read();
-	/* Whoever opens the file waits 45 seconds for it. */
+	/* A lease that stays keeps every other opener of the file waiting for 45 seconds. */
 	begin("F_SETLEASE(%d, F_UNLCK) %s", fd, path_of(fd));
 	ended(fcntl(fd, F_SETLEASE, F_UNLCK));
 }
@@ -538,8 +544,10 @@ void do_ioctl(void)
 {
 	int fd = kept_fd(), other = kept_fd();
 	static char argument[sizeof(struct fiemap) + 64 * sizeof(struct fiemap_extent)];
-	static const unsigned long requests[] = {FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_GETVERSION, FIONREAD, FIBMAP,
-		FIGETBSZ, FS_IOC_FIEMAP, FIFREEZE, FITRIM, FICLONE, FICLONERANGE, FIDEDUPERANGE, 0x5401, 0xffffffff, 0x8004e500, 0xe501};
+	static const unsigned long requests[] = {FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_GETVERSION,
+		FIONREAD, FIBMAP,
+		FIGETBSZ, FS_IOC_FIEMAP, FIFREEZE, FITRIM, FICLONE, FICLONERANGE, FIDEDUPERANGE, 0x5401, 0xffffffff, 0x8004e500,
+		0xe501};
 	unsigned long request = PICK(requests);
 	struct fiemap map = {.fm_length = UINT64_MAX, .fm_extent_count = pick(64), .fm_flags = pick(4)};
 

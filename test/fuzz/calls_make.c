@@ -1,5 +1,5 @@
-/* Arguments: names, paths, offsets, sizes, JSON, schemas, attributes. Most are sensible, for an operation that never succeeds
- * reaches little; the others are odd. */
+/* Arguments: names, paths, offsets, sizes, JSON, schemas, attributes. Most are sensible, because an operation that never
+ * succeeds reaches little. The others are odd. */
 #include "calls.h"
 
 #include <fcntl.h>
@@ -33,9 +33,12 @@ const char *make_spelled(const char *from)
 
 /* ---- names ---- */
 
-static const char *const special[] = {"data.json", "data.json.tmp", "data.json~", ".data.json.swp", "4913", ".bucketfs", "files",
-	"@job", "@device", ".", "..", "...", ".f1.bin.partial", "lost_found", "commit", "tx", "info.json", "-rf", "f1.bin/", "%s%n",
-	"f1.bin\n", "\x1b[2J", "\x01\x02", "\xff\xfe", "\xe6\x97", "caf\xc3\xa9.txt", "日本語.txt", "日", "\"}{", "*", "_", "__", "a:b"};
+static const char *const special[] = {"data.json", "data.json.tmp", "data.json~", ".data.json.swp", "4913", ".bucketfs",
+	"files",
+	"@job", "@device", ".", "..", "...", ".f1.bin.partial", "lost_found", "commit", "tx", "info.json", "-rf", "f1.bin/",
+	"%s%n",
+	"f1.bin\n", "\x1b[2J", "\x01\x02", "\xff\xfe", "\xe6\x97", "caf\xc3\xa9.txt", "日本語.txt", "日", "\"}{", "*", "_", "__",
+	"a:b"};
 
 static const char *make_long(void)
 {
@@ -73,7 +76,8 @@ const char *make_name(void)
 
 const char *make_bucket(void)
 {
-	static const char *const ids[] = {"pub0", "pub0", "pub0", "pub1", "pub1", "drop0", "drop0", "lim0", "lim0", "sch0", "sch0",
+	static const char *const ids[] = {"pub0", "pub0", "pub0", "pub1", "pub1", "drop0", "drop0", "lim0", "lim0", "sch0",
+		"sch0",
 		"grp0", "@device", "@device", "@job", "@job", "neighbour", "neighbour", "own", "own", "own", "own"};
 	char *out = text();
 
@@ -118,9 +122,11 @@ static size_t add_inside(char *out, size_t n, unsigned depth)
 
 const char *make_path(void)
 {
-	static const char *const controls[] = {"info.json", "meta.json", "schema.json", "errors", "previous.json", "tx", "commit",
+	static const char *const controls[] = {"info.json", "meta.json", "schema.json", "errors", "previous.json", "tx",
+		"commit",
 		"history", "history/1", "history/7", "nothing", "version", "config.json", "metrics"};
-	static const char *const scratch[] = {"data.json.tmp", "data.json~", "4913", ".data.json.swp", "data.json.new", "sedA1b2C3",
+	static const char *const scratch[] = {"data.json.tmp", "data.json~", "4913", ".data.json.swp", "data.json.new",
+		"sedA1b2C3",
 		".#data.json", "data.json.bak"};
 	char *out = text();
 	size_t n = snprintf(out, TEXT_SIZE, "%s", options.mount);
@@ -167,7 +173,8 @@ const char *make_path(void)
 
 int64_t make_offset(void)
 {
-	static const int64_t odd[] = {0, 1, 511, 4095, 4096, 32767, 32768, 32769, 65536, 262143, 262144, 1 << 20, (1ll << 31) - 1,
+	static const int64_t odd[] = {0, 1, 511, 4095, 4096, 32767, 32768, 32769, 65536, 262143, 262144, 1 << 20,
+		(1ll << 31) - 1,
 		1ll << 31, 1ll << 32, 1ll << 40, INT64_MAX - 1, INT64_MAX, -1, INT64_MIN};
 
 	return chance(2) ? PICK(odd) : (int64_t)pick(200000);
@@ -176,7 +183,8 @@ int64_t make_offset(void)
 /* For files that get this length. The largest would take the disk, or memory, of who runs this. */
 int64_t make_size(void)
 {
-	static const int64_t odd[] = {0, 0, 1, 4096, 32768, 32769, 100000, 1 << 20, 4 << 20, 1ll << 40, INT64_MAX, -1, INT64_MIN};
+	static const int64_t odd[] = {0, 0, 1, 4096, 32768, 32769, 100000, 1 << 20, 4 << 20, 1ll << 40, INT64_MAX, -1,
+		INT64_MIN};
 	static const int64_t heavy[] = {1 << 30, (1ll << 31) - 1, 1ll << 31, 1ll << 32};
 
 	if (options.heavy && chance(8))
@@ -217,7 +225,8 @@ static size_t put(size_t at, const char *what)
 static size_t put_key(size_t at)
 {
 	char key[40];
-	static const char *const odd[] = {"\"\"", "\"\\u0061\"", "\"\\ud83d\\ude00\"", "\"\xc3\xa9\"", "\"a\\u0000b\"", "\"/~0\"",
+	static const char *const odd[] = {"\"\"", "\"\\u0061\"", "\"\\ud83d\\ude00\"", "\"\xc3\xa9\"", "\"a\\u0000b\"",
+		"\"/~0\"",
 		"\"__proto__\"", "\"a\xff\"", "\"\\ud83d\"", "\"\\n\""};
 
 	if (chance(10))
@@ -228,9 +237,12 @@ static size_t put_key(size_t at)
 
 static size_t put_value(size_t at, unsigned depth)
 {
-	static const char *const plain[] = {"0", "-0", "1", "1.10", "1e400", "12345678901234567890", "9007199254740993", "true", "false",
-		"null", "\"\"", "\"text\"", "\"\\u0000\"", "\"\xe6\x97\xa5\"", "\"2026-01-01T00:00:00Z\"", "1E-99999", "\"\\ud83d\\ude00\""};
-	static const char *const wrong[] = {"01", "1.", ".5", "+1", "NaN", "nul", "\"", "'a'", "\"\x01\"", "\"\\x\"", "[1,]", "{,}", "]",
+	static const char *const plain[] = {"0", "-0", "1", "1.10", "1e400", "12345678901234567890", "9007199254740993",
+		"true", "false",
+		"null", "\"\"", "\"text\"", "\"\\u0000\"", "\"\xe6\x97\xa5\"", "\"2026-01-01T00:00:00Z\"", "1E-99999",
+		"\"\\ud83d\\ude00\""};
+	static const char *const wrong[] = {"01", "1.", ".5", "+1", "NaN", "nul", "\"", "'a'", "\"\x01\"", "\"\\x\"", "[1,]",
+		"{,}", "]",
 		"\xef\xbb\xbf{}", "\"\\ud800\"", "1e", "--1", "/* */1", "\"\xff\"", "\"\xc0\x80\""};
 	unsigned n = pick(5);
 
@@ -291,7 +303,8 @@ static size_t mutate(size_t size)
 
 static size_t put_object(size_t at, unsigned keys)
 {
-	static const char *const meta[] = {"\"title\"", "\"enabled\"", "\"icon\"", "\"notes\"", "\"id\"", "\"created\"", "\"revision\""};
+	static const char *const meta[] = {"\"title\"", "\"enabled\"", "\"icon\"", "\"notes\"", "\"id\"", "\"created\"",
+		"\"revision\""};
 	bool fields = chance(6);
 
 	at = put(at, "{");
@@ -320,15 +333,21 @@ size_t make_json(void)
 static size_t put_schema(size_t at, unsigned depth)
 {
 	static const char *const plain[] = {"true", "{}", "{\"type\": \"integer\"}", "{\"type\": [\"string\", \"null\"]}",
-		"{\"minimum\": 3, \"multipleOf\": 1e-7}", "{\"maxLength\": 5}", "{\"enum\": [1, \"a\", {\"b\": []}]}", "{\"const\": 1.0}",
-		"{\"uniqueItems\": true}", "{\"writeOnly\": true, \"maxLength\": 3}", "{\"format\": \"date-time\"}", "{\"$ref\": \"#\"}",
-		"{\"$ref\": \"#/$defs/a\"}", "{\"pattern\": \"^[a-z]+$\"}", "{\"unevaluatedProperties\": false}", "{\"minProperties\": 1}"};
-	static const char *const dear[] = {"{\"pattern\": \"(a+)+$\"}", "{\"pattern\": \"^(\\\\w*)*\\\\1$\"}", "{\"multipleOf\": 1e-300}",
+		"{\"minimum\": 3, \"multipleOf\": 1e-7}", "{\"maxLength\": 5}", "{\"enum\": [1, \"a\", {\"b\": []}]}",
+		"{\"const\": 1.0}",
+		"{\"uniqueItems\": true}", "{\"writeOnly\": true, \"maxLength\": 3}", "{\"format\": \"date-time\"}",
+		"{\"$ref\": \"#\"}",
+		"{\"$ref\": \"#/$defs/a\"}", "{\"pattern\": \"^[a-z]+$\"}", "{\"unevaluatedProperties\": false}",
+		"{\"minProperties\": 1}"};
+	static const char *const dear[] = {"{\"pattern\": \"(a+)+$\"}", "{\"pattern\": \"^(\\\\w*)*\\\\1$\"}",
+		"{\"multipleOf\": 1e-300}",
 		"{\"uniqueItems\": true, \"items\": {\"uniqueItems\": true}}", "{\"patternProperties\": {\".*.*.*x\": false}}"};
-	static const char *const wrong[] = {"false", "{\"type\": \"nothing\"}", "{\"$ref\": \"#/nowhere\"}", "{\"pattern\": \"(\"}",
+	static const char *const wrong[] = {"false", "{\"type\": \"nothing\"}", "{\"$ref\": \"#/nowhere\"}",
+		"{\"pattern\": \"(\"}",
 		"{\"minimum\": \"3\"}", "[]", "{\"$ref\": \"http://x/y\"}", "{\"$dynamicRef\": \"#a\"}", "{\"maxLength\": -1}"};
 	static const char *const lists[] = {"allOf", "anyOf", "oneOf", "prefixItems"};
-	static const char *const ones[] = {"not", "items", "contains", "additionalProperties", "propertyNames", "if", "then", "else"};
+	static const char *const ones[] = {"not", "items", "contains", "additionalProperties", "propertyNames", "if", "then",
+		"else"};
 
 	if (chance(options.heavy ? 8 : 30))
 		return put(at, PICK(dear));
@@ -367,13 +386,16 @@ size_t make_schema(void)
 const char *make_attribute(void)
 {
 	static const char *const known[] = {"user.bucketfs.acl.read", "user.bucketfs.acl.edit", "user.bucketfs.acl.delete",
-		"user.bucketfs.acl.admin", "user.bucketfs.acl.create", "user.bucketfs.access", "user.bucketfs.id", "user.bucketfs.name",
+		"user.bucketfs.acl.admin", "user.bucketfs.acl.create", "user.bucketfs.access", "user.bucketfs.id",
+		"user.bucketfs.name",
 		"user.bucketfs.username", "user.bucketfs.job", "user.bucketfs.server", "user.bucketfs.max_files",
 		"user.bucketfs.max_data_size", "user.bucketfs.max_file_size", "user.bucketfs.max_total_size",
 		"user.bucketfs.accepted_file_types", "user.bucketfs.", "user.bucketfs", "user.bucketfs.nothing", "user.bucketfs.key.",
 		"user.bucketfs.acl.", "user.bucketfs.acl.nothing"};
-	static const char *const odd[] = {"system.posix_acl_access", "system.posix_acl_default", "security.selinux", "security.capability",
-		"security.x", "trusted.x", "trusted.overlay.opaque", "", "user.", "user", "x", "system.nfs4_acl", "user.\xff\xfe", "user.a\nb",
+	static const char *const odd[] = {"system.posix_acl_access", "system.posix_acl_default", "security.selinux",
+		"security.capability",
+		"security.x", "trusted.x", "trusted.overlay.opaque", "", "user.", "user", "x", "system.nfs4_acl", "user.\xff\xfe",
+		"user.a\nb",
 		"os2.x", "user.mime_type", "user.com.apple"};
 	char *out = text();
 
@@ -393,10 +415,13 @@ const char *make_attribute(void)
 
 size_t make_value(const char *attribute)
 {
-	static const char *const lists[] = {"*", "", "owner", "user:20001", "user:20002,user:20003", "group:30001", "user:root,group:30002",
-		"*,owner", "user:", "user:nobody", "user:nothere", "user:-1", "user:4294967295", "group:99999999999", ",", "owner,", "* ",
+	static const char *const lists[] = {"*", "", "owner", "user:20001", "user:20002,user:20003", "group:30001",
+		"user:root,group:30002",
+		"*,owner", "user:", "user:nobody", "user:nothere", "user:-1", "user:4294967295", "group:99999999999", ",", "owner,",
+		"* ",
 		"user:20001\n", "\xff", "all"};
-	static const char *const limits[] = {"0", "1", "40", "4096", "64k", "1M", "2G", "-1", "1e3", "99999999999999999999", "1T", " 1",
+	static const char *const limits[] = {"0", "1", "40", "4096", "64k", "1M", "2G", "-1", "1e3", "99999999999999999999",
+		"1T", " 1",
 		".csv,.pdf", ".bin,.txt,.dat", ".", ","};
 	static const char *const texts[] = {"1", "\"x\"", "{\"a\": [1, 2]}", "[", "", "null", "1 2", "{}\n", "\"\\ud800\""};
 	const char *chosen;
@@ -418,7 +443,8 @@ size_t make_value(const char *attribute)
 int make_flags(void)
 {
 	static const int access_modes[] = {O_RDONLY, O_RDONLY, O_WRONLY, O_WRONLY, O_RDWR, O_RDWR, O_RDWR | O_WRONLY};
-	static const int more[] = {O_CREAT, O_CREAT, O_CREAT, O_EXCL, O_TRUNC, O_TRUNC, O_APPEND, O_APPEND, O_DIRECT, O_NOFOLLOW, O_PATH,
+	static const int more[] = {O_CREAT, O_CREAT, O_CREAT, O_EXCL, O_TRUNC, O_TRUNC, O_APPEND, O_APPEND, O_DIRECT,
+		O_NOFOLLOW, O_PATH,
 		O_DIRECTORY, O_TMPFILE, O_SYNC, O_DSYNC, O_NONBLOCK, O_NOATIME, O_ASYNC, O_NOCTTY, O_LARGEFILE};
 	int flags = PICK(access_modes);
 

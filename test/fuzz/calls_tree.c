@@ -21,7 +21,8 @@ enum { PATH_SIZE = 600 };
 
 void do_rename(void)
 {
-	static const unsigned hows[] = {0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT, RENAME_NOREPLACE | RENAME_EXCHANGE, 8};
+	static const unsigned hows[] = {0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT,
+		RENAME_NOREPLACE | RENAME_EXCHANGE, 8};
 	const char *from, *to;
 	unsigned how = PICK(hows);
 	int from_fd = kept_path_fd(&from), to_fd = kept_path_fd(&to);
@@ -45,7 +46,8 @@ void do_make(void)
 	int fd = kept_path_fd(&path);
 	mode_t mode = chance(3) ? pick(07777) : 0755;
 	static const mode_t kinds[] = {S_IFREG, S_IFREG, S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK, S_IFDIR, 0, 0170000};
-	static const char *const targets[] = {"", "f1.bin", "../data.json", "/etc/passwd", "../../neighbour/data.json", "..", "\xff", "d1"};
+	static const char *const targets[] = {"", "f1.bin", "../data.json", "/etc/passwd", "../../neighbour/data.json", "..",
+		"\xff", "d1"};
 
 	switch (pick(8)) {
 	case 0:
@@ -91,7 +93,8 @@ void do_remove(void)
 void do_bucket(void)
 {
 	char path[PATH_SIZE];
-	static const char *const odd[] = {"Fz1", "fz 1", "fz.1", "", "data.json", "\xff", "日本", "device.x", "job.x.u20009.y", "tx"};
+	static const char *const odd[] = {"Fz1", "fz 1", "fz.1", "", "data.json", "\xff", "日本", "device.x", "job.x.u20009.y",
+		"tx"};
 
 	if (chance(6))
 		snprintf(path, sizeof path, "%s/%s", options.mount, PICK(odd));
@@ -106,16 +109,18 @@ void do_bucket(void)
 	}
 }
 
-/* ---- what stat shows and chmod changes ---- */
+/* ---- stat, chmod and their like ---- */
 
 void do_attributes(void)
 {
 	const char *path;
-	int fd = kept_path_fd(&path), flags = chance(4) ? (int)pick(0x10000) & ~0x800 : chance(2) ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+	int fd = kept_path_fd(&path), flags = chance(2) ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
 	static const long nanoseconds[] = {0, UTIME_NOW, UTIME_OMIT, 999999999, 1000000000, -1};
 	static const int64_t seconds[] = {0, 1, -1, 1ll << 31, 1ll << 34, INT64_MAX, INT64_MIN};
 	struct timespec times[2] = {{PICK(seconds), PICK(nanoseconds)}, {PICK(seconds), PICK(nanoseconds)}};
 
+	if (chance(4))
+		flags = (int)pick(0x10000) & ~0x800; /* without AT_AUTOMOUNT */
 	switch (pick(6)) {
 	case 0:
 		begin("fchmodat2(%s)", make_spelled(path));
@@ -127,7 +132,8 @@ void do_attributes(void)
 		break;
 	case 2:
 		begin("fchownat(%s)", make_spelled(path));
-		ended(fchownat(fd, path, chance(2) ? (uid_t)-1 : options.uid + pick(2), chance(2) ? (gid_t)-1 : 30000 + pick(3), flags));
+		ended(fchownat(fd, path, chance(2) ? (uid_t)-1 : options.uid + pick(2), chance(2) ? (gid_t)-1 : 30000 + pick(3),
+			flags));
 		break;
 	case 3:
 		fd = kept_fd();
@@ -150,7 +156,8 @@ void do_stat(void)
 {
 	const char *path;
 	int fd = kept_path_fd(&path), flags = pick(4) ? 0 : (int)pick(0x10000);
-	static const int synced[] = {0, AT_STATX_DONT_SYNC, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC | AT_STATX_FORCE_SYNC, AT_EMPTY_PATH};
+	static const int synced[] = {0, AT_STATX_DONT_SYNC, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC | AT_STATX_FORCE_SYNC,
+		AT_EMPTY_PATH};
 	struct statx s;
 	struct statvfs v;
 	ssize_t n;
@@ -200,7 +207,8 @@ void do_xattr(void)
 	switch (pick(7)) {
 	case 0: case 1: case 2:
 		begin("getxattr(%s, %s, %zu)", make_spelled(path), make_spelled(name), size);
-		n = fd >= 0 ? fgetxattr(fd, name, buffer, size) : follow ? getxattr(path, name, buffer, size) : lgetxattr(path, name, buffer, size);
+		n = fd >= 0 ? fgetxattr(fd, name, buffer, size) : follow ? getxattr(path, name, buffer, size) : lgetxattr(path, name,
+			buffer, size);
 		ended(n);
 		break;
 	case 3:
@@ -273,7 +281,7 @@ void do_handle(void)
 
 /* ---- documents ---- */
 
-/* What a write, and then a close, of what is in the buffer gives. */
+/* Writes the buffer to a file, mostly at once, and closes it. */
 static void send(const char *path, int flags, size_t size)
 {
 	size_t half = chance(3) ? pick(size + 1) : size;
@@ -293,7 +301,7 @@ static void send(const char *path, int flags, size_t size)
 		begin("fsync(%d) %s", fd, make_spelled(path));
 		ended(fsync(fd));
 	}
-	/* What is open in a transaction keeps that from being published. */
+	/* A transaction with an open file is not published. */
 	if (chance(strstr(path, "/tx/") ? 60 : 8)) {
 		kept_add(fd, path, flags);
 		return;
@@ -331,7 +339,8 @@ static const char *bucket_path(char *out, const char *what)
 
 void do_json(void)
 {
-	static const int flags[] = {O_WRONLY | O_TRUNC | O_CREAT, O_WRONLY | O_CREAT, O_WRONLY | O_APPEND, O_RDWR, O_RDWR | O_TRUNC,
+	static const int flags[] = {O_WRONLY | O_TRUNC | O_CREAT, O_WRONLY | O_CREAT, O_WRONLY | O_APPEND, O_RDWR,
+		O_RDWR | O_TRUNC,
 		O_RDWR | O_CREAT | O_EXCL};
 	char path[PATH_SIZE];
 
@@ -396,10 +405,11 @@ void do_transaction(void)
 	ended(rename(top, place));
 }
 
-/* Everything that tells of others. */
+/* Reads the control files: they tell of others. */
 void do_control(void)
 {
-	static const char *const files[] = {"info.json", "info.json", "errors", "errors", "meta.json", "schema.json", "previous.json",
+	static const char *const files[] = {"info.json", "info.json", "errors", "errors", "meta.json", "schema.json",
+		"previous.json",
 		"history/1"};
 	static const char *const roots[] = {"errors", "metrics", "config.json", "version"};
 	char path[PATH_SIZE];

@@ -1,4 +1,4 @@
-"""The neighbour of the fuzzing processes: it keeps a secret everywhere in its own bucket and measures each of its requests.
+"""The neighbour of the fuzzing processes. It keeps a secret everywhere in its own bucket and measures its requests.
 
 The model is what the bucket must hold: a document, files and their attributes. The neighbour alone changes it."""
 import errno
@@ -16,7 +16,8 @@ KEYS = 12
 
 class Neighbour:
     def __init__(self, point, folder, seed, secret, job, bound, doing):
-        self.point, self.folder, self.secret, self.job, self.bound, self.doing = point, folder, secret, job, bound, doing
+        self.point, self.folder, self.secret, self.job = point, folder, secret, job
+        self.bound, self.doing = bound, doing
         self.rnd = random.Random(seed)
         self.bucket = f'{point}/{BUCKET}'
         self.document, self.files, self.times = {}, {}, {}
@@ -76,7 +77,7 @@ class Neighbour:
         return (self.secret.encode() + self.rnd.randbytes(64)) * (size // 128) + self.rnd.randbytes(size % 128)
 
     def hide(self):
-        """What is written is the secret: in values, keys, names, attributes, and texts that are refused."""
+        """Writes the secret into values, keys, names, attributes, and texts that are refused."""
         n = self.rnd.randrange(KEYS)
         key = f'k{n}_{self.secret}'
         value = [self.secret, self.n]
@@ -102,7 +103,7 @@ class Neighbour:
         self.write(f'{self.point}/@job/data.json', json.dumps({f'job_{self.secret}': self.secret}).encode())
 
     def leave(self, name):
-        """What is seen by nobody, or not any more: a transaction, a temporary file, what was replaced, and what was removed."""
+        """The secret where nobody sees it, or not any more: a transaction, a temporary file, a removed file."""
         kind = self.rnd.randrange(5)
         if kind == 0:
             self.write(f'{self.bucket}/data.json.tmp', json.dumps(self.document).encode())
@@ -147,7 +148,7 @@ class Neighbour:
         if self.rnd.randrange(16) == 0:
             self.check()
 
-    # ---- what must be there ----
+    # ---- the model, compared ----
 
     def check(self):
         document = json.loads(self.read())
@@ -174,7 +175,8 @@ class Neighbour:
 
     def result(self, error=None):
         times = sorted(t for all_of in self.times.values() for t in all_of)
-        return {'times': times, 'slow': self.slow, 'control': self.control, 'error': error, 'document': self.document, 'files': self.files,
+        return {'times': times, 'slow': self.slow, 'control': self.control, 'error': error, 'document': self.document,
+                'files': self.files,
                 'longest': max(((max(t), name) for name, t in self.times.items()), default=(0, 'none'))}
 
     def run(self, out, stopped):
@@ -186,7 +188,8 @@ class Neighbour:
                 time.sleep(0.002)
             self.check()
         except (OSError, AssertionError, ValueError) as e:
-            error = f'{type(e).__name__}: {e}' + (f' ({errno.errorcode.get(e.errno)})' if isinstance(e, OSError) else '')
+            error = f'{type(e).__name__}: {e}' + (f' ({errno.errorcode.get(e.errno)})' if isinstance(e,
+                    OSError) else '')
         with open(out + '.new', 'wb') as f:
             pickle.dump(self.result(error), f)
         os.rename(out + '.new', out)
