@@ -106,6 +106,9 @@ long ended(long result)
 	slot->calls++;
 	if (n > NOTE_SIZE - 24)
 		n = NOTE_SIZE - 24;
+	/* A sound disk causes no EIO. The kernel says the others when it does not understand an answer. */
+	if (result < 0 && (number == EIO || number == EPROTO || number == EUCLEAN))
+		fault("%s", strerror(number));
 	if (result < 0)
 		snprintf(note + n, NOTE_SIZE - n, " = %s", strerrorname_np(number));
 	else

@@ -61,6 +61,7 @@ size_t make_bytes(size_t size);     /* anything, in the buffer */
 size_t make_value(const char *attribute); /* an attribute's value, in the buffer */
 
 /* ---- descriptors that stay open ---- */
+const char *kept_name(int fd); /* for notes */
 int kept_fd(void);                               /* one of them, or an odd number */
 int kept_path_fd(const char **path);             /* one of them or AT_FDCWD, and a path relative to it */
 int kept_add(int fd, const char *path, int flags); /* takes it, also if it is -1 */

@@ -142,7 +142,7 @@ void kept_close_all(void)
 	}
 }
 
-static const char *path_of(int fd)
+const char *kept_name(int fd)
 {
 	for (unsigned i = 0; fd >= 0 && i < kept_places(); i++) {
 		if (kept[i].fd == fd)
@@ -164,22 +164,22 @@ void do_open(void)
 	case 0: /* what a descriptor leads to, once more */
 		at = kept_fd();
 		snprintf(link, sizeof link, "/proc/self/fd/%d", at);
-		begin("open(%s %s, %#x)", link, path_of(at), flags);
+		begin("open(%s %s, %#x)", link, kept_name(at), flags);
 		fd = ended(open(link, flags, mode));
-		kept_add(fd, path_of(at), flags);
+		kept_add(fd, kept_name(at), flags);
 		return;
 	case 1: {
 		struct open_how how = {.flags = flags & ~O_LARGEFILE, .resolve = 1u << pick(6)};
 
 		at = kept_path_fd(&path);
 		how.mode = flags & (O_CREAT | O_TMPFILE) ? mode & 07777 : 0;
-		begin("openat2(%d %s, %s, %#x, %#llx)", at, path_of(at), make_spelled(path), flags, (unsigned long long)how.resolve);
+		begin("openat2(%d %s, %s, %#x, %#llx)", at, kept_name(at), make_spelled(path), flags, (unsigned long long)how.resolve);
 		fd = ended(syscall(SYS_openat2, at, path, &how, sizeof how));
 		break;
 	}
 	default:
 		at = kept_path_fd(&path);
-		begin("openat(%d %s, %s, %#x, %o)", at, path_of(at), make_spelled(path), flags, mode);
+		begin("openat(%d %s, %s, %#x, %o)", at, kept_name(at), make_spelled(path), flags, mode);
 		fd = ended(openat(at, path, flags, mode));
 		break;
 	}
@@ -238,13 +238,13 @@ void do_read(void)
 			begin("lseek(%d, 0)", fd);
 			ended(lseek(fd, 0, SEEK_SET));
 		}
-		begin("read(%d, %zu) %s", fd, size, path_of(fd));
+		begin("read(%d, %zu) %s", fd, size, kept_name(fd));
 		n = ended(read(fd, buffer, size));
 		break;
 	case 2: case 3:
 		if (chance(2))
 			at = 0;
-		begin("pread(%d, %zu, %lld) %s", fd, size, (long long)at, path_of(fd));
+		begin("pread(%d, %zu, %lld) %s", fd, size, (long long)at, kept_name(fd));
 		n = ended(pread(fd, buffer, size, at));
 		break;
 	case 4: {
@@ -253,14 +253,14 @@ void do_read(void)
 
 		for (int i = 0; i < 5; i++)
 			parts[i] = (struct iovec){buffer + i * 100000, pick(100000)};
-		begin("preadv2(%d, %lld, %#x) %s", fd, (long long)at, flags, path_of(fd));
+		begin("preadv2(%d, %lld, %#x) %s", fd, (long long)at, flags, kept_name(fd));
 		n = ended(preadv2(fd, parts, 5, at, flags));
 		/* Between the parts is what was there before: that has been searched, or is ours. */
 		seen(buffer, 500000);
 		return;
 	}
 	default:
-		begin("readahead(%d) %s", fd, path_of(fd));
+		begin("readahead(%d) %s", fd, kept_name(fd));
 		ended(chance(2) ? readahead(fd, at, size) : posix_fadvise(fd, at, size, pick(7)));
 		return;
 	}
@@ -277,22 +277,22 @@ void do_write(void)
 
 	switch (pick(6)) {
 	case 0: case 1:
-		begin("write(%d, %zu) %s", fd, size, path_of(fd));
+		begin("write(%d, %zu) %s", fd, size, kept_name(fd));
 		ended(write(fd, buffer, size));
 		break;
 	case 2: case 3:
-		begin("pwrite(%d, %zu, %lld) %s", fd, size, (long long)at, path_of(fd));
+		begin("pwrite(%d, %zu, %lld) %s", fd, size, (long long)at, kept_name(fd));
 		ended(pwrite(fd, buffer, size, at));
 		break;
 	case 4:
-		begin("writev(%d, %zu) %s", fd, size, path_of(fd));
+		begin("writev(%d, %zu) %s", fd, size, kept_name(fd));
 		ended(writev(fd, parts, 2));
 		break;
 	default: {
 		static const int how[] = {0, RWF_APPEND, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT, 0x20, 0x40, 0x80};
 		int flags = PICK(how);
 
-		begin("pwritev2(%d, %zu, %lld, %#x) %s", fd, size, (long long)at, flags, path_of(fd));
+		begin("pwritev2(%d, %zu, %lld, %#x) %s", fd, size, (long long)at, flags, kept_name(fd));
 		ended(pwritev2(fd, parts, 2, at, flags));
 		break;
 	}
@@ -311,7 +311,7 @@ void do_truncate(void)
 	} else {
 		int fd = kept_fd();
 
-		begin("ftruncate(%d, %lld) %s", fd, (long long)size, path_of(fd));
+		begin("ftruncate(%d, %lld) %s", fd, (long long)size, kept_name(fd));
 		ended(ftruncate(fd, size));
 	}
 }
@@ -323,7 +323,7 @@ void do_fallocate(void)
 
 	if (chance(3))
 		mode = (int)pick(256);
-	begin("fallocate(%d, %#x, %lld, %lld) %s", fd, mode, (long long)at, (long long)size, path_of(fd));
+	begin("fallocate(%d, %#x, %lld, %lld) %s", fd, mode, (long long)at, (long long)size, kept_name(fd));
 	ended(fallocate(fd, mode, at, size));
 }
 
@@ -333,7 +333,7 @@ void do_seek(void)
 	int fd = kept_fd(), how = PICK(hows);
 	int64_t at = make_offset();
 
-	begin("lseek(%d, %lld, %d) %s", fd, (long long)at, how, path_of(fd));
+	begin("lseek(%d, %lld, %d) %s", fd, (long long)at, how, kept_name(fd));
 	ended(lseek(fd, at, how));
 }
 
@@ -343,7 +343,7 @@ void do_sync(void)
 	unsigned how = pick(8);
 
 	begin("%s(%d) %s", how < 3 ? "fsync" : how < 6 ? "fdatasync" : how == 6 ? "sync_file_range" : "syncfs", fd,
-		path_of(fd));
+		kept_name(fd));
 	switch (how) {
 	case 0: case 1: case 2: ended(fsync(fd)); break;
 	case 3: case 4: case 5: ended(fdatasync(fd)); break;
@@ -398,7 +398,7 @@ void do_map(void)
 	if (chance(20))
 		kind = MAP_SHARED_VALIDATE | MAP_SYNC;
 	sigaction(SIGBUS, &action, NULL);
-	begin("mmap(%zu, %#x, %#x, %d, %lld) %s", size, protection, kind, fd, (long long)at, path_of(fd));
+	begin("mmap(%zu, %#x, %#x, %d, %lld) %s", size, protection, kind, fd, (long long)at, kept_name(fd));
 	memory = mmap(NULL, size, protection, kind, fd, at);
 	ended(memory == MAP_FAILED ? -1 : 0);
 	if (memory == MAP_FAILED) {
@@ -412,13 +412,13 @@ void do_map(void)
 	}
 	touch(memory, size, protection & PROT_WRITE);
 	if (chance(3)) {
-		begin("msync %s", path_of(fd));
+		begin("msync %s", kept_name(fd));
 		ended(msync(memory, size, PICK(syncs)));
 	}
 	if (chance(4)) {
 		int advice = PICK(advices);
 
-		begin("madvise(%d) %s", advice, path_of(fd));
+		begin("madvise(%d) %s", advice, kept_name(fd));
 		ended(madvise(memory, size, advice));
 	}
 	if (chance(3) && !(protection & PROT_WRITE)) {
@@ -427,7 +427,7 @@ void do_map(void)
 		held[slot] = memory;
 		sizes[slot] = size;
 	} else {
-		begin("munmap %s", path_of(fd));
+		begin("munmap %s", kept_name(fd));
 		ended(munmap(memory, size));
 	}
 	signal(SIGBUS, SIG_DFL);
@@ -442,10 +442,10 @@ static void through_pipe(int from, int to, size_t size, loff_t *at)
 
 	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0)
 		return;
-	begin("splice(%d %s, pipe, %zu)", from, path_of(from), size);
+	begin("splice(%d %s, pipe, %zu)", from, kept_name(from), size);
 	n = ended(splice(from, at, ends[1], NULL, size, SPLICE_F_NONBLOCK | (chance(2) ? SPLICE_F_MOVE : 0)));
 	if (n > 0 && chance(2)) {
-		begin("splice(pipe, %d %s, %zd)", to, path_of(to), n);
+		begin("splice(pipe, %d %s, %zd)", to, kept_name(to), n);
 		m = ended(splice(ends[0], NULL, to, NULL, n, SPLICE_F_NONBLOCK));
 		n -= m > 0 ? m : 0;
 	}
@@ -467,7 +467,7 @@ void do_copy(void)
 	case 0: {
 		int memory = memfd_create("copy", MFD_CLOEXEC);
 
-		begin("sendfile(memory, %d %s, %lld, %zu)", from, path_of(from), (long long)at, size);
+		begin("sendfile(memory, %d %s, %lld, %zu)", from, kept_name(from), (long long)at, size);
 		n = ended(sendfile(memory, from, &send_at, size));
 		if (n > 0 && (n = pread(memory, buffer, size, 0)) > 0)
 			seen(buffer, n);
@@ -475,11 +475,11 @@ void do_copy(void)
 		break;
 	}
 	case 1:
-		begin("sendfile(%d %s, %d %s, %zu)", to, path_of(to), from, path_of(from), size);
+		begin("sendfile(%d %s, %d %s, %zu)", to, kept_name(to), from, kept_name(from), size);
 		ended(sendfile(to, from, chance(2) ? &send_at : NULL, size));
 		break;
 	case 2:
-		begin("copy_file_range(%d %s, %lld, %d %s, %lld, %zu)", from, path_of(from), (long long)at, to, path_of(to),
+		begin("copy_file_range(%d %s, %lld, %d %s, %lld, %zu)", from, kept_name(from), (long long)at, to, kept_name(to),
 			(long long)to_at,
 			size);
 		ended(copy_file_range(from, chance(2) ? &at : NULL, to, chance(2) ? &to_at : NULL, chance(10) ? SIZE_MAX >> 1 : size,
@@ -507,12 +507,12 @@ static void lease(int fd)
 {
 	static const int kinds[] = {F_RDLCK, F_WRLCK, F_UNLCK};
 
-	begin("F_SETLEASE(%d) %s", fd, path_of(fd));
+	begin("F_SETLEASE(%d) %s", fd, kept_name(fd));
 	ended(fcntl(fd, F_SETLEASE, PICK(kinds)));
 	if (chance(2))
 		do_read();
 	/* A lease that stays keeps every other opener of the file waiting for 45 seconds. */
-	begin("F_SETLEASE(%d, F_UNLCK) %s", fd, path_of(fd));
+	begin("F_SETLEASE(%d, F_UNLCK) %s", fd, kept_name(fd));
 	ended(fcntl(fd, F_SETLEASE, F_UNLCK));
 }
 
@@ -527,13 +527,13 @@ void do_lock(void)
 	switch (pick(4)) {
 	case 0: lease(fd); break;
 	case 1:
-		begin("flock(%d) %s", fd, path_of(fd));
+		begin("flock(%d) %s", fd, kept_name(fd));
 		ended(flock(fd, (chance(2) ? LOCK_EX : chance(2) ? LOCK_SH : LOCK_UN) | LOCK_NB));
 		break;
 	default:
 		sigaction(SIGALRM, &action, NULL);
 		interrupt_in(50000);
-		begin("fcntl(%d, %d, lock %d) %s", fd, command, lock.l_type, path_of(fd));
+		begin("fcntl(%d, %d, lock %d) %s", fd, command, lock.l_type, kept_name(fd));
 		ended(fcntl(fd, command, &lock));
 		interrupt_in(0);
 		break;
@@ -554,7 +554,7 @@ void do_ioctl(void)
 	memset(argument, 0, sizeof argument);
 	if (request == FS_IOC_FIEMAP)
 		memcpy(argument, &map, sizeof map);
-	begin("ioctl(%d, %#lx) %s", fd, request, path_of(fd));
+	begin("ioctl(%d, %#lx) %s", fd, request, kept_name(fd));
 	if (request == FICLONE)
 		ended(ioctl(fd, FICLONE, other));
 	else
@@ -568,7 +568,7 @@ void do_fcntl(void)
 	int fd = kept_fd();
 	uint64_t hint = pick(7);
 
-	begin("fcntl(%d) %s", fd, path_of(fd));
+	begin("fcntl(%d) %s", fd, kept_name(fd));
 	switch (pick(6)) {
 	case 0: case 1: ended(fcntl(fd, F_SETFL, PICK(flags))); break;
 	case 2: ended(fcntl(fd, F_NOTIFY, pick(64))); break;
@@ -617,7 +617,7 @@ void do_list(void)
 	for (unsigned rounds = 1 + pick(6); rounds; rounds--) {
 		size_t size = chance(4) ? pick(300) : DENTS;
 
-		begin("getdents64(%d, %zu) %s", fd, size, path_of(fd));
+		begin("getdents64(%d, %zu) %s", fd, size, kept_name(fd));
 		n = ended(syscall(SYS_getdents64, fd, buffer, size));
 		if (n <= 0)
 			break;

@@ -201,30 +201,31 @@ void do_xattr(void)
 	const char *path = make_path(), *name = make_attribute();
 	int fd = chance(3) ? kept_fd() : -1, flags = chance(2) ? 0 : (int)pick(4);
 	bool follow = chance(2);
+	const char *shown = fd >= 0 ? kept_name(fd) : make_spelled(path);
 	size_t size = chance(4) ? make_length() % 70000 : 65536;
 	ssize_t n = -1;
 
 	switch (pick(7)) {
 	case 0: case 1: case 2:
-		begin("getxattr(%s, %s, %zu)", make_spelled(path), make_spelled(name), size);
+		begin("getxattr(%s, %s, %zu)", shown, make_spelled(name), size);
 		n = fd >= 0 ? fgetxattr(fd, name, buffer, size) : follow ? getxattr(path, name, buffer, size) : lgetxattr(path, name,
 			buffer, size);
 		ended(n);
 		break;
 	case 3:
-		begin("listxattr(%s, %zu)", make_spelled(path), size);
+		begin("listxattr(%s, %zu)", shown, size);
 		n = fd >= 0 ? flistxattr(fd, buffer, size) : follow ? listxattr(path, buffer, size) : llistxattr(path, buffer, size);
 		ended(n);
 		break;
 	case 4: case 5:
 		size = make_value(name);
-		begin("setxattr(%s, %s, %zu bytes: %.40s, %d)", make_spelled(path), make_spelled(name), size,
+		begin("setxattr(%s, %s, %zu bytes: %.40s, %d)", shown, make_spelled(name), size,
 			make_spelled((buffer[size < 40 ? size : 40] = 0, buffer)), flags);
 		ended(fd >= 0 ? fsetxattr(fd, name, buffer, size, flags) : follow ? setxattr(path, name, buffer, size, flags) :
 			lsetxattr(path, name, buffer, size, flags));
 		return;
 	default:
-		begin("removexattr(%s, %s)", make_spelled(path), make_spelled(name));
+		begin("removexattr(%s, %s)", shown, make_spelled(name));
 		ended(fd >= 0 ? fremovexattr(fd, name) : follow ? removexattr(path, name) : lremovexattr(path, name));
 		return;
 	}
