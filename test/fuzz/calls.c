@@ -106,8 +106,9 @@ long ended(long result)
 	slot->calls++;
 	if (n > NOTE_SIZE - 24)
 		n = NOTE_SIZE - 24;
-	/* A sound disk causes no EIO. The kernel says the others when it does not understand an answer. */
-	if (result < 0 && (number == EIO || number == EPROTO || number == EUCLEAN))
+	/* The kernel says these when an answer is none, or when it cannot open a file in the way that the daemon asks for. (Reads and
+	 * fsync say EIO as well when somebody has written to a mapped document, and the daemon has refused that.) */
+	if (result < 0 && (number == EPROTO || number == EUCLEAN || (number == EIO && strncmp(note, "open", 4) == 0)))
 		fault("%s", strerror(number));
 	if (result < 0)
 		snprintf(note + n, NOTE_SIZE - n, " = %s", strerrorname_np(number));

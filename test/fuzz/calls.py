@@ -436,8 +436,9 @@ class Run:
             with open(path, errors='backslashreplace') as f:
                 for line in f.read().splitlines()[:8]:
                     self.fault(f'process {path[-1]}, {line}')
-        # The disk is sound, so the daemon has no reason for an error.
-        errors = [line for line in self.m.log_text().splitlines() if ' error: ' in line and 'more lines of one user' not in line]
+        # The disk is sound, so the daemon has no reason for an error, nor for an EIO.
+        errors = [line for line in self.m.log_text().splitlines()
+                  if (' error: ' in line or ' errno=5: ' in line) and 'more lines of one user' not in line]
         for line in list(dict.fromkeys(errors))[:5]:
             self.fault('the log says: ' + line[:300])
         for path in glob.glob(self.m.folder + '/report*'):
