@@ -10,7 +10,7 @@
  *     stop             ends all processes when it is there
  *     trace-NUMBER     with trace: every call, and how many microseconds it took
  *
- * With job=OPERATION another such process has started this one, with an odd BUCKETFS_JOB: it makes a few calls and ends. */
+ * With job=OPERATION another such process has started this one with an odd BUCKETFS_JOB. It makes a few calls and ends. */
 #include "calls.h"
 
 #include <errno.h>
@@ -106,8 +106,8 @@ long ended(long result)
 	slot->calls++;
 	if (n > NOTE_SIZE - 24)
 		n = NOTE_SIZE - 24;
-	/* The kernel says these when an answer is none, or when it cannot open a file in the way that the daemon asks for. (Reads and
-	 * fsync say EIO as well when somebody has written to a mapped document, and the daemon has refused that.) */
+	/* The kernel says these when it does not understand an answer, or cannot open a file in the way that the daemon asks
+	 * for. A read or an fsync also gives EIO after the daemon has refused bytes that were written through a mapping. */
 	if (result < 0 && (number == EPROTO || number == EUCLEAN || (number == EIO && strncmp(note, "open", 4) == 0)))
 		fault("%s", strerror(number));
 	if (result < 0)
