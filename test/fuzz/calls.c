@@ -10,7 +10,7 @@
  *     stop             ends all processes when it is there
  *     trace-NUMBER     with trace: every call, and how many microseconds it took
  *
- * With job=OPERATION another such process has started this one with an odd BUCKETFS_JOB. It makes a few calls and ends. */
+ * With job=OPERATION another such process has started this one with an odd BUCKETFS_JOB. It makes a few calls. */
 #include "calls.h"
 
 #include <errno.h>

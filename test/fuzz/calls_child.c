@@ -1,4 +1,4 @@
-/* Processes that end in the middle, are killed, or have odd environments; and the files that only this process changes. */
+/* Processes that end in the middle, are killed, or have odd environments. Files that only one process changes. */
 #include "calls.h"
 
 #include <errno.h>

@@ -173,7 +173,8 @@ void do_open(void)
 
 		at = kept_path_fd(&path);
 		how.mode = flags & (O_CREAT | O_TMPFILE) ? mode & 07777 : 0;
-		begin("openat2(%d %s, %s, %#x, %#llx)", at, kept_name(at), make_spelled(path), flags, (unsigned long long)how.resolve);
+		begin("openat2(%d %s, %s, %#x, %#llx)", at, kept_name(at), make_spelled(path), flags,
+			(unsigned long long)how.resolve);
 		fd = ended(syscall(SYS_openat2, at, path, &how, sizeof how));
 		break;
 	}

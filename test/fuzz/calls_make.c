@@ -1,5 +1,5 @@
-/* Arguments: names, paths, offsets, sizes, JSON, schemas, attributes. Most are sensible, because an operation that never
- * succeeds reaches little. The others are odd. */
+/* Arguments: names, paths, offsets, sizes, JSON, schemas, attributes. Most are sensible, because an operation that
+ * never succeeds reaches little. The others are odd. */
 #include "calls.h"
 
 #include <fcntl.h>
