@@ -224,13 +224,13 @@ static void step_patch(struct state *s, struct choices *c)
 	/* Nothing to merge does not bring a removed document back: open(2) with O_CREAT does. */
 	next.present = next.present || given.count;
 	cut = text.len ? choose(c, (unsigned)text.len) : 0;
-	CLAIM(!data_open(s->f.fs, s->f.b, &test_root, DATA_WRITE | DATA_TRUNCATE, &h));
+	CLAIM(!data_open(s->f.fs, s->f.b, &test_root, DATA_WRITE | DATA_TRUNCATE, &h, NULL));
 	/* With a limit each object may be too large for itself; only that nothing else is seen is checked then. */
 	if (!s->max) {
 		CLAIM(!data_write(h, 0, false, slice_of(text.data, cut), NULL));
 		CLAIM(!data_write(h, cut, false, slice_of(text.data + cut, text.len - cut), NULL));
 		want = becomes(s, &next);
-		CLAIM(data_flush(h, &opener_only, NULL) == want);
+		CLAIM(data_flush(h, NULL, &opener_only, NULL) == want);
 	}
 	CLAIM(!data_close(h, NULL));
 	buf_release(&text);
@@ -251,7 +251,7 @@ static void step_edit(struct state *s, struct choices *c, bool replace)
 	map_document(&base, &a);
 	map_document(&now, &b);
 	want = map_edit(&next, &base, &now) ? becomes(s, &next) : BUCKET_CONFLICT;
-	CLAIM((replace ? data_replace : data_edit)(s->f.fs, s->f.b, &a, &b, NULL) == want);
+	CLAIM(data_edit(s->f.fs, s->f.b, &(struct data_edit){.base = &a, .now = &b, .whole = replace}, NULL) == want);
 	document_release(&a);
 	document_release(&b);
 	buf_release(&text);
@@ -307,7 +307,7 @@ static void step_remove(struct state *s)
 {
 	int want = s->map.present ? 0 : BUCKET_ABSENT;
 
-	CLAIM(data_remove(s->f.fs, s->f.b, &test_root) == want);
+	CLAIM(data_remove(s->f.fs, s->f.b, &test_root, NULL) == want);
 	if (!want) {
 		s->before = s->map;
 		s->map = (struct map){0};

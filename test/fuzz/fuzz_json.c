@@ -426,7 +426,7 @@ static void check_string(struct slice text)
 static void check_value(struct slice text, unsigned depth_max)
 {
 	struct buf compact = {0}, expected = {0}, twice = {0};
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct json_tree tree;
 	int opinion = reference_whole_value(text, json_depth_max, &expected), r;
 

@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct choices c = choices_of(data, size);
 	struct limits got = limits_default, expected = limits_default;
 	char *text = choose_text(&c), *value = strchr(text, '=');
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct slice name;
 	int r;
 

@@ -347,7 +347,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = size ? memchr(data, 0, size) : NULL;
 	struct slice text = slice_of(data, end ? (size_t)(end - data) : size), subject = slice_of("", 0);
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct pattern *p;
 	bool opinion;
 	uint8_t *copy;

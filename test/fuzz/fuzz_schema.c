@@ -298,7 +298,7 @@ static int check(const struct schema *s, struct slice value, struct reason *why)
 {
 	int r;
 
-	*why = (struct reason){""};
+	*why = (struct reason){.text = ""};
 	r = schema_check(s, value, why);
 	CLAIM(r == 0 || r == BUCKET_INVALID);
 	CLAIM(!r == !*why->text);
@@ -368,7 +368,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = size ? memchr(data, 0, size) : NULL;
 	struct slice text = slice_of(data, end ? (size_t)(end - data) : size), value = slice_of("0", 1);
-	struct reason why = {""};
+	struct reason why = {.text = ""};
 	struct schema *s;
 	int r;
 
