@@ -135,11 +135,38 @@ static bool is_within_limits(const struct bucket *b, uint64_t size, int64_t grow
 	return growth < 0 || (!__atomic_load_n(&b->max_total_size, __ATOMIC_RELAXED) && (!most || size <= most));
 }
 
+/* What the bucket's files would come to if this one grew by so much, with b->lock held. Sizes that programs ask for may be any. */
+static uint64_t total_with(const struct file *f, int64_t growth)
+{
+	int64_t counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED), grown, total;
+
+	if (__builtin_add_overflow(counted, growth, &grown) ||
+	    __builtin_add_overflow((int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes), file_counts(grown) - file_counts(counted), &total) ||
+	    __builtin_add_overflow(total, __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED), &total))
+		return INT64_MAX;
+	return total > 0 ? (uint64_t)total : 0;
+}
+
+static int check_total(struct file *f, int64_t growth, struct reason *why)
+{
+	uint64_t most = f->b->limits.max_total_size, total;
+
+	if (growth < 0 || !most || f->unlinked)
+		return 0;
+	do
+		total = total_with(f, growth);
+	while (total > most && tree_drop_partial(f->fs, f->b));
+	if (total <= most)
+		return 0;
+	reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu", (unsigned long long)total, (unsigned long long)most);
+	return BUCKET_OVER_QUOTA;
+}
+
 /* The file's size is about to become `size`: checks the limits and counts it. Undone by calling it with the old one. */
 static int account(struct file *f, uint64_t size, struct reason *why)
 {
 	const struct limits *l = &f->b->limits;
-	int64_t growth = (int64_t)(size - f->node.size), counted, total;
+	int64_t growth = (int64_t)(size - f->node.size);
 	int r = 0;
 
 	if (growth == 0)
@@ -150,24 +177,15 @@ static int account(struct file *f, uint64_t size, struct reason *why)
 		return 0;
 	}
 	bucket_lock(f->b);
-	do {
-		counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED);
-		total = (int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes) +
-			__atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED) + file_counts(counted + growth) - file_counts(counted);
-	} while (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size && !f->unlinked && tree_drop_partial(f->fs, f->b));
 	if (growth > 0 && l->max_file_size && size > l->max_file_size) {
 		reason_set(why, "the file would have %llu bytes and max_file_size is %llu", (unsigned long long)size,
 			   (unsigned long long)l->max_file_size);
 		r = BUCKET_TOO_LARGE;
-	} else if (f->unlinked) {
-		r = 0;
-	} else if (growth > 0 && l->max_total_size && total > (int64_t)l->max_total_size) {
-		reason_set(why, "the bucket's files would have %lld bytes and max_total_size is %llu", (long long)total,
-			   (unsigned long long)l->max_total_size);
-		r = BUCKET_OVER_QUOTA;
 	} else {
-		file_count(f, growth);
+		r = check_total(f, growth, why);
 	}
+	if (!r && !f->unlinked)
+		file_count(f, growth);
 	bucket_unlock(f->b);
 	return r;
 }

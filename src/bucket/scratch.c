@@ -24,7 +24,8 @@ struct scratch {
 	pid_t maker;          /* who has begun it, or begun it anew, last */
 	bool exclusive;       /* it was made exclusively, for reading and writing */
 	bool moved;           /* it is what data.json was, renamed away, and nothing has come back since … */
-	int64_t moved_at;     /* … this moment */
+	int64_t moved_at;     /* … this moment; … */
+	struct buf was;       /* … then it was this, whatever has been written to the file since */
 
 	pthread_mutex_t lock; /* guards all below */
 	struct buf bytes;
@@ -47,6 +48,7 @@ static void scratch_free(struct scratch *s)
 
 	data_text_put(s->base);
 	buf_release(&s->bytes);
+	buf_release(&s->was);
 	budget_release(fs->budget, &s->charge);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -377,7 +379,7 @@ static int charge(struct scratch *s, uint64_t len, struct reason *why)
 {
 	uint64_t bytes = len > s->bytes.cap ? 2 * len : s->bytes.cap;
 
-	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes, why);
+	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes + s->was.cap, why);
 }
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
@@ -474,6 +476,11 @@ static int parse(struct scratch *s, struct document *out, struct reason *why)
 	return r;
 }
 
+static int parse_moved(struct scratch *moved, struct document *out)
+{
+	return document_parse(moved->was.len ? buf_slice(&moved->was) : slice_str("{}"), 0, out, NULL);
+}
+
 /* So many bytes take a while to be parsed. */
 enum { long_edit = 128 << 10 };
 
@@ -487,7 +494,7 @@ static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scr
 	if (!r)
 		r = document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
 	if (!r && moved)
-		r = parse(moved, &was, NULL);
+		r = parse_moved(moved, &was);
 	if (!r)
 		r = data_edit(fs, b, &edit, why);
 	document_release(&base);
@@ -501,7 +508,7 @@ static int bring_back(struct fs *fs, struct bucket *b, struct scratch *moved, st
 {
 	struct document was = {0}, nothing = {0};
 	struct data_edit edit = {.base = &nothing, .now = &nothing, .moved = &was, .uid = moved->uid};
-	int r = parse(moved, &was, NULL);
+	int r = parse_moved(moved, &was);
 
 	if (!r)
 		r = data_edit(fs, b, &edit, why);
@@ -529,6 +536,7 @@ static void end_moved(struct bucket *b, struct scratch *moved)
 {
 	bucket_lock(b);
 	moved->moved = false;
+	buf_release(&moved->was);
 	bucket_unlock(b);
 }
 
@@ -638,6 +646,8 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		bucket_lock(b);
 		s->moved = true;
 		s->moved_at = fs_moment(fs);
+		s->was = removed;
+		removed = (struct buf){0};
 		bucket_unlock(b);
 	}
 	if (r && s)
