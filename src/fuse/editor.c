@@ -29,6 +29,20 @@ static bool is_editor(const struct call *c, const char *program)
 	return false;
 }
 
+bool editor_takes_back(const struct call *c)
+{
+	enum { seconds = 60 };
+	char program[16];
+	int64_t modified;
+
+	if (!caller_program(c->who.pid, program) || strcmp(program, "rclone") != 0)
+		return false;
+	bucket_lock(c->b);
+	modified = c->b->head.data_modified;
+	bucket_unlock(c->b);
+	return fs_now(c->fs) - modified < (int64_t)seconds * 1000000000;
+}
+
 /* As whose to keep what they read: an editor's, or that of whoever reads what it puts into a pipe. */
 static void look(const struct call *c, struct reading_key *reader)
 {

@@ -320,6 +320,32 @@ def test_a_refused_save_is_undone():
             write(d, '{"a": 1}')
 
 
+def test_a_tool_that_compares_sizes():
+    """rclone removes what it takes for a bad copy, three times: the document stays, there and back."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        d = b + '/data.json'
+        write(d, '{"kept": 1}')
+        tool = m.folder + '/rclone'
+        with open(tool, 'w') as f:
+            f.write('#!/usr/bin/python3\nimport os, sys\ndst = sys.argv[1]\ntext = b\'{"new":2}\'\n'
+                    'for i in range(3):\n  with open(dst, "wb") as f: f.write(text)\n'
+                    '  if os.stat(dst).st_size != len(text):\n    try: os.unlink(dst)\n    except OSError: pass\n')
+        os.chmod(tool, 0o755)
+        sh(f'exec -a rclone {tool} {d}', cwd=m.folder)
+        assert json.loads(read(d)) == {'kept': 1, 'new': 2}
+        assert 'it stays' in read(b + '/.bucketfs/errors')
+        os.unlink(d)
+        if shutil.which('rclone'):
+            write(d, '{"kept": 1}')
+            os.mkdir(m.folder + '/there')
+            write(m.folder + '/there/data.json', '{"new": 2}')
+            sh(f'rclone copy {m.folder}/there/data.json {b}/ ; rclone copy {d} {m.folder}/back/', ok=None)
+            assert json.loads(read(d)) == {'kept': 1, 'new': 2}
+            assert json.loads(read(m.folder + '/back/data.json')) == {'kept': 1, 'new': 2}
+
+
 def test_history():
     """The last ten documents that were removed or replaced whole, with their time and whose doing it was."""
     with Mount() as m:
