@@ -20,7 +20,7 @@ struct user {
 
 struct budget {
 	pthread_mutex_t lock; /* innermost */
-	struct table users;   /* those who are charged anything */
+	struct table users;   /* those who were ever charged anything */
 	size_t memory, files;
 	size_t taken, opened;
 };
@@ -90,14 +90,6 @@ static struct user *find_or_add(struct budget *b, uid_t uid)
 	return u;
 }
 
-static void forget_if_idle(struct budget *b, struct user *u)
-{
-	if (u->bytes || u->files)
-		return;
-	table_remove(&b->users, &u->by_uid);
-	free(u);
-}
-
 static int check_memory(const struct budget *b, const struct user *u, size_t more, struct reason *why)
 {
 	if (!b->memory)
@@ -134,10 +126,8 @@ static void give_back(struct budget *b, struct charge *c, size_t bytes)
 	struct user *u = find(b, c->uid);
 
 	b->taken -= c->bytes - bytes;
-	if (u) {
+	if (u)
 		u->bytes -= c->bytes - bytes;
-		forget_if_idle(b, u);
-	}
 	c->bytes = bytes;
 }
 
@@ -147,11 +137,8 @@ static int take(struct budget *b, struct charge *c, uid_t uid, size_t bytes, str
 	size_t more = bytes - c->bytes;
 	int r = u ? check_memory(b, u, more, why) : -ENOMEM;
 
-	if (r) {
-		if (u)
-			forget_if_idle(b, u);
+	if (r)
 		return r;
-	}
 	u->bytes += more;
 	b->taken += more;
 	c->uid = uid;
@@ -179,21 +166,25 @@ int budget_charge(struct budget *b, struct charge *c, uid_t uid, size_t bytes, s
 	return r;
 }
 
-int budget_open(struct budget *b, struct charge *c, uid_t uid, struct reason *why)
+int budget_open(struct budget *b, struct charge *c, uid_t uid, bool is_file, size_t bytes, struct reason *why)
 {
 	struct user *u;
 	int r;
 
+	bytes = (bytes + step - 1) / step * step;
 	pthread_mutex_lock(&b->lock);
 	u = find_or_add(b, uid);
-	r = u ? check_files(b, u, why) : -ENOMEM;
+	r = u ? 0 : -ENOMEM;
+	if (!r && is_file)
+		r = check_files(b, u, why);
+	if (!r)
+		r = check_memory(b, u, bytes, why);
 	if (!r) {
-		u->files++;
-		b->opened++;
-		c->uid = uid;
-		c->opened = true;
-	} else if (u) {
-		forget_if_idle(b, u);
+		u->files += is_file;
+		u->bytes += bytes;
+		b->opened += is_file;
+		b->taken += bytes;
+		*c = (struct charge){uid, bytes, is_file};
 	}
 	pthread_mutex_unlock(&b->lock);
 	return r;
@@ -212,7 +203,6 @@ void budget_release(struct budget *b, struct charge *c)
 	if (u) {
 		u->bytes -= c->bytes;
 		u->files -= c->opened;
-		forget_if_idle(b, u);
 	}
 	pthread_mutex_unlock(&b->lock);
 	*c = (struct charge){0};

@@ -29,7 +29,7 @@ void budget_set_files(struct budget *b, size_t files);
 /* The object takes so many bytes from now on. BUCKET_OVER_QUOTA over a share, -ENOMEM over the whole or for want of memory: then it is charged
  * what it was. To take less never fails. */
 int budget_charge(struct budget *b, struct charge *c, uid_t uid, size_t bytes, struct reason *why);
-/* The object is an open file. BUCKET_OVER_QUOTA. */
-int budget_open(struct budget *b, struct charge *c, uid_t uid, struct reason *why);
+/* The first charge of an object that somebody opens; `is_file`: it may need a descriptor. As above. */
+int budget_open(struct budget *b, struct charge *c, uid_t uid, bool is_file, size_t bytes, struct reason *why);
 /* Nothing is charged for it any more. */
 void budget_release(struct budget *b, struct charge *c);

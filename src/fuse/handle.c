@@ -34,13 +34,8 @@ static struct handle *new_handle(struct call *c, bool is_file, size_t bytes, int
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
-	*r = h ? 0 : -ENOMEM;
-	if (!*r && is_file)
-		*r = budget_open(c->fs->budget, &h->charge, c->who.uid, &c->why);
-	if (!*r)
-		*r = budget_charge(c->fs->budget, &h->charge, c->who.uid, bytes, &c->why);
-	if (*r && h) {
-		budget_release(c->fs->budget, &h->charge);
+	*r = h ? budget_open(c->fs->budget, &h->charge, c->who.uid, is_file, bytes, &c->why) : -ENOMEM;
+	if (*r) {
 		free(h);
 		h = NULL;
 	}
