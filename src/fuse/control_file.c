@@ -323,14 +323,21 @@ void control_file_close(struct control_handle *h)
 
 /* ---- reading and writing ---- */
 
+/* Answered without the lock: the thread of a ring may wait for that, and answers wait for the thread. */
 void control_file_read(fuse_req_t req, struct control_handle *h, uint64_t at, size_t size)
 {
+	struct buf bytes = {0};
+	int r = 0;
+
 	pthread_mutex_lock(&h->lock);
-	if (at >= h->text.len)
-		fuse_reply_buf(req, NULL, 0);
-	else
-		fuse_reply_buf(req, (char *)h->text.data + at, size < h->text.len - at ? size : h->text.len - (size_t)at);
+	if (at < h->text.len)
+		r = buf_add(&bytes, h->text.data + at, size < h->text.len - at ? size : h->text.len - (size_t)at);
 	pthread_mutex_unlock(&h->lock);
+	if (r)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_buf(req, (char *)bytes.data, bytes.len);
+	buf_release(&bytes);
 }
 
 static int check_size(uint64_t at, uint64_t len, struct reason *why)

@@ -340,6 +340,20 @@ static void reply_bytes(fuse_req_t req, fuse_ino_t inode, int r, struct buf *byt
 	buf_release(bytes);
 }
 
+/* For a thread that serves no ring. Not as read_file does, which answers with the file's lock held: the thread of a ring may wait for that
+ * lock, and its answers wait for the thread. */
+static void read_copy(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t at, size_t size)
+{
+	struct buf copy = {0};
+	size_t got = 0;
+	int r = buf_resize(&copy, size);
+
+	if (!r)
+		r = file_read(f, at, copy.data, size, &got);
+	copy.len = got;
+	reply_bytes(req, inode, r, &copy);
+}
+
 static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t at, size_t size)
 {
 	struct fuse_bufvec from = FUSE_BUFVEC_INIT(0);
@@ -380,16 +394,8 @@ static void run_read(struct worker_job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
 	int64_t began = call_clock(fuse_req_userdata(slow->req));
-	struct buf copy = {0};
-	size_t got = 0;
-	int r = buf_resize(&copy, slow->size);
 
-	/* Not as read_file does, which answers with the file's lock held: the thread of a ring may wait for that lock, and its answers
-	 * wait for the thread. */
-	if (!r)
-		r = file_read(slow->file, (uint64_t)slow->at, copy.data, slow->size, &got);
-	copy.len = got;
-	reply_bytes(slow->req, slow->inode, r, &copy);
+	read_copy(slow->req, slow->inode, slow->file, (uint64_t)slow->at, slow->size);
 	slow_end(slow);
 	metrics_count("read", 0, began);
 }
@@ -408,6 +414,8 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 		control_file_read(req, h->control, (uint64_t)at, size);
 	else if (h->scratch)
 		reply_bytes(req, inode, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
+	else if (h->file && worker_may_take_long())
+		read_copy(req, inode, h->file->file, (uint64_t)at, size);
 	else if (h->file)
 		read_file(req, inode, h->file->file, (uint64_t)at, size);
 	else
