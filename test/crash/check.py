@@ -492,12 +492,21 @@ def check_not_listed(point, history, snapshot):
     return out
 
 
+def attribute_bytes(path):
+    """Names and values count as well."""
+    return sum(len(name) - 5 + len(os.getxattr(path, name)) for name in os.listxattr(path))
+
+
 def check_counts(point, bucket):
     """What the bucket is counted to hold is what it holds: its limits end where they should."""
-    b, files, size = f'{point}/{bucket}', 0, 0
+    b, files, size, held = f'{point}/{bucket}', 0, 0, []
     for folder, folders, names in os.walk(b + '/files'):
         files += len(folders) + len(names)
         size += sum(os.stat(f'{folder}/{n}').st_size for n in names)
+        # A partial would give way, unless somebody has it open.
+        held += [os.open(f'{folder}/{n}', os.O_RDONLY) for n in names if n.endswith('.partial')]
+        size += sum(attribute_bytes(f'{folder}/{n}') for n in folders + names)
+    size += sum(attribute_bytes(path) for path in (b, b + '/files', b + '/data.json') if os.path.exists(path))
     out = []
     for limit, value, first in (('max_files', files + 2, 1), ('max_total_size', size + 1000, 1000)):
         os.setxattr(b, f'user.bucketfs.{limit}', b'%d' % value)
@@ -520,6 +529,8 @@ def check_counts(point, bucket):
         for n in os.listdir(b + '/files'):
             if n.lstrip('.').startswith('count'):
                 os.unlink(f'{b}/files/{n}')
+    for fd in held:
+        os.close(fd)
     return out
 
 
