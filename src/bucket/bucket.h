@@ -8,8 +8,6 @@
 struct text {
 	unsigned refs;
 	unsigned kept; /* how often reading.c has it */
-	struct budget *budget; /* of whoever had it open first, while … */
-	struct charge charge;  /* … this is charged for it */
 	struct buf bytes;
 };
 

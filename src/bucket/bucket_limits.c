@@ -102,8 +102,14 @@ static int make_text(struct fs *fs, const struct caller *who, int which, struct 
 	if (text.len)
 		memcpy(copy + 1, text.at, text.len);
 	copy[text.len + 1] = 0;
-	/* What is no limit is refused by limit_set_locked, with the reason. */
-	above = !limits_set(&wanted, slice_str(limits_own_name[which]), copy + 1, why) && limits_exceed(&wanted, &fs->options.limits, which);
+	/* Nobody writes the mark of a grant but this function: no limit begins with it. */
+	if (copy[1] == limits_granted || limits_set(&wanted, slice_str(limits_own_name[which]), copy + 1, why)) {
+		if (copy[1] == limits_granted)
+			reason_set_own(why, "%s: a limit does not begin with %c", limits_own_name[which], limits_granted);
+		free(copy);
+		return BUCKET_INVALID;
+	}
+	above = limits_exceed(&wanted, &fs->options.limits, which);
 	if (above && !bucket_may(fs, fs->root, who, PRIVILEGE_ADMIN)) {
 		limits_show(&fs->options.limits, which, ceiling, sizeof(ceiling));
 		reason_set(why, "%s of the mount is %.100s, and only its admins may let a bucket have more", limits_own_name[which], ceiling);

@@ -23,25 +23,9 @@ static bool is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
 void data_text_put(struct text *text)
 {
 	if (text && __atomic_sub_fetch(&text->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-		if (text->budget)
-			budget_release(text->budget, &text->charge);
 		buf_release(&text->bytes);
 		free(text);
 	}
-}
-
-int data_text_charge(struct fs *fs, struct text *text, uid_t uid, struct reason *why)
-{
-	struct budget *none = NULL;
-	int r;
-
-	/* Small ones are charged with the handle. */
-	if (text->bytes.len < 4096 || !__atomic_compare_exchange_n(&text->budget, &none, fs->budget, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return 0;
-	r = budget_charge(fs->budget, &text->charge, uid, text->bytes.len, why);
-	if (r)
-		__atomic_store_n(&text->budget, NULL, __ATOMIC_RELEASE);
-	return r;
 }
 
 struct text *data_text_share(struct text *text)

@@ -19,8 +19,6 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
-/* The user holds it from now on: it is charged to whoever was the first. */
-int data_text_charge(struct fs *fs, struct text *text, uid_t uid, struct reason *why);
 /* NULL is fine. */
 void data_text_put(struct text *text);
 /* One more reference. */

@@ -129,6 +129,16 @@ bool data_is_open(struct bucket *b, uid_t uid)
 	return is;
 }
 
+/* What the handle holds, its snapshot too: who shares it may go before. And `more` bytes that are about to come. */
+static int charge(struct data_handle *h, size_t more, struct reason *why)
+{
+	size_t bytes = h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);
+
+	if (h->base && h->base->bytes.len >= 4096)
+		bytes += h->base->bytes.len;
+	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, bytes + more, why);
+}
+
 int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out, struct reason *why)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
@@ -158,8 +168,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 		r = data_text(fs, b, &h->base);
 	h->b = bucket_share(fs, b);
 	link_handle(h);
-	if (!r && h->base)
-		r = data_text_charge(fs, h->base, who->uid, why);
+	if (!r)
+		r = charge(h, 0, why);
 	if (r)
 		data_close(h, NULL);
 	else
@@ -252,13 +262,13 @@ static int check_buffer(const struct bucket *b, uint64_t at, uint64_t len, struc
 	return BUCKET_TOO_LARGE;
 }
 
-static size_t patch_bytes(const struct data_handle *h)
-{
-	return h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);
-}
+/* So many members take a while to be sorted and looked at, and so many bytes to be parsed. */
+enum { long_patch = 1000, long_edit = 128 << 10 };
 
-/* So many members take a while to be sorted and looked at. */
-enum { long_patch = 5000 };
+static size_t patch_size(const struct data_handle *h)
+{
+	return document_size(&h->pending) + document_size(&h->partial) + h->reader.text.len;
+}
 
 static int patch_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
@@ -275,12 +285,12 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return BUCKET_INVALID;
 	}
 	/* Nothing has been taken in yet: whoever comes again, comes with the same bytes. */
-	if (!fs_may_take_long(h->fs) && (file_is(&h->b->judges_slowly) || h->pending.count + h->partial.count > long_patch))
+	if (!fs_may_take_long(h->fs) && (file_is(&h->b->judges_slowly) || h->pending.count + h->partial.count > long_patch ||
+					 patch_size(h) + bytes.len > long_edit))
 		return BUCKET_LONG;
 	reason_set(&h->poison, "%s", "");
 	/* A piece may come to as much again as members: their text, and where each begins. */
-	r = budget_charge(h->fs->budget, &h->charge, h->opener.uid,
-			  patch_bytes(h) + bytes.len * (h->readable ? 4 : 3), &h->poison);
+	r = charge(h, bytes.len * (h->readable ? 4 : 3), &h->poison);
 	if (!r && h->readable) {
 		r = check_buffer(h->b, h->buffer.len, bytes.len, &h->poison);
 		if (!r)
@@ -300,16 +310,14 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return r;
 	}
 	h->position += bytes.len;
-	budget_charge(h->fs->budget, &h->charge, h->opener.uid, patch_bytes(h), NULL);
+	charge(h, 0, NULL);
 	return 0;
 }
 
 /* Room for a text of so many bytes; a buffer grows to twice as much. */
 static int edit_charge(struct data_handle *h, uint64_t len, struct reason *why)
 {
-	uint64_t bytes = len > h->buffer.cap ? 2 * len : h->buffer.cap;
-
-	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, (size_t)bytes, why);
+	return charge(h, len > h->buffer.cap ? (size_t)(2 * len - h->buffer.cap) : 0, why);
 }
 
 /* From here on the edit has a text of its own. */
@@ -427,9 +435,6 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	return json_reader_finish(&h->reader, why);
 }
 
-/* So many bytes take a while to be parsed. */
-enum { long_edit = 128 << 10 };
-
 static int edit_flush(struct data_handle *h, struct reason *why)
 {
 	struct document base = {0}, now = {0};
@@ -523,9 +528,12 @@ int data_fsync(struct data_handle *h, const struct caller *who, struct reason *w
 		data_text_put(h->base);
 		h->base = text;
 		h->own_buffer = false;
+		r = charge(h, 0, why);
 	} else if (text) {
 		buf_clear(&h->buffer);
-		r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
+		r = edit_charge(h, text->bytes.len, why);
+		if (!r)
+			r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
 		data_text_put(text);
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -150,14 +150,14 @@ static uint64_t total_with(const struct file *f, int64_t growth)
 static int check_total(struct file *f, int64_t growth, struct reason *why)
 {
 	uint64_t most = f->b->limits.max_total_size, total;
+	int r;
 
 	if (growth < 0 || !most || f->unlinked)
 		return 0;
-	do
-		total = total_with(f, growth);
-	while (total > most && tree_drop_partial(f->fs, f->b));
-	if (total <= most)
-		return 0;
+	total = total_with(f, growth);
+	r = total > most ? tree_make_room(f->fs, f->b, 0, total - most) : 0;
+	if (r != BUCKET_OVER_QUOTA)
+		return r;
 	reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu", (unsigned long long)total, (unsigned long long)most);
 	return BUCKET_OVER_QUOTA;
 }

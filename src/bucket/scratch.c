@@ -531,6 +531,18 @@ static struct scratch *find_moved(struct bucket *b, uid_t uid, uint64_t after)
 	return found;
 }
 
+/* What follows so soon is the rest of one save, not another one. */
+static bool is_lately(struct fs *fs, struct bucket *b, const struct scratch *moved)
+{
+	enum { seconds = 10 };
+	bool is;
+
+	bucket_lock(b);
+	is = fs_moment(fs) - moved->moved_at < (int64_t)seconds * 1000000000;
+	bucket_unlock(b);
+	return is;
+}
+
 /* Something has come in its place: it is only a copy now. */
 static void end_moved(struct bucket *b, struct scratch *moved)
 {
@@ -552,24 +564,27 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 	return s;
 }
 
-/* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused the first is undone. */
+/* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused the first is undone,
+ * whether the new document was begun before or after it. */
 static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
 {
-	struct scratch *moved = find_moved(b, s->uid, s->since);
-	int r = commit(fs, b, s, moved, why);
+	struct scratch *moved = find_moved(b, s->uid, 0);
+	bool comes_back = moved && moved->since > s->since, lately = moved && is_lately(fs, b, moved);
+	int r;
 
-	if (r == BUCKET_LONG) {
-		if (moved)
-			scratch_put(moved);
-		return r;
+	/* To undo takes as long as to do it. */
+	if (moved && !fs_may_take_long(fs)) {
+		scratch_put(moved);
+		return BUCKET_LONG;
 	}
-	if (r && moved && bring_back(fs, b, moved, NULL))
+	r = commit(fs, b, s, comes_back ? moved : NULL, why);
+	if (r && r != BUCKET_LONG && (comes_back || lately) && bring_back(fs, b, moved, NULL))
 		log_warning("bucket %.*s: data.json was moved away and could not be brought back: it is kept in .bucketfs/history",
 			    (int)b->name.len, (const char *)b->name.at);
-	if (moved) {
+	if (moved && r != BUCKET_LONG)
 		end_moved(b, moved);
+	if (moved)
 		scratch_put(moved);
-	}
 	return r;
 }
 
@@ -698,15 +713,12 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 
 bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who)
 {
-	enum { most = 10 }; /* seconds: it is one save in two steps, not two */
 	struct scratch *moved = __atomic_load_n(&b->scratch, __ATOMIC_RELAXED) ? find_moved(b, who->uid, 0) : NULL;
 	bool is;
 
 	if (!moved)
 		return false;
-	bucket_lock(b);
-	is = fs_moment(fs) - moved->moved_at < (int64_t)most * 1000000000;
-	bucket_unlock(b);
+	is = is_lately(fs, b, moved);
 	scratch_put(moved);
 	return is;
 }
@@ -720,6 +732,10 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	*took = moved;
 	if (!moved)
 		return 0;
+	if (!fs_may_take_long(fs)) {
+		scratch_put(moved);
+		return BUCKET_LONG;
+	}
 	/* It comes back as it was, for whoever looks until the edit is committed. */
 	r = bring_back(fs, b, moved, why);
 	if (!r)

@@ -228,6 +228,7 @@ struct publication {
 	struct file **replaced, **demoted;
 	size_t replaced_count, demoted_count;
 	uint64_t turn;
+	uint64_t missing_files, missing_bytes; /* over the limits */
 };
 
 static int collect_one(struct publication *p, const struct node *node)
@@ -441,7 +442,7 @@ static int move_all(struct publication *p, struct reason *why)
 	return r;
 }
 
-static int check_limits(const struct publication *p, struct reason *why)
+static int check_limits(struct publication *p, struct reason *why)
 {
 	const struct limits *l = &p->b->limits;
 	/* With what is open and not published. */
@@ -450,12 +451,14 @@ static int check_limits(const struct publication *p, struct reason *why)
 	if (l->max_files && p->head.files + p->b->new_files > l->max_files && p->head.files > p->b->head.files) {
 		reason_set(why, "the bucket would have %llu files and folders and max_files is %llu",
 			   (unsigned long long)p->head.files, (unsigned long long)l->max_files);
+		p->missing_files = p->head.files + p->b->new_files - l->max_files;
 		return BUCKET_OVER_QUOTA;
 	}
 	if (l->max_total_size && total > l->max_total_size &&
 	    p->head.file_bytes + p->head.attribute_bytes > p->b->head.file_bytes + p->b->head.attribute_bytes) {
 		reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu",
 			   (unsigned long long)total, (unsigned long long)l->max_total_size);
+		p->missing_bytes = total - l->max_total_size;
 		return BUCKET_OVER_QUOTA;
 	}
 	return 0;
@@ -602,8 +605,10 @@ static int try_to_publish(struct fs *fs, struct bucket *b, struct bucket *t, str
 
 	bucket_lock(b);
 	bucket_lock(t);
-	/* Partials give way. */
-	do {
+	r = publish(&p, &patch, why);
+	/* Partials give way, and then it is tried once more. */
+	if (r == BUCKET_OVER_QUOTA && (p.missing_files || p.missing_bytes)) {
+		r = tree_make_room(fs, b, p.missing_files, p.missing_bytes);
 		store_batch_clear(&p.batch);
 		buf_clear(&p.names);
 		document_clear(&patch);
@@ -611,8 +616,9 @@ static int try_to_publish(struct fs *fs, struct bucket *b, struct bucket *t, str
 		free(p.demoted);
 		p.replaced = p.demoted = NULL;
 		p.count = p.replaced_count = p.demoted_count = 0;
-		r = publish(&p, &patch, why);
-	} while (r == BUCKET_OVER_QUOTA && tree_drop_partial(fs, b));
+		if (!r)
+			r = publish(&p, &patch, why);
+	}
 	bucket_unlock(t);
 	bucket_unlock(b);
 	store_batch_release(&p.batch);

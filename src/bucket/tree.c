@@ -562,20 +562,20 @@ int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 int tree_check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why)
 {
 	const struct limits *l = &b->limits;
+	int r = 0;
 
 	if (!folder && !name_has_type(name, l->accepted_file_types)) {
 		reason_set(why, "accepted_file_types is %.100s, which %.*s is not", l->accepted_file_types, (int)name.len,
 			   (const char *)name.at);
 		return BUCKET_NOT_PERMITTED;
 	}
-	while (l->max_files && b->head.files + b->new_files >= l->max_files && tree_drop_partial(fs, b))
-		;
-	if (l->max_files && b->head.files + b->new_files >= l->max_files) {
+	if (l->max_files && b->head.files + b->new_files >= l->max_files)
+		r = tree_make_room(fs, b, b->head.files + b->new_files + 1 - l->max_files, 0);
+	if (r == BUCKET_OVER_QUOTA) {
 		reason_set(why, "the bucket has %llu files and folders, as many as max_files allows",
 			   (unsigned long long)l->max_files);
-		return BUCKET_OVER_QUOTA;
 	}
-	return 0;
+	return r;
 }
 
 struct node tree_new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind,

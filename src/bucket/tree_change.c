@@ -294,64 +294,102 @@ static int unlink_locked(struct fs *fs, struct bucket *b, const struct node *n)
 	return r;
 }
 
-/* The number and folder of the oldest partial that nobody has open. */
-struct oldest {
-	struct fs *fs;
-	struct bucket *b;
-	uint64_t number, parent;
+/* Partials that nobody has open, oldest first. */
+struct partial {
+	uint64_t number, parent, size;
 	int64_t modified;
-	bool any;
 };
 
-static int find_oldest(void *context, const struct node *n)
+struct partials {
+	struct fs *fs;
+	struct bucket *b;
+	struct buf all; /* of struct partial */
+	uint64_t bytes;
+	bool any; /* also those that are open */
+};
+
+static int add_partial(void *context, const struct node *n)
 {
-	struct oldest *o = context;
+	struct partials *p = context;
+	struct partial one = {n->number, n->parent, n->size, n->modified};
 
 	if (n->kind != NODE_FILE || !version_is_partial(n->name))
 		return 0;
-	o->any = true;
-	if ((o->number && n->modified >= o->modified) || file_peek(o->fs, inode_of(o->b->number, n->number)))
+	p->any = true;
+	if (file_peek(p->fs, inode_of(p->b->number, n->number)))
 		return 0;
-	o->number = n->number;
-	o->parent = n->parent;
-	o->modified = n->modified;
-	return 0;
+	p->bytes += n->size;
+	return buf_add(&p->all, &one, sizeof(one));
+}
+
+static int older_first(const void *a, const void *b)
+{
+	const struct partial *x = a, *y = b;
+
+	return (x->modified > y->modified) - (x->modified < y->modified);
+}
+
+static size_t partial_count(const struct partials *p)
+{
+	return p->all.len / sizeof(struct partial);
 }
 
 /* A look at all files, which is not repeated at once if it was in vain. */
-static bool find_partial(struct fs *fs, struct bucket *b, struct oldest *o)
+static int find_partials(struct fs *fs, struct bucket *b, struct partials *p)
 {
-	enum { pause = 1000000000 };
+	enum { pause = 1000000000, many = 2000 };
 	int64_t now = fs_moment(fs);
 	int r;
 
-	*o = (struct oldest){.fs = fs, .b = b};
 	if (b->no_partials || (b->partials_kept && now - b->partials_kept < pause))
-		return false;
-	r = tree_each(fs, b, find_oldest, o);
-	b->no_partials = !r && !o->any;
-	b->partials_kept = !r && !o->number ? now : 0;
-	return !r && o->number;
+		return 0;
+	if (b->head.files > many && !fs_may_take_long(fs))
+		return BUCKET_LONG;
+	r = tree_each(fs, b, add_partial, p);
+	if (r)
+		return r;
+	b->no_partials = !p->any;
+	b->partials_kept = p->all.len ? 0 : now;
+	if (p->all.len)
+		qsort(p->all.data, partial_count(p), sizeof(struct partial), older_first);
+	return 0;
 }
 
-bool tree_drop_partial(struct fs *fs, struct bucket *b)
+static int drop_partial(struct fs *fs, struct bucket *b, const struct partial *p)
 {
 	struct found found = {0};
-	struct oldest o;
-	int r;
+	int r = tree_get_record(fs, b, p->parent, p->number, &found);
 
-	if (!find_partial(fs, b, &o))
-		return false;
-	r = tree_get_record(fs, b, o.parent, o.number, &found);
 	if (!r)
 		r = unlink_locked(fs, b, &found.node);
 	if (!r)
-		bucket_name_lost(fs, b, o.parent, found.node.name);
+		bucket_name_lost(fs, b, p->parent, found.node.name);
 	if (!r)
 		log_limited(b->owner, LOG_LEVEL_INFO, "bucket %.*s: %.*s made room for something else", (int)b->name.len,
 			    (const char *)b->name.at, (int)found.node.name.len, (const char *)found.node.name.at);
 	tree_found_release(&found);
-	return !r;
+	return r;
+}
+
+int tree_make_room(struct fs *fs, struct bucket *b, uint64_t files, uint64_t bytes)
+{
+	struct partials p = {.fs = fs, .b = b};
+	uint64_t gone = 0, given = 0;
+	int r = find_partials(fs, b, &p);
+
+	/* Nothing goes for what is refused all the same. */
+	if (!r && (partial_count(&p) < files || p.bytes < bytes))
+		r = BUCKET_OVER_QUOTA;
+	for (size_t i = 0; !r && i < partial_count(&p) && (gone < files || given < bytes); i++) {
+		struct partial one;
+
+		memcpy(&one, p.all.data + i * sizeof(one), sizeof(one));
+		r = drop_partial(fs, b, &one);
+		gone++;
+		given += one.size;
+	}
+	buf_release(&p.all);
+	return r;
 }
 
 int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,

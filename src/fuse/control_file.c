@@ -235,6 +235,7 @@ static int handle_open(struct call *c, int flags, struct control_handle **out)
 		return -ENOMEM;
 	h->fs = c->fs;
 	h->who = c->who;
+	h->who.request = 0;
 	h->node = c->node;
 	h->b = bucket_share(c->fs, c->b);
 	h->writes = (flags & O_ACCMODE) != O_RDONLY;
@@ -348,6 +349,14 @@ static int check_size(uint64_t at, uint64_t len, struct reason *why)
 	return BUCKET_TOO_LARGE;
 }
 
+/* Room for so many bytes; a buffer grows to twice as much. With h->lock held. */
+static int charge(struct control_handle *h, uint64_t len, struct reason *why)
+{
+	uint64_t bytes = len > h->text.cap ? 2 * len : h->text.cap;
+
+	return budget_charge(h->fs->budget, &h->charge, h->who.uid, (size_t)bytes, why);
+}
+
 int control_file_write(struct control_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
 	int r;
@@ -366,7 +375,7 @@ int control_file_write(struct control_handle *h, uint64_t at, bool append, struc
 	}
 	r = check_size(at, bytes.len, why);
 	if (!r)
-		r = budget_charge(h->fs->budget, &h->charge, h->who.uid, 2 * (size_t)(at + bytes.len), why);
+		r = charge(h, at + bytes.len, why);
 	if (!r) {
 		r = buf_write_at(&h->text, (size_t)at, bytes.at, bytes.len);
 	}
@@ -392,8 +401,10 @@ int control_file_truncate(struct control_handle *h, uint64_t size, struct reason
 	int r = h->writes ? check_size(0, size, why) : BUCKET_WRONG_HANDLE;
 
 	pthread_mutex_lock(&h->lock);
+	if (!r && !size)
+		buf_release(&h->text);
 	if (!r)
-		r = budget_charge(h->fs->budget, &h->charge, h->who.uid, 2 * (size_t)size, why);
+		r = charge(h, size, why);
 	if (!r)
 		r = buf_resize(&h->text, (size_t)size);
 	if (!r && !size)
