@@ -146,6 +146,16 @@ static void head_init(struct head *h, const struct origin *o)
 	};
 }
 
+/* To threads that look at it without the lock. */
+static void show_head(struct bucket *b)
+{
+	__atomic_store_n(&b->enabled, b->head.enabled, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->shown.modified, b->head.modified, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->shown.files, b->head.files, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->shown.file_bytes, b->head.file_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->shown.data_keys, b->head.data_keys, __ATOMIC_RELAXED);
+}
+
 int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 {
 	struct bucket *b;
@@ -201,8 +211,7 @@ int bucket_load(struct fs *fs, uint32_t number, struct bucket **out)
 	b->owner = b->head.owner;
 	b->group = b->head.group;
 	b->generation = (uint32_t)((uint64_t)b->head.created >> 10);
-	b->enabled = b->head.enabled;
-	b->modified = b->head.modified;
+	show_head(b);
 	if (r == -EIO && fault)
 		bucket_damaged(b, "bucket", number, fault);
 	else if (r == -EIO)
@@ -375,8 +384,7 @@ static int commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	}
 	if (!r) {
 		b->head = *head;
-		__atomic_store_n(&b->enabled, head->enabled, __ATOMIC_RELAXED);
-		__atomic_store_n(&b->modified, head->modified, __ATOMIC_RELAXED);
+		show_head(b);
 		b->revision = revision;
 	}
 	return r;
@@ -388,16 +396,22 @@ int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const stru
 	return commit(fs, b, head, batch);
 }
 
-int bucket_commit_untouched(struct fs *fs, struct bucket *b)
+/* With the bucket's lock held. */
+static int commit_untouched(struct fs *fs, struct bucket *b, uint64_t revision)
 {
 	struct store_batch nothing = {0};
-	struct head head;
+	struct head head = b->head;
+
+	head.untouched = b->revision == revision;
+	return commit(fs, b, &head, &nothing);
+}
+
+int bucket_commit_untouched(struct fs *fs, struct bucket *b, uint64_t revision)
+{
 	int r;
 
 	bucket_lock(b);
-	head = b->head;
-	head.untouched = true;
-	r = commit(fs, b, &head, &nothing);
+	r = b->revision == revision ? commit_untouched(fs, b, revision) : 0;
 	bucket_unlock(b);
 	return r;
 }
@@ -479,12 +493,14 @@ int bucket_make(struct fs *fs, const struct caller *owner, struct slice name, co
 	if (!r)
 		r = bucket_get(fs, number, &b);
 	if (!r) {
+		bucket_lock(b);
 		pthread_rwlock_wrlock(&fs->acl_lock);
 		struct acl old = b->acl;
 		b->acl = acl;
 		acl = old;
 		pthread_rwlock_unlock(&fs->acl_lock);
-		r = bucket_commit_untouched(fs, b);
+		r = commit_untouched(fs, b, 0);
+		bucket_unlock(b);
 		fs_audit(owner, "create", name, NULL);
 	}
 	acl_release(&acl);

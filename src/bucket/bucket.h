@@ -19,7 +19,10 @@ struct bucket {
 	struct slice name; /* empty for the root */
 	uint32_t owner, group; /* the head's, which never change */
 	uint32_t generation;   /* of all its inodes: another bucket by the same number has another one */
-	int64_t modified;        /* as the head has it; atomic, … */
+	struct {
+		int64_t modified;
+		uint64_t files, file_bytes, data_keys;
+	} shown;                 /* as the head has them; atomic, … */
 	bool enabled;            /* … so is this, … */
 	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
@@ -181,8 +184,9 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
-/* Commits that everything in the bucket is as it was made: nobody has written or set anything. With b->lock free. */
-int bucket_commit_untouched(struct fs *fs, struct bucket *b);
+/* Commits that everything in the bucket is as it was made, unless somebody has written or set something since this revision. With b->lock
+ * free. */
+int bucket_commit_untouched(struct fs *fs, struct bucket *b, uint64_t revision);
 
 /* Before the first new number since it was loaded: makes sure that no record has it, for that would be another file's end. */
 int bucket_check_numbers(struct fs *fs, struct bucket *b);

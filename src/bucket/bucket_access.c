@@ -269,7 +269,7 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr)
 {
 	struct bucket_look look = bucket_look(fs, b);
-	int64_t modified = __atomic_load_n(&b->modified, __ATOMIC_RELAXED);
+	int64_t modified = __atomic_load_n(&b->shown.modified, __ATOMIC_RELAXED);
 
 	if (__atomic_load_n(&b->dead, __ATOMIC_RELAXED))
 		return BUCKET_GONE;

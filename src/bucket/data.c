@@ -550,6 +550,9 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 	if (is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
 		return BUCKET_LONG;
 	bucket_lock(b);
+	/* A whole document where there is none: it is put there, as any file would be. */
+	if (e->whole && !e->moved && !b->head.data_present)
+		walk.document[0] = NULL;
 	r = plan_init(&plan, fs, b);
 	plan.head.data_present = true;
 	while (!r && next_key(&walk, &key)) {

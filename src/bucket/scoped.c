@@ -93,6 +93,16 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256])
 
 /* An existing one is as it is; a new one gets its lists and schema before anybody can have written it. `check` (or NULL) says whether one
  * more may be made. */
+static uint64_t revision_of(struct bucket *b)
+{
+	uint64_t revision;
+
+	bucket_lock(b);
+	revision = b->revision;
+	bucket_unlock(b);
+	return revision;
+}
+
 static int make(struct fs *fs, const struct caller *owner, const char *id, const struct acl_list *lists, const struct slice *schema,
 		int (*check)(struct fs *fs, const struct caller *owner, struct reason *why), struct reason *why)
 {
@@ -105,10 +115,17 @@ static int make(struct fs *fs, const struct caller *owner, const char *id, const
 			r = bucket_make(fs, owner, slice_str(id), lists, lists, &b);
 		if (r)
 			return r == BUCKET_EXISTS ? 0 : r;
-		if (schema)
+		if (schema) {
+			uint64_t revision = revision_of(b);
+
 			r = control_write(fs, b, owner, NODE_SCHEMA, *schema, why);
-		if (!r && schema)
-			r = bucket_commit_untouched(fs, b);
+			if (!r)
+				r = bucket_commit_untouched(fs, b, revision + 1);
+			if (r) {
+				bucket_put(fs, b);
+				return r;
+			}
+		}
 	}
 	if (r)
 		return r;

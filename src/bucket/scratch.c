@@ -23,13 +23,15 @@ struct scratch {
 	uint64_t since;       /* … as a number that grows (next_number) */
 	pid_t maker;          /* who has begun it, or begun it anew, last */
 	bool exclusive;       /* it was made exclusively, for reading and writing */
+	bool was_data;        /* it was data.json once, and renamed away: renamed back, all of it comes back */
 	bool moved;           /* it is what data.json was, renamed away, and nothing has come back since … */
 	int64_t moved_at;     /* … this moment; … */
 	struct buf was;       /* … then it was this, whatever has been written to the file since */
 
 	pthread_mutex_t lock; /* guards all below */
 	struct buf bytes;
-	struct charge charge; /* for them */
+	struct charge charge; /* for them, … */
+	size_t held;          /* … and for what `base` and `was` take. Atomic for threads with b->lock */
 	int64_t modified;
 };
 
@@ -162,16 +164,24 @@ static bool has_data_name(struct slice name)
 	return false;
 }
 
+/* A short text is charged with nothing. */
+static size_t size_of_base(const struct text *base)
+{
+	return base->bytes.len < 4096 ? 0 : base->bytes.len;
+}
+
+/* Two may have one name for a moment: the new one is found, and the old one goes as soon as it is certain that it may. */
 static int make(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct text *base,
 		struct scratch **out, struct reason *why)
 {
 	struct scratch *s;
 	unsigned own = 0;
+	int r;
 
 	if (name.len > name_max)
 		return BUCKET_NAME_TOO_LONG;
 	for (s = b->scratch; s; s = s->next)
-		own += s->uid == who->uid;
+		own += s->uid == who->uid && !slice_equal(slice_of(s->name, s->name_len), name);
 	if (own >= scratch_max) {
 		reason_set(why, "you have %d temporary files beside data.json, which is as many as there may be: remove some",
 			   scratch_max);
@@ -180,6 +190,12 @@ static int make(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	s->held = size_of_base(base);
+	r = budget_charge(fs->budget, &s->charge, who->uid, s->held, why);
+	if (r) {
+		free(s);
+		return r;
+	}
 	s->fs = fs;
 	s->b = bucket_share(fs, b);
 	s->since = next_number(fs);
@@ -348,6 +364,7 @@ int scratch_open(struct fs *fs, struct bucket *b, const struct caller *who, uint
 			/* Written anew, from the document as it is now. */
 			old = (*out)->base;
 			(*out)->base = base;
+			__atomic_store_n(&(*out)->held, size_of_base(base) + (*out)->was.cap, __ATOMIC_RELAXED);
 			(*out)->since = next_number(fs);
 			(*out)->maker = who->pid;
 			base = NULL;
@@ -379,7 +396,7 @@ static int charge(struct scratch *s, uint64_t len, struct reason *why)
 {
 	uint64_t bytes = len > s->bytes.cap ? 2 * len : s->bytes.cap;
 
-	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes + s->was.cap, why);
+	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes + __atomic_load_n(&s->held, __ATOMIC_RELAXED), why);
 }
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
@@ -465,6 +482,20 @@ int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, st
 	return 0;
 }
 
+/* Takes it off the list, unless somebody has. */
+static void drop(struct bucket *b, struct scratch *s)
+{
+	bool listed;
+
+	bucket_lock(b);
+	listed = !s->unlinked;
+	if (listed)
+		unlink_from_list(b, s);
+	bucket_unlock(b);
+	if (listed)
+		scratch_put(s);
+}
+
 static int parse(struct scratch *s, struct document *out, struct reason *why)
 {
 	struct buf bytes = {0};
@@ -484,7 +515,8 @@ static int parse_moved(struct scratch *moved, struct document *out)
 /* So many bytes take a while to be parsed. */
 enum { long_edit = 128 << 10 };
 
-/* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL. */
+/* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL; the file
+ * itself, where that comes back, and then its base is what it was. */
 static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
 {
 	struct document base = {0}, now = {0}, was = {0};
@@ -492,11 +524,11 @@ static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scr
 	int r = s->bytes.len > long_edit && !fs_may_take_long(fs) ? BUCKET_LONG : parse(s, &now, why);
 
 	if (!r)
-		r = document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
+		r = s == moved ? parse_moved(s, &base) : document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
 	if (!r && moved)
 		r = parse_moved(moved, &was);
 	if (!r)
-		r = data_edit(fs, b, &edit, why);
+		r = s->was_data && !moved ? data_merge(fs, b, &now, why) : data_edit(fs, b, &edit, why);
 	document_release(&base);
 	document_release(&now);
 	document_release(&was);
@@ -516,19 +548,41 @@ static int bring_back(struct fs *fs, struct bucket *b, struct scratch *moved, st
 	return r;
 }
 
-/* What the user has moved away last, if nothing has come in its place; referenced. `after`: not before that number. */
-static struct scratch *find_moved(struct bucket *b, uid_t uid, uint64_t after)
+static int undo_move(struct fs *fs, struct bucket *b, struct scratch *moved)
+{
+	int r = bring_back(fs, b, moved, NULL);
+
+	if (r)
+		log_warning("bucket %.*s: data.json was moved away and could not be brought back: it is kept in .bucketfs/history",
+			    (int)b->name.len, (const char *)b->name.at);
+	return r;
+}
+
+/* What the user has moved away last, if nothing has come in its place; referenced. */
+static struct scratch *find_moved_by(struct bucket *b, uid_t uid)
 {
 	struct scratch *found = NULL;
 
 	bucket_lock(b);
 	for (struct scratch *s = b->scratch; s && !found; s = s->next)
-		if (s->uid == uid && s->moved && s->since > after)
+		if (s->uid == uid && s->moved)
 			found = s;
 	if (found)
 		found->refs++;
 	bucket_unlock(b);
 	return found;
+}
+
+/* As above; the file itself, if that is what was moved away. */
+static struct scratch *find_moved(struct bucket *b, struct scratch *s)
+{
+	bool is;
+
+	bucket_lock(b);
+	is = s->moved;
+	s->refs += is;
+	bucket_unlock(b);
+	return is ? s : find_moved_by(b, s->uid);
 }
 
 /* What follows so soon is the rest of one save, not another one. */
@@ -549,6 +603,7 @@ static void end_moved(struct bucket *b, struct scratch *moved)
 	bucket_lock(b);
 	moved->moved = false;
 	buf_release(&moved->was);
+	__atomic_store_n(&moved->held, size_of_base(moved->base), __ATOMIC_RELAXED);
 	bucket_unlock(b);
 }
 
@@ -565,11 +620,11 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 }
 
 /* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused the first is undone,
- * whether the new document was begun before or after it. */
+ * whether the new document was begun before or after it. What was moved away may also be what comes back. */
 static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
 {
-	struct scratch *moved = find_moved(b, s->uid, 0);
-	bool comes_back = moved && moved->since > s->since, lately = moved && is_lately(fs, b, moved);
+	struct scratch *moved = find_moved(b, s);
+	bool one_save = moved && moved->since >= s->since, undo = one_save || (moved && is_lately(fs, b, moved));
 	int r;
 
 	/* To undo takes as long as to do it. */
@@ -577,11 +632,8 @@ static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, stru
 		scratch_put(moved);
 		return BUCKET_LONG;
 	}
-	r = commit(fs, b, s, comes_back ? moved : NULL, why);
-	if (r && r != BUCKET_LONG && (comes_back || lately) && bring_back(fs, b, moved, NULL))
-		log_warning("bucket %.*s: data.json was moved away and could not be brought back: it is kept in .bucketfs/history",
-			    (int)b->name.len, (const char *)b->name.at);
-	if (moved && r != BUCKET_LONG)
+	r = commit(fs, b, s, one_save ? moved : NULL, why);
+	if (moved && (!r || (undo && r != BUCKET_LONG && !undo_move(fs, b, moved))))
 		end_moved(b, moved);
 	if (moved)
 		scratch_put(moved);
@@ -641,9 +693,9 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 	old = find(b, who->uid, to);
 	if (old && no_replace)
 		r = BUCKET_EXISTS;
+	if (old)
+		old->refs++;
 	if (!r) {
-		if (old)
-			unlink_from_list(b, old);
 		base = oldest_base(b, who->uid);
 		r = make(fs, b, who, to, base ? base : data_text_share(now), &s, why);
 		if (r)
@@ -652,24 +704,35 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 	if (s)
 		s->refs++;
 	bucket_unlock(b);
+	/* Its text, and once more what it was: there is room for them before anything is removed. */
+	if (!r) {
+		__atomic_add_fetch(&s->held, size_of_base(now), __ATOMIC_RELAXED);
+		pthread_mutex_lock(&s->lock);
+		r = charge(s, now->bytes.len, why);
+		pthread_mutex_unlock(&s->lock);
+	}
 	/* What others have merged up to this moment goes along. */
 	if (!r)
 		r = data_remove(fs, b, who, &removed);
-	if (!r)
-		r = scratch_write(s, 0, false, removed.len ? buf_slice(&removed) : slice_str("{}\n"), why);
 	if (!r) {
 		bucket_lock(b);
-		s->moved = true;
+		s->moved = s->was_data = true;
 		s->moved_at = fs_moment(fs);
 		s->was = removed;
 		removed = (struct buf){0};
 		bucket_unlock(b);
+		r = scratch_write(s, 0, false, s->was.len ? buf_slice(&s->was) : slice_str("{}\n"), why);
+		if (r)
+			undo_move(fs, b, s);
 	}
+	/* The new one is found by its name, and goes if it is refused; else the old one does. */
 	if (r && s)
 		scratch_unlink(fs, b, who, to);
+	else if (old && s)
+		drop(b, old);
 	if (s)
 		scratch_put(s);
-	if (old && s)
+	if (old)
 		scratch_put(old);
 	data_text_put(now);
 	buf_release(&removed);
@@ -713,7 +776,7 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 
 bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who)
 {
-	struct scratch *moved = __atomic_load_n(&b->scratch, __ATOMIC_RELAXED) ? find_moved(b, who->uid, 0) : NULL;
+	struct scratch *moved = __atomic_load_n(&b->scratch, __ATOMIC_RELAXED) ? find_moved_by(b, who->uid) : NULL;
 	bool is;
 
 	if (!moved)
@@ -726,7 +789,7 @@ bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who
 int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why)
 {
-	struct scratch *moved = find_moved(b, who->uid, 0);
+	struct scratch *moved = find_moved_by(b, who->uid);
 	int r;
 
 	*took = moved;

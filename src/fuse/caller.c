@@ -163,13 +163,17 @@ static const gid_t *groups_of(const struct caller *who, size_t *count)
 	return k->all;
 }
 
-/* Unlike any other request's of any thread. */
+/* Unlike any other request's of any thread, also of threads that have ended: each thread takes numbers by the million. */
 static uint64_t new_request(void)
 {
-	static _Thread_local uint64_t last;
+	enum { numbers = 1 << 20 };
+	static uint64_t taken;
+	static _Thread_local uint64_t last, end;
 
-	if (!last)
-		last = (uint64_t)syscall(SYS_gettid) << 40;
+	if (last == end) {
+		last = __atomic_fetch_add(&taken, numbers, __ATOMIC_RELAXED);
+		end = last + numbers;
+	}
 	return ++last;
 }
 
@@ -209,27 +213,37 @@ static size_t job_of(const struct caller *who, char *name, size_t size)
 		char job[64];
 	} kept[places];
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	size_t place = (size_t)who->pid % places, len = 0;
+	size_t place = (size_t)who->pid % places, len = 0, all = 0;
 	struct timespec t;
 	int64_t now;
-	char *job;
+	char *job = NULL;
+	bool known;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 	pthread_mutex_lock(&lock);
-	if (kept[place].pid != who->pid || now - kept[place].since > lifetime) {
-		kept[place].len = 0;
-		if (!caller_environment(who->pid, caller_job_variables, &job)) {
-			kept[place].len = whole_characters(job, sizeof(kept[place].job));
-			memcpy(kept[place].job, job, kept[place].len);
-			free(job);
-		}
-		kept[place].pid = who->pid;
-		kept[place].since = now;
+	known = kept[place].pid == who->pid && now - kept[place].since <= lifetime;
+	if (known) {
+		len = kept[place].len < size ? kept[place].len : size;
+		memcpy(name, kept[place].job, len);
 	}
-	len = kept[place].len < size ? kept[place].len : size;
-	memcpy(name, kept[place].job, len);
 	pthread_mutex_unlock(&lock);
+	if (known)
+		return len;
+	/* A process may keep readers of its memory waiting: nobody else waits with it. */
+	if (!caller_environment(who->pid, caller_job_variables, &job))
+		all = whole_characters(job, sizeof(kept[place].job));
+	pthread_mutex_lock(&lock);
+	kept[place].pid = who->pid;
+	kept[place].since = now;
+	kept[place].len = all;
+	if (all)
+		memcpy(kept[place].job, job, all);
+	pthread_mutex_unlock(&lock);
+	len = all < size ? all : size;
+	if (len)
+		memcpy(name, job, len);
+	free(job);
 	return len;
 }
 

@@ -9,8 +9,9 @@
 #include "fuse/worker.h"
 
 /* Over io_uring a request that waits keeps one of the places of its CPU's ring, of which there are ring_places: one user must leave some to
- * the others. */
-enum { most_of_a_user = ring_places - 8 };
+ * the others. A close that is refused loses what was written, so it is refused last. */
+enum { most_of_a_user = worker_jobs_of_a_user, most_with_closes = ring_places - 4 };
+_Static_assert(most_of_a_user < most_with_closes, "a close is refused last");
 
 enum op {
 	OP_LOOKUP, OP_MKDIR, OP_MKNOD, OP_UNLINK, OP_RMDIR, OP_RENAME, OP_OPENDIR, OP_READDIR, OP_READDIRPLUS, OP_RELEASEDIR,
@@ -150,15 +151,21 @@ static uint32_t bucket_of(fuse_ino_t inode)
 	return (uint32_t)(inode >> inode_node_bits);
 }
 
-static void refuse(struct frontend *fe, const struct request *r, int error)
+static void refuse(struct frontend *fe, const struct request *r, int error, const char *text)
 {
 	struct caller who = {.uid = fuse_req_ctx(r->req)->uid, .pid = fuse_req_ctx(r->req)->pid};
 	struct reason why;
 
-	reason_set_own(&why, "you have %d requests that take long under way, as many as one user may have: try again", most_of_a_user);
+	reason_set_own(&why, "%s: try again", text);
 	if (error == EBUSY)
 		fs_refused(fe->fs, bucket_of(r->inode), &who, "", "EBUSY", &why);
 	fuse_reply_err(r->req, error);
+}
+
+/* For a rename from folder to folder the kernel has a lock of the whole mount: the next one waits for it, in whichever bucket. */
+static bool holds_all(const struct request *r)
+{
+	return r->op == OP_RENAME && r->inode != r->other;
 }
 
 static void hand_on(struct frontend *fe, const struct request *r, bool makes_busy)
@@ -166,36 +173,52 @@ static void hand_on(struct frontend *fe, const struct request *r, bool makes_bus
 	uid_t uid = fuse_req_ctx(r->req)->uid;
 	/* A release has no caller who could be told to try again. */
 	bool ends = r->op == OP_RELEASE || r->op == OP_RELEASEDIR;
+	unsigned most = r->op == OP_FLUSH ? most_with_closes : most_of_a_user;
 	struct deferred *d;
 
-	if (fe->io_uring && !ends && workers_count(fe->workers, uid) >= most_of_a_user) {
-		refuse(fe, r, EBUSY);
+	if (fe->io_uring && uid && !ends && workers_count(fe->workers, uid) >= most) {
+		refuse(fe, r, EBUSY, "as many of your requests as one user may have take long just now");
 		return;
 	}
 	d = make_copy(r);
 	if (!d && !ends) {
-		refuse(fe, r, ENOMEM);
+		refuse(fe, r, ENOMEM, "no memory");
 	} else if (!d) {
 		serve(r);
 	} else {
-		d->job = (struct worker_job){.run = run, .uid = uid, .key = r->inode, .bucket = bucket_of(r->inode), .makes_busy = makes_busy};
+		d->job = (struct worker_job){.run = run, .uid = uid, .key = r->inode, .bucket = bucket_of(r->inode),
+					     .makes_busy = makes_busy, .urgent = holds_all(r)};
 		workers_add(fe->workers, &d->job);
 	}
 }
 
-/* The removal of a bucket is asked of the root, and takes the bucket's lock. */
 static bool must_wait(struct frontend *fe, const struct request *r)
 {
-	if (r->op == OP_RMDIR && r->inode == FUSE_ROOT_ID)
-		return workers_are_busy(fe->workers);
 	return workers_are_busy_in(fe->workers, bucket_of(r->inode)) ||
 	       (r->op == OP_COPY && workers_are_busy_in(fe->workers, bucket_of(r->other)));
+}
+
+/* The kernel keeps the root locked while a bucket is removed: nobody could look up another one while this one waits. */
+static bool removes_busy(struct frontend *fe, const struct request *r)
+{
+	struct bucket *b;
+	bool is;
+
+	if (r->op != OP_RMDIR || r->inode != FUSE_ROOT_ID || bucket_lookup(fe->fs, slice_str(r->name), &b))
+		return false;
+	is = workers_are_busy_in(fe->workers, b->number);
+	bucket_put(fe->fs, b);
+	return is;
 }
 
 static void begin(const struct request *r)
 {
 	struct frontend *fe = fuse_req_userdata(r->req);
 
+	if (removes_busy(fe, r)) {
+		refuse(fe, r, EBUSY, "the bucket is at work that takes long");
+		return;
+	}
 	if (must_wait(fe, r)) {
 		hand_on(fe, r, false);
 		return;

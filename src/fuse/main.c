@@ -394,6 +394,9 @@ static void ring_ends(void *context)
 	patience_drain(m->fe.patience);
 	patience_drain(m->fe.publishing);
 	workers_drain(m->fe.workers);
+	/* A job of the disk's may become one for them, and come back. */
+	later_drain(m->fe.disk);
+	workers_drain(m->fe.workers);
 	later_drain(m->fe.disk);
 }
 
@@ -424,8 +427,13 @@ static int start_session(struct mount *m, struct reason *why)
 	struct frontend *fe = &m->fe;
 	int r = notifier_new(&fe->notifier, fe->session);
 
-	if (!r)
-		r = rings_new(&fe->rings, fe->io_uring && m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
+	if (r)
+		return r;
+	/* Before there is any thread that may call them. */
+	fe->fs->options.context = fe;
+	fe->fs->options.name_lost = name_lost;
+	fe->fs->options.names_lost = names_lost;
+	r = rings_new(&fe->rings, fe->io_uring && m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
@@ -442,9 +450,6 @@ static int start_session(struct mount *m, struct reason *why)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, version_wait / 2);
 	if (r)
 		return r;
-	fe->fs->options.name_lost = name_lost;
-	fe->fs->options.names_lost = names_lost;
-	fe->fs->options.context = fe;
 	if (handle_signals(fe->session)) {
 		reason_set(why, "cannot handle signals");
 		return -EINVAL;
@@ -506,6 +511,8 @@ static void stop(struct mount *m)
 	patience_drain(fe->patience);
 	patience_drain(fe->publishing);
 	workers_drain(fe->workers);
+	later_drain(fe->disk);
+	workers_drain(fe->workers);
 	later_free(fe->disk);
 	patience_free(fe->patience);
 	patience_free(fe->publishing);
@@ -524,8 +531,10 @@ static void stop(struct mount *m)
 	if (fe->session)
 		fuse_session_destroy(fe->session);
 	rings_free(fe->rings);
-	if (fe->fs)
-		fe->fs->options.name_lost = NULL, fe->fs->options.names_lost = NULL;
+	if (fe->fs) {
+		fe->fs->options.name_lost = NULL;
+		fe->fs->options.names_lost = NULL;
+	}
 	fs_close(fe->fs);
 	if (m->store && store_sync(m->store))
 		log_error("the last commits are not on the disk yet");

@@ -108,11 +108,9 @@ static int add_totals(void *context, uint32_t number, struct slice name)
 		bucket_put(t->fs, b);
 		return 0;
 	}
-	bucket_lock(b);
-	t->files += b->head.files;
-	t->bytes += b->head.file_bytes;
-	t->keys += b->head.data_keys;
-	bucket_unlock(b);
+	t->files += __atomic_load_n(&b->shown.files, __ATOMIC_RELAXED);
+	t->bytes += __atomic_load_n(&b->shown.file_bytes, __ATOMIC_RELAXED);
+	t->keys += __atomic_load_n(&b->shown.data_keys, __ATOMIC_RELAXED);
 	bucket_put(t->fs, b);
 	return 0;
 }

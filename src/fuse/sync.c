@@ -7,12 +7,17 @@
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
 #include "fuse/later.h"
+#include "fuse/worker.h"
 
 struct sync_job {
 	struct call c;
 	struct later_job job;
 	struct handle *h;
+	struct worker_job work;
+	fuse_ino_t inode;
 	bool is_flush;
+	bool waits; /* for its bucket, which is busy */
+	bool ran;
 	int result;
 };
 
@@ -76,11 +81,11 @@ static int begin(struct call *c, struct handle *h, bool is_flush)
 	return r;
 }
 
-static void run(struct later_job *base)
+static void save(struct sync_job *job)
 {
-	struct sync_job *job = container_of(base, struct sync_job, job);
 	struct handle *h = job->h;
 
+	job->ran = true;
 	if (h && h->file) {
 		job->result = job->is_flush ? sync_flush(&job->c, h) : file_save(h->file->file);
 		if (!job->result)
@@ -93,6 +98,34 @@ static void run(struct later_job *base)
 	}
 }
 
+static void run_work(struct worker_job *work)
+{
+	struct sync_job *job = container_of(work, struct sync_job, work);
+
+	save(job);
+	later_add(job->c.fe->disk, &job->job);
+}
+
+/* The disk's thread is everybody's: it does not wait for the lock of a bucket that is busy. A worker does, and then the job comes back. */
+static void run(struct later_job *base)
+{
+	struct sync_job *job = container_of(base, struct sync_job, job);
+	struct handle *h = job->h;
+
+	if (job->ran || !h || !(h->file || h->control))
+		return;
+	job->waits = workers_are_busy_in(job->c.fe->workers, job->c.b->number);
+	if (!job->waits)
+		save(job);
+}
+
+static void hand_over(struct sync_job *job)
+{
+	job->waits = false;
+	job->work = (struct worker_job){.run = run_work, .uid = job->c.who.uid, .key = job->inode, .bucket = job->c.b->number};
+	workers_add(job->c.fe->workers, &job->work);
+}
+
 void sync_finish(void *context, struct later_job *jobs)
 {
 	struct frontend *fe = context;
@@ -102,6 +135,10 @@ void sync_finish(void *context, struct later_job *jobs)
 		struct sync_job *job = container_of(jobs, struct sync_job, job);
 
 		jobs = jobs->next;
+		if (job->waits) {
+			hand_over(job);
+			continue;
+		}
 		order_use(job->h);
 		call_end(&job->c, job->result ? job->result : r);
 		free(job);
@@ -123,6 +160,7 @@ static void add(fuse_req_t req, fuse_ino_t inode, struct handle *h, bool is_flus
 	}
 	job->job.run = run;
 	job->h = h;
+	job->inode = inode;
 	job->is_flush = is_flush;
 	later_add(job->c.fe->disk, &job->job);
 }

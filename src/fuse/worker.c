@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,7 +14,8 @@ struct row {
 	uid_t uid;
 	uint64_t key;
 	uint32_t bucket;
-	bool makes_busy, running;
+	unsigned cpu;     /* of the thread that received the request: its ring keeps a place for it */
+	bool makes_busy, urgent, running;
 };
 
 struct workers {
@@ -85,7 +87,7 @@ static void end_busy(struct workers *w, uint32_t bucket)
 	pthread_cond_broadcast(&w->wake);
 }
 
-/* Whether another job keeps it from running: one of the same user that runs, or an earlier one of the same key. */
+/* Whether another job keeps it from running: one of the same user that runs, unless this is urgent, or an earlier one of the same key. */
 static bool must_wait(const struct workers *w, const struct row *row)
 {
 	bool before = true;
@@ -95,7 +97,7 @@ static bool must_wait(const struct workers *w, const struct row *row)
 	for (const struct row *other = w->first; other; other = other->next) {
 		if (other == row)
 			before = false;
-		else if ((other->running && other->uid == row->uid) || (before && row->key && other->key == row->key))
+		else if ((other->running && other->uid == row->uid && !row->urgent) || (before && row->key && other->key == row->key))
 			return true;
 	}
 	return false;
@@ -192,20 +194,52 @@ int workers_new(struct workers **out)
 	return 0;
 }
 
+static void run_at_once(struct worker_job *job)
+{
+	bool served = serves_requests;
+
+	serves_requests = false;
+	job->run(job);
+	serves_requests = served;
+}
+
+/* With the lock held. */
+static unsigned count(const struct workers *w, uid_t uid, unsigned cpu)
+{
+	unsigned all = 0;
+
+	for (const struct row *row = w->first; row; row = row->next)
+		all += row->uid == uid && row->cpu == cpu;
+	return all;
+}
+
+/* Nobody is refused because he asks much at once: these are short jobs, and his next request waits for this thread. With the lock held. */
+static bool is_crowded(const struct workers *w, const struct row *row)
+{
+	return serves_requests && !row->key && !is_busy(w, row->bucket) && count(w, row->uid, row->cpu) >= worker_jobs_of_a_user;
+}
+
 void workers_add(struct workers *w, struct worker_job *job)
 {
 	struct row *row = malloc(sizeof(*row));
+	bool takes = row;
 
-	if (!row) {
-		job->run(job);
-		return;
+	if (row) {
+		*row = (struct row){.job = job, .uid = job->uid, .key = job->key, .bucket = job->bucket, .cpu = (unsigned)sched_getcpu(),
+				    .makes_busy = job->makes_busy, .urgent = job->urgent};
+		pthread_mutex_lock(&w->lock);
+		takes = !is_crowded(w, row);
+		if (takes) {
+			*w->last = row;
+			w->last = &row->next;
+			pthread_cond_signal(&w->wake);
+		}
+		pthread_mutex_unlock(&w->lock);
 	}
-	*row = (struct row){NULL, job, job->uid, job->key, job->bucket, job->makes_busy, false};
-	pthread_mutex_lock(&w->lock);
-	*w->last = row;
-	w->last = &row->next;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
+	if (takes)
+		return;
+	free(row);
+	run_at_once(job);
 }
 
 bool workers_are_busy_in(struct workers *w, uint32_t bucket)
@@ -218,11 +252,6 @@ bool workers_are_busy_in(struct workers *w, uint32_t bucket)
 	is = is_busy(w, bucket);
 	pthread_mutex_unlock(&w->lock);
 	return is;
-}
-
-bool workers_are_busy(struct workers *w)
-{
-	return __atomic_load_n(&w->busy_count, __ATOMIC_SEQ_CST);
 }
 
 bool workers_begin_busy(struct workers *w, uint32_t bucket)
@@ -246,13 +275,12 @@ void workers_end_busy(struct workers *w, uint32_t bucket)
 
 unsigned workers_count(struct workers *w, uid_t uid)
 {
-	unsigned count = 0;
+	unsigned all;
 
 	pthread_mutex_lock(&w->lock);
-	for (const struct row *row = w->first; row; row = row->next)
-		count += row->uid == uid;
+	all = count(w, uid, (unsigned)sched_getcpu());
 	pthread_mutex_unlock(&w->lock);
-	return count;
+	return all;
 }
 
 void workers_drain(struct workers *w)

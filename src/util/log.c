@@ -14,7 +14,6 @@ static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 /* By a hash of who it is: enough that two noisy ones seldom share a place. */
 enum { limit_places = 256 };
 static struct {
-	unsigned who;
 	time_t second;
 	unsigned count;
 } limits[limit_places];
@@ -91,10 +90,10 @@ void log_limited(unsigned who, enum log_level level, const char *format, ...)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	pthread_mutex_lock(&limit_lock);
-	if (t.tv_sec != limits[place].second || who != limits[place].who) {
+	/* Users who have a place together share its lines: none begins to count anew because another one speaks. */
+	if (t.tv_sec != limits[place].second) {
 		dropped = limits[place].count > log_burst ? limits[place].count - log_burst : 0;
 		limits[place].second = t.tv_sec;
-		limits[place].who = who;
 		limits[place].count = 0;
 	}
 	speak = limits[place].count++ < log_burst;

@@ -300,6 +300,26 @@ def test_moved_away():
         fails(errno.EXDEV, os.rename, b + '/data.json', b + '/files/x')
 
 
+def test_moved_back():
+    """A copy that was made of data.json, or that was data.json, comes back whole."""
+    with Mount() as m:
+        b = bucket(m, '{"a": 1, "b": 2}')
+        d = b + '/data.json'
+        both, more = {'a': 1, 'b': 2}, {'a': 1, 'b': 2, 'c': 3}
+        for steps, expected in (
+                (f'mv {d} {d}.bak; mv {d}.bak {d}', both),
+                (f'mv {d} {d}.bak; setpriv --reuid=61002 --regid=61002 --clear-groups sh -c \'echo "{{\\"c\\": 3}}" > {d}\'; mv {d}.bak {d}', more),
+                (f'mv {d} {d}.bak; echo \'{{"c": 3}}\' > {d}; mv {d}.bak {d}', more),
+                (f'mv {d} {d}.bak; echo \'{{"c\' > {d}.new; mv {d}.new {d} && exit 1; rm {d}.new; cat {d} && rm {d}.bak', both),
+                (f'cp {d} {d}.bak; rm {d}; mv {d}.bak {d}', both)):
+            os.setxattr(b, 'user.bucketfs.acl.edit', b'*')
+            sh(f'set -e; {steps.replace("; ", chr(10))}' if ' && exit' not in steps else steps)
+            assert json.loads(read(d)) == expected, (steps, read(d))
+            for key in set(expected) - set(both):
+                os.removexattr(d, f'user.bucketfs.key.{key}')
+            assert sorted(os.listdir(b)) == ['data.json', 'files'], os.listdir(b)
+
+
 def test_whose():
     with Mount() as m:
         b = bucket(m)

@@ -97,6 +97,8 @@ def test_limits_of_the_mount_are_ceilings():
                              ('accepted_file_types', (b'.txt', b'.csv,.txt', b''))):
             for value in values:
                 fails(errno.EPERM, OWNER, limit, m / 'b', name, value)
+                # As the store marks what the mount's admins gave.
+                fails(errno.EINVAL, OWNER, limit, m / 'b', name, b'+' + value)
         assert 'only its admins' in OWNER(read, m / 'b/.bucketfs/errors')
         for name, value in (('max_data_size', b'1k'), ('max_file_size', b'1M'), ('max_files', b'3'), ('accepted_file_types', b'.tar.gz'),
                             ('max_total_size', b'5M')):
@@ -211,6 +213,13 @@ def test_partials_give_way():
             write(f + '/whole4', 'x')
             fails(errno.EDQUOT, write, f + '/whole5', 'x')
             assert held.read(1) == 'x'
+        # None goes for what is refused all the same.
+        os.unlink(f + '/whole0')
+        killed_writer(f + '/f5', 10000)
+        assert wait_for(lambda: '.f5.partial' in os.listdir(f), 10)
+        with open(f + '/whole1', 'r+') as held:
+            fails(errno.EDQUOT, os.ftruncate, held.fileno(), 2 << 20)
+        assert '.f5.partial' in os.listdir(f)
         # In bytes as well, and for a transaction.
         for name in os.listdir(f):
             os.unlink(f + '/' + name)
@@ -306,6 +315,18 @@ def test_a_refused_save_is_undone():
         fails(errno.EINVAL, os.rename, d + '.new', d)
         assert json.loads(read(d)) == {'a': 1, 'b': 2, 'c': 3} and json.loads(read(d + '.old')) == {'a': 1, 'b': 2}
         os.unlink(d + '.old')
+        # Also if the new one was begun after that, and where the document is large.
+        large = {f'key{i}': 'x' * 100 for i in range(2000)}
+        large['a'] = 1
+        write(d, json.dumps(large))
+        whole = json.loads(read(d))
+        os.rename(d, d + '.old')
+        write(d + '.new', json.dumps({**whole, 'a': 9}))
+        fails(errno.EINVAL, os.rename, d + '.new', d)
+        assert json.loads(read(d)) == whole
+        os.unlink(d + '.old')
+        write(d + '.new', '{"a": 1, "b": 2, "c": 3}')
+        os.rename(d + '.new', d)
         # Somebody changed the same key before it was moved away, and after that.
         for late in (False, True):
             write(d + '.new', '{"a": 2, "b": 2, "c": 3}')

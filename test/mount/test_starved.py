@@ -33,11 +33,22 @@ def neighbour_requests(b, i):
     yield 'xattr', lambda: os.setxattr(b + '/data.json', 'user.bucketfs.key.x', b'%d' % i)
     yield 'acl', lambda: os.getxattr(b, ACL + 'edit')
     yield 'root', lambda: os.listdir(os.path.dirname(b))
+    yield 'sync', lambda: write_synced(b + '/files/synced', 'z')
+    yield 'move', lambda: (os.rename(b + '/files/synced', b + '/files/folder/synced'), os.unlink(b + '/files/folder/synced'))
+    yield 'metrics', lambda: read(os.path.dirname(b) + '/.bucketfs/metrics')
+
+
+def write_synced(path, text):
+    with open(path, 'w') as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def measure(b, until):
     """The longest of each kind."""
     worst = {}
+    os.path.isdir(b + '/files/folder') or os.mkdir(b + '/files/folder')
     i = 0
     while time.time() < until:
         for name, what in neighbour_requests(b, i):
@@ -100,6 +111,32 @@ def test_expensive_schema():
         def attack(i):
             os.setxattr(b + '/data.json', f'user.bucketfs.key.k{i}', b'%d' % time.monotonic_ns())
             write(b + '/data.json', '{"k%d": %d}' % (i, time.monotonic_ns()))
+        starve(m, attack, prepare)
+
+
+def test_what_the_kernel_locks_for_all():
+    """Moves from folder to folder, removals in the root and fsyncs, all of a bucket that is busy with its schema."""
+    with Mount() as m:
+        b = m / 'attacked'
+        schema = {'properties': {'list': {'items': {'anyOf': [{'pattern': '(a|aa)+$' + str(i)} for i in range(40)] + [{'type': 'string'}]}}}}
+
+        def prepare():
+            write(b + '/data.json', json.dumps({'list': ['a' * 24 + 'b' for _ in range(20000)]}))
+            write(b + '/.bucketfs/schema.json', json.dumps(schema))
+            for i in range(PROCESSES):
+                os.makedirs(b + f'/files/from{i}')
+                os.makedirs(b + f'/files/to{i}')
+
+        def attack(i):
+            if i < 2:
+                write(b + '/data.json', '{"k%d": %d}' % (i, time.monotonic_ns()))
+            elif i < 4:
+                write_synced(b + f'/files/from{i}/f', 'x')
+                os.rename(b + f'/files/from{i}/f', b + f'/files/to{i}/f')
+            elif i < 6:
+                write_synced(b + f'/files/s{i}', 'x')
+            else:
+                os.rmdir(b)
         starve(m, attack, prepare)
 
 
