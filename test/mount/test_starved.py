@@ -61,7 +61,7 @@ def measure(b, until):
     return worst, i
 
 
-def starve(m, attack, prepare=None):
+def starve(m, attack, prepare=None, bounds={}):
     """Runs attack(i) again and again in eight processes of one user, and measures the neighbour's requests meanwhile."""
     os.setxattr(m.point, ACL + 'create', b'*')
     ATTACKER(os.mkdir, m / 'attacked')
@@ -89,7 +89,7 @@ def starve(m, attack, prepare=None):
             os.kill(pid, 9)
         for pid in pids:
             os.waitpid(pid, 0)
-    late = {name: round(took, 2) for name, took in worst.items() if took > BOUND}
+    late = {name: round(took, 2) for name, took in worst.items() if took > bounds.get(name, BOUND)}
     assert not late and rounds, (late, rounds)
     return worst
 
@@ -137,7 +137,8 @@ def test_what_the_kernel_locks_for_all():
                 write_synced(b + f'/files/s{i}', 'x')
             else:
                 os.rmdir(b)
-        starve(m, attack, prepare)
+        # All moves of a mount from folder to folder wait for each other in the kernel, and one of the attacker's for a schema: SECURITY.md.
+        starve(m, attack, prepare, {'move': 5 * BOUND})
 
 
 def test_schemas_set_again_and_again():
