@@ -275,8 +275,6 @@ bool caller_is_there(pid_t thread)
 	return access(path, F_OK) == 0;
 }
 
-/* AT_STATX_DONT_SYNC: the kernel must not ask us, nor any other server that hangs. A process that ends has no descriptors any more
- * when they are closed. */
 /* In the middle of an execve a process has new memory and no program in it yet. It holds a lock then that whoever looks into its fd/ waits
  * for, and it waits for the answer to its flush: so nobody who answers may look there. statm takes no such lock. True as well if it cannot be
  * told. */
@@ -290,6 +288,8 @@ static bool is_in_exec(pid_t thread)
 	return sscanf(text, "%lu %lu %lu %lu", &size, &resident, &shared, &program) != 4 || (size && !program);
 }
 
+/* AT_STATX_DONT_SYNC: the kernel must not ask us, nor any other server that hangs. A process that ends has no descriptors any more
+ * when they are closed. */
 bool caller_has_open(pid_t thread, uint64_t inode)
 {
 	enum { most = 4096 };

@@ -1,8 +1,8 @@
 /* The FUSE frontend: what the operations share.
  *
  * An operation decodes its request into a `call`, makes one call into the domain and replies once. Requests are served
- * by whichever thread receives them; what must wait for the disk or for the name service is handed to a thread of its
- * own (later.h). The kernel is notified from the notifier alone (notify.h). */
+ * by whichever thread receives them; what waits for the disk is handed to a thread of its own (later.h), and what takes long
+ * or asks the name service to the workers (worker.h). The kernel is notified from the notifier alone (notify.h). */
 #pragma once
 
 #include "bucket/control.h"

@@ -103,12 +103,20 @@ static bool must_wait(const struct workers *w, const struct row *row)
 	return false;
 }
 
+/* An urgent one is before all others. */
 static struct row *next_row(struct workers *w)
 {
-	for (struct row *row = w->first; row; row = row->next)
-		if (!row->running && !must_wait(w, row))
+	struct row *first = NULL;
+
+	for (struct row *row = w->first; row; row = row->next) {
+		if (row->running || must_wait(w, row))
+			continue;
+		if (row->urgent)
 			return row;
-	return NULL;
+		if (!first)
+			first = row;
+	}
+	return first;
 }
 
 static void take_out(struct workers *w, struct row *row)
