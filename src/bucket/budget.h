@@ -13,7 +13,7 @@
 
 struct budget;
 
-/* What is charged for one object: all zero is nothing. Whoever owns the object keeps others from it meanwhile. */
+/* The charge for one object: all zero is nothing. Whoever owns the object keeps others from it meanwhile. */
 struct charge {
 	uid_t uid;
 	size_t bytes;

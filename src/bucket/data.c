@@ -10,7 +10,7 @@
 #include "bucket/history.h"
 #include "bucket/schema.h"
 
-/* What takes a thread about a millisecond: so many bytes to be rendered or parsed, so many keys to be looked up. */
+/* About a millisecond of a thread: so many bytes to be rendered or parsed, so many keys to be looked up. */
 enum { long_text = 128 << 10, long_keys = 1000 };
 
 static bool is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
@@ -483,7 +483,7 @@ static int plan_edit(struct plan *p, const struct edited_key *k, struct reason *
 	r = plan_look(p, any->key, &present);
 	if (r && r != BUCKET_NO_ATTRIBUTE)
 		return r;
-	/* What was moved away counts as being there, unless somebody has written the key since. */
+	/* A key that was moved away counts as being there, unless somebody has written it since. */
 	comes_back = r && k->moved;
 	if (comes_back) {
 		present = *k->moved;
@@ -559,7 +559,7 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 		touched += key.base && is_changed(&key);
 		r = plan_edit(&plan, &key, why);
 	}
-	/* What was moved away is kept since then. */
+	/* A document that was moved away is kept since then. */
 	if (!r && plan.changed && b->head.data_keys && !e->moved && (e->whole || is_all_touched(&plan, touched)))
 		r = plan_keep(&plan, e->uid, &kept);
 	if (!r)

@@ -129,7 +129,7 @@ bool data_is_open(struct bucket *b, uid_t uid)
 	return is;
 }
 
-/* What the handle holds, its snapshot too: who shares it may go before. And `more` bytes that are about to come. */
+/* For the memory of the handle, with its snapshot: another handle that shares that may end before. And for `more` bytes that are about to come. */
 static int charge(struct data_handle *h, size_t more, struct reason *why)
 {
 	size_t bytes = h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);

@@ -1,5 +1,5 @@
-/* What data.json held before it was removed or replaced whole: the last ten documents, BUCKET/.bucketfs/history/REVISION.json. Each is a
- * file of whoever removed or replaced it, from that time. A document's revision is the bucket's when it was there last.
+/* The last ten documents that were removed or replaced whole: BUCKET/.bucketfs/history/REVISION.json. Each is a file of the user by whom
+ * that was done, from that time. A document's revision is the bucket's when it was there last.
  *
  * They are bounded in bytes as well; only the newest is kept whatever its size. previous.json is the newest. */
 #pragma once

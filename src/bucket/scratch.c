@@ -435,7 +435,7 @@ int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why)
 	if (r)
 		return r;
 	pthread_mutex_lock(&s->lock);
-	/* What is empty gives its memory back. */
+	/* An empty file gives its memory back. */
 	if (!size)
 		buf_release(&s->bytes);
 	r = charge(s, size, why);
@@ -558,7 +558,7 @@ static int undo_move(struct fs *fs, struct bucket *b, struct scratch *moved)
 	return r;
 }
 
-/* What the user has moved away last, if nothing has come in its place; referenced. */
+/* The file to which the user has moved data.json last, if nothing has come in its place; referenced. */
 static struct scratch *find_moved_by(struct bucket *b, uid_t uid)
 {
 	struct scratch *found = NULL;
@@ -585,7 +585,7 @@ static struct scratch *find_moved(struct bucket *b, struct scratch *s)
 	return is ? s : find_moved_by(b, s->uid);
 }
 
-/* What follows so soon is the rest of one save, not another one. */
+/* A step that follows so soon is the rest of one save, not another one. */
 static bool is_lately(struct fs *fs, struct bucket *b, const struct scratch *moved)
 {
 	enum { seconds = 10 };
@@ -711,7 +711,7 @@ static int away_from_data(struct fs *fs, struct bucket *b, const struct caller *
 		r = charge(s, now->bytes.len, why);
 		pthread_mutex_unlock(&s->lock);
 	}
-	/* What others have merged up to this moment goes along. */
+	/* Merges of others up to this moment go along. */
 	if (!r)
 		r = data_remove(fs, b, who, &removed);
 	if (!r) {

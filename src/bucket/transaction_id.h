@@ -7,5 +7,5 @@
 bool transaction_is_id(struct slice id);
 /* The number of the bucket that it will be published in; 0: the id is no transaction's. */
 uint32_t transaction_bucket(struct slice id);
-/* What its maker calls it. */
+/* The name that its maker gives it. */
 struct slice transaction_name(struct slice id);

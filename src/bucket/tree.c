@@ -95,7 +95,7 @@ struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice na
 	return NULL;
 }
 
-/* What the name leads to, whose number is in out->record. */
+/* The node that the name leads to, whose number is in out->record. */
 static int get_named(struct fs *fs, struct bucket *b, uint64_t parent, struct slice name, struct found *out)
 {
 	uint64_t number = number_in(&out->record);

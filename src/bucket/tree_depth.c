@@ -129,7 +129,7 @@ int tree_check_move(struct fs *fs, struct bucket *b, const struct node *folder, 
 
 	if (!r)
 		r = tree_depth(fs, b, parent, &to);
-	/* What does not become deeper is as good as it was. */
+	/* A folder that does not become deeper is as good as it was. */
 	if (r || to <= from)
 		return r;
 	if (to >= tree_depth_max)

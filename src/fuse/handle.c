@@ -26,7 +26,7 @@ static void unlink_handle(struct frontend *fe, struct handle *h)
 	pthread_mutex_unlock(&fe->lock);
 }
 
-/* What a handle takes with all that belongs to it, and an open file's content while it is small and in memory. */
+/* The memory of a handle with all that belongs to it, and of an open file's content while it is small and in memory. */
 enum { handle_bytes = 4096 };
 
 /* NULL: the result is in *r, and nothing is charged. Only an open file may need a descriptor of ours. */

@@ -76,7 +76,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
-	/* Who waits for long has one of a ring's places, of which there are ring_places for a CPU: some must be left, or nobody is
+	/* A request that waits for long has one of a ring's places, of which there are ring_places for a CPU: some must be left, or nobody is
 	 * served there. The classic channel has no such places. */
 	if (fe->io_uring) {
 		patience_limit(fe->patience, late_max);

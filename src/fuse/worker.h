@@ -1,9 +1,9 @@
 /* Threads for work that takes long, beside those that serve requests: schemas, large documents, listings of everything, what asks the name
  * service, and changes that wait for the disk.
  *
- * One user must not keep the others waiting: of each user one job runs at a time (urgent ones beside it), and the jobs with one key (an inode) run in the order in
- * which they came. A job may make its bucket busy: then requests on that bucket wait here as well (defer.h), rather than in a thread that
- * serves others, until the job has ended. */
+ * One user must not keep the others waiting: of each user one job runs at a time (urgent ones beside it), and the jobs with one key (an
+ * inode) run in the order in which they came. A job may make its bucket busy: then requests on that bucket wait here as well (defer.h),
+ * rather than in a thread that serves others, until the job has ended. */
 #pragma once
 
 #include <stdbool.h>
