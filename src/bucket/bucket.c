@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bucket/data.h"
 #include "bucket/document.h"
@@ -620,18 +621,39 @@ static void removed(struct fs *fs, const struct caller *who, struct bucket *b)
 		log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
 }
 
-/* Many records have been there, of which the store has traces, or there are transactions, which may hold anything. */
-static bool takes_long(struct fs *fs, struct bucket *b)
+/* For the removal of a bucket the kernel keeps the root locked: nobody could look up another one meanwhile, so it does not wait for long. */
+static int lock_to_remove(struct bucket *b, bool may)
+{
+	static const struct timespec moment = {.tv_nsec = 1000000};
+	enum { moments = 100 };
+
+	if (may) {
+		bucket_lock(b);
+		return 0;
+	}
+	for (int i = 0; i < moments; i++) {
+		if (bucket_try_lock(b))
+			return 0;
+		nanosleep(&moment, NULL);
+	}
+	return BUCKET_BUSY;
+}
+
+/* BUCKET_LONG: many records have been there, of which the store has traces, or there are transactions, which may hold anything. */
+static int check_time(struct fs *fs, struct bucket *b, bool may)
 {
 	enum { many = 5000 };
 	bool long_ago;
+	int r;
 
 	if (fs_may_take_long(fs))
-		return false;
-	bucket_lock(b);
+		return 0;
+	r = lock_to_remove(b, may);
+	if (r)
+		return r;
 	long_ago = b->head.next_node > many || b->revision > many;
 	bucket_unlock(b);
-	return long_ago || transaction_any(fs, b->number);
+	return long_ago || transaction_any(fs, b->number) ? BUCKET_LONG : 0;
 }
 
 static int remove_bucket(struct fs *fs, const struct caller *who, struct slice name, bool may)
@@ -643,10 +665,11 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 		return r;
 	if (!may)
 		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
-	if (!r && takes_long(fs, b))
-		r = BUCKET_LONG;
+	if (!r)
+		r = check_time(fs, b, may);
+	if (!r)
+		r = lock_to_remove(b, may);
 	if (!r) {
-		bucket_lock(b);
 		r = remove_locked(fs, b);
 		bucket_unlock(b);
 	}

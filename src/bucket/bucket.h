@@ -128,7 +128,8 @@ int bucket_discard(struct fs *fs, struct bucket *b);
 int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
 /* Removes a bucket that nobody has written to or set anything in. BUCKET_BUSY: that is not so any more, or somebody uses it. */
 int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct bucket *b);
-/* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT. */
+/* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT, BUCKET_BUSY: another thread has had
+ * its lock for over 100 ms. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
 
 /* Every bucket whose number is greater than `after`, in the order of numbers, until `each` returns nonzero; that is
