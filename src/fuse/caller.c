@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -470,6 +471,23 @@ bool caller_is_killed(pid_t thread)
 	text[strcspn(text, "\n")] = 0;
 	last = strrchr(text, ' ');
 	return last && (atoi(last + 1) & 0x7f) != 0;
+}
+
+static uint64_t signals(const char *status, const char *name)
+{
+	const char *at = field(status, name);
+
+	return at ? strtoull(at, NULL, 16) : 0;
+}
+
+bool caller_is_ending(pid_t thread)
+{
+	const uint64_t killed = UINT64_C(1) << (SIGKILL - 1);
+	char *status = thread ? read_status(thread) : NULL;
+	bool ends = status && (signals(status, "\nSigPnd:") | signals(status, "\nShdPnd:")) & killed;
+
+	free(status);
+	return ends || (thread && !caller_is_there(thread));
 }
 
 static const char *find_variable(const char *text, size_t len, const char *name, size_t name_len)

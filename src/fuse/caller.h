@@ -27,5 +27,7 @@ bool caller_program(pid_t thread, char name[16]);
 pid_t caller_process(pid_t thread, int64_t *started);
 /* The inode of the pipe that a descriptor leads to; 0: it is no pipe. */
 uint64_t caller_pipe(pid_t thread, int fd);
+/* Whether the thread is about to end, or has: it does not take an answer any more. Another signal is nothing to a system call that FUSE serves. */
+bool caller_is_ending(pid_t thread);
 /* Whether this thread is dying of a signal. Asked in a flush: see caller.c for what may be read then. */
 bool caller_is_killed(pid_t thread);

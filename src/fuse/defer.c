@@ -99,10 +99,7 @@ static _Thread_local const struct request *serving;
 
 bool defer_is_abandoned(void)
 {
-	const struct request *r = serving;
-
-	/* Over io_uring nobody is told of an interrupt. */
-	return r && (fuse_req_interrupted(r->req) || (fuse_req_ctx(r->req)->pid && !caller_is_there(fuse_req_ctx(r->req)->pid)));
+	return serving && caller_is_ending(fuse_req_ctx(serving->req)->pid);
 }
 
 static void run(struct worker_job *job)

@@ -6,7 +6,7 @@
 
 /* For call.c: the request that this thread is serving takes long. False: this thread may take its time, or cannot hand it on. */
 bool defer_request(void);
-/* Whether the caller of the request that this worker serves has gone. */
+/* Whether the caller of the request that this worker serves has gone, or is about to. */
 bool defer_is_abandoned(void);
 /* The operations of ops.c, each of which may hand its request on. */
 extern const struct fuse_lowlevel_ops defer_ops;
