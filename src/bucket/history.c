@@ -7,17 +7,24 @@
 
 enum { history_bytes_max = 16 << 20 };
 
-int history_load(struct fs *fs, struct bucket *b, struct history_list *list)
+static int load(struct fs *fs, struct bucket *b, struct history_list *list, bool *damaged)
 {
 	struct key_buf key = key_history();
 	struct buf record = {0};
 	int r = store_get(fs->store, b->number, STORE_META, key_slice(&key), &record);
 
 	list->count = 0;
-	if (!r && !history_decode(list->all, &list->count, buf_slice(&record)))
-		r = bucket_damaged_name(b, "control file", slice_str("history"), "its list makes no sense");
+	*damaged = !r && !history_decode(list->all, &list->count, buf_slice(&record));
 	buf_release(&record);
 	return r == STORE_ABSENT ? 0 : r;
+}
+
+int history_load(struct fs *fs, struct bucket *b, struct history_list *list)
+{
+	bool damaged;
+	int r = load(fs, b, list, &damaged);
+
+	return damaged ? bucket_damaged_name(b, "control file", slice_str("history"), "its list makes no sense") : r;
 }
 
 static int put_list(const struct history_list *list, struct store_batch *batch)
@@ -76,18 +83,40 @@ static int take_over(struct fs *fs, struct bucket *b, struct history_list *list,
 	return r == STORE_ABSENT ? 0 : r;
 }
 
+/* A damaged list must not keep anybody from removing a document: it is made again of the texts, of which nobody knows any more when and by whom. */
+static int make_again(struct fs *fs, struct bucket *b, struct history_list *list, struct store_batch *batch)
+{
+	struct key_buf first = key_history();
+	struct slice prefix = key_slice(&first), key, text;
+	struct store_cursor *cursor;
+	int r = store_cursor_open(fs->store, b->number, STORE_META, prefix, prefix, &cursor);
+
+	list->count = 0;
+	if (r)
+		return r;
+	while (!(r = store_cursor_next(cursor, &key, &text))) {
+		if (key.len != key_history_text(0).len)
+			continue;
+		if (list->count == history_max)
+			drop(list, 0, batch);
+		list->all[list->count++] = (struct history_entry){key_history_revision_of(key), text.len, b->head.data_modified, b->head.owner};
+	}
+	store_cursor_close(cursor);
+	return r == STORE_END ? 0 : r;
+}
+
 int history_put(struct fs *fs, struct bucket *b, uid_t uid, struct slice text, struct store_batch *batch)
 {
 	struct history_entry entry = {b->revision, text.len, fs_now(fs), uid};
 	struct history_list list;
-	int r = history_load(fs, b, &list);
+	bool damaged;
+	int r = load(fs, b, &list, &damaged);
 
-	/* A damaged list must not keep anybody from removing a document. */
-	if (r == -EIO)
-		list.count = 0;
+	if (damaged)
+		r = make_again(fs, b, &list, batch);
 	if (!r)
 		r = take_over(fs, b, &list, batch);
-	if (r && r != -EIO)
+	if (r)
 		return r;
 	add(&list, &entry, text, batch);
 	return put_list(&list, batch);

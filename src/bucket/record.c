@@ -568,6 +568,13 @@ struct key_buf key_history_text(uint64_t revision)
 	return key_of('H', slice_of(raw, sizeof(raw)));
 }
 
+uint64_t key_history_revision_of(struct slice key)
+{
+	const unsigned char *raw = (const unsigned char *)key.at + 1;
+
+	return (uint64_t)bytes_get_be32(raw) << 32 | bytes_get_be32(raw + 4);
+}
+
 int history_encode(const struct history_entry *entries, size_t count, struct buf *out)
 {
 	int r = buf_add_byte(out, record_version);

@@ -153,6 +153,8 @@ enum { history_max = 10 };
 /* STORE_META: the list of entries, oldest first, and the text of each. */
 struct key_buf key_history(void);
 struct key_buf key_history_text(uint64_t revision);
+/* Of such a key. */
+uint64_t key_history_revision_of(struct slice key);
 /* STORE_META: the only one that an older version kept. */
 struct key_buf key_previous(void);
 int history_encode(const struct history_entry *entries, size_t count, struct buf *out);
