@@ -10,12 +10,9 @@
 #include "bucket/history.h"
 #include "bucket/schema.h"
 
-/* About a millisecond of a thread: so many bytes to be rendered or parsed, so many keys to be looked up. */
-enum { long_text = 128 << 10, long_keys = 1000 };
-
-static bool is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
+bool data_is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
 {
-	return (bytes > long_text || keys > long_keys) && !fs_may_take_long(fs);
+	return (bytes > data_long_text || keys > data_long_keys) && !fs_may_take_long(fs);
 }
 
 /* ---- the rendered document ---- */
@@ -79,7 +76,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	revision = b->revision;
 	if (b->dead)
 		r = BUCKET_GONE;
-	else if (is_long(fs, b->head.data_size, 0))
+	else if (data_is_long(fs, b->head.data_size, 0))
 		r = BUCKET_LONG;
 	else if (b->head.data_keys)
 		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
@@ -320,7 +317,7 @@ static int plan_judge(struct plan *p, struct reason *why)
 
 	if (!p->schema || !p->changed)
 		return 0;
-	if (pace.shortly && p->head.data_size > long_text)
+	if (pace.shortly && p->head.data_size > data_long_text)
 		r = BUCKET_LONG;
 	else
 		r = plan_render(p, &text);
@@ -330,7 +327,7 @@ static int plan_judge(struct plan *p, struct reason *why)
 	/* The next ones need not be tried. */
 	if (r == BUCKET_LONG && why)
 		why->text[0] = 0;
-	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || (!pace.shortly && (pace.steps > long_steps || p->head.data_size > long_text)));
+	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || (!pace.shortly && (pace.steps > long_steps || p->head.data_size > data_long_text)));
 	return r;
 }
 
@@ -375,7 +372,7 @@ int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, st
 	struct plan plan;
 	int r;
 
-	if (is_long(fs, document_size(patch), patch->count))
+	if (data_is_long(fs, document_size(patch), patch->count))
 		return BUCKET_LONG;
 	bucket_lock(b);
 	r = plan_init(&plan, fs, b);
@@ -432,7 +429,7 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 	/* Far from the limit there is no need to look at what the keys have now. */
 	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
 		*headroom = max ? max - plan.head.data_size - most : UINT64_MAX;
-	} else if (!r && is_long(fs, document_size(patch), patch->count)) {
+	} else if (!r && data_is_long(fs, document_size(patch), patch->count)) {
 		r = BUCKET_LONG;
 	} else if (!r) {
 		r = plan_merge(&plan, patch);
@@ -547,7 +544,7 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 	uint64_t touched = 0;
 	int r;
 
-	if (is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
+	if (data_is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
 		return BUCKET_LONG;
 	bucket_lock(b);
 	/* A whole document where there is none: it is put there, as any file would be. */
@@ -594,7 +591,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	r = plan_init(&plan, fs, b);
 	if (!r && !b->head.data_present)
 		r = BUCKET_ABSENT;
-	if (!r && is_long(fs, b->head.data_size, b->head.data_keys))
+	if (!r && data_is_long(fs, b->head.data_size, b->head.data_keys))
 		r = BUCKET_LONG;
 	if (!r && b->head.data_keys)
 		r = plan_keep(&plan, who->uid, &kept);

@@ -12,6 +12,11 @@
 
 enum { data_text_budget = 16 << 20 };
 
+/* About a millisecond of a thread: so many bytes to be rendered or parsed, so many keys to be sorted or looked up. */
+enum { data_long_text = 128 << 10, data_long_keys = 1000 };
+/* Whether so much is more than that, and the calling thread may not take it (fs_may_take_long): then a function is BUCKET_LONG. */
+bool data_is_long(const struct fs *fs, uint64_t bytes, uint64_t keys);
+
 /* stat of data.json. BUCKET_ABSENT while it is removed; BUCKET_DENIED; its size and times are hidden from those who may
  * edit but not read. */
 int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);

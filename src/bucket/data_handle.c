@@ -262,9 +262,6 @@ static int check_buffer(const struct bucket *b, uint64_t at, uint64_t len, struc
 	return BUCKET_TOO_LARGE;
 }
 
-/* So many members take a while to be sorted and looked at, and so many bytes to be parsed. */
-enum { long_patch = 1000, long_edit = 128 << 10 };
-
 static size_t patch_size(const struct data_handle *h)
 {
 	return document_size(&h->pending) + document_size(&h->partial) + h->reader.text.len;
@@ -285,8 +282,8 @@ static int patch_write(struct data_handle *h, uint64_t at, bool append, struct s
 		return BUCKET_INVALID;
 	}
 	/* Nothing has been taken in yet: whoever comes again, comes with the same bytes. */
-	if (!fs_may_take_long(h->fs) && (file_is(&h->b->judges_slowly) || h->pending.count + h->partial.count > long_patch ||
-					 patch_size(h) + bytes.len > long_edit))
+	if ((file_is(&h->b->judges_slowly) && !fs_may_take_long(h->fs)) ||
+	    data_is_long(h->fs, patch_size(h) + bytes.len, h->pending.count + h->partial.count))
 		return BUCKET_LONG;
 	reason_set(&h->poison, "%s", "");
 	/* A piece may come to as much again as members: their text, and where each begins. */
@@ -420,7 +417,7 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	/* The write has told why. */
 	if (h->poisoned)
 		return h->poisoned;
-	if (h->pending.count > long_patch && !fs_may_take_long(h->fs))
+	if (data_is_long(h->fs, 0, h->pending.count))
 		return BUCKET_LONG;
 	if (h->pending.count) {
 		r = document_sort(&h->pending);
@@ -443,7 +440,7 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 
 	if (!h->dirty)
 		return 0;
-	if (h->buffer.len > long_edit && !fs_may_take_long(h->fs))
+	if (data_is_long(h->fs, h->buffer.len, 0))
 		return BUCKET_LONG;
 	text = calloc(1, sizeof(*text));
 	if (!text)

@@ -512,16 +512,13 @@ static int parse_moved(struct scratch *moved, struct document *out)
 	return document_parse(moved->was.len ? buf_slice(&moved->was) : slice_str("{}"), 0, out, NULL);
 }
 
-/* So many bytes take a while to be parsed. */
-enum { long_edit = 128 << 10 };
-
 /* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL; the file
  * itself, where that comes back, and then its base is what it was. */
 static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
 {
 	struct document base = {0}, now = {0}, was = {0};
 	struct data_edit edit = {.base = &base, .now = &now, .moved = moved ? &was : NULL, .whole = true, .uid = s->uid};
-	int r = s->bytes.len > long_edit && !fs_may_take_long(fs) ? BUCKET_LONG : parse(s, &now, why);
+	int r = data_is_long(fs, s->bytes.len, 0) ? BUCKET_LONG : parse(s, &now, why);
 
 	if (!r)
 		r = s == moved ? parse_moved(s, &base) : document_parse(buf_slice(&s->base->bytes), 0, &base, NULL);
