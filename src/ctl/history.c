@@ -143,17 +143,22 @@ static int show_json(const struct kept_list *list)
 	return good ? CTL_OK : say_no_memory();
 }
 
+/* The bucket, and the revision if there is one. */
+static int find(const struct request *r, struct place *p, uint64_t *revision)
+{
+	if (r->count > 1 && !parse_revision(r->args[1], "", revision))
+		return say_usage("%s is no revision", r->args[1]);
+	return place_find_bucket(p, r->args[0]);
+}
+
 static int history_run(const struct request *r)
 {
 	struct kept_list list;
 	struct buf text = {0};
 	uint64_t revision = 0;
 	struct place p;
-	int status;
+	int status = find(r, &p, &revision);
 
-	if (r->count > 1 && !parse_revision(r->args[1], "", &revision))
-		return say_usage("%s is no revision", r->args[1]);
-	status = place_find_bucket(&p, r->args[0]);
 	if (status)
 		return status;
 	if (r->count > 1) {
@@ -213,11 +218,8 @@ static int undo_run(const struct request *r)
 	struct buf text = {0};
 	uint64_t revision = 0;
 	struct place p;
-	int status;
+	int status = find(r, &p, &revision);
 
-	if (r->count > 1 && !parse_revision(r->args[1], "", &revision))
-		return say_usage("%s is no revision", r->args[1]);
-	status = place_find_bucket(&p, r->args[0]);
 	if (status)
 		return status;
 	if (r->count == 1) {

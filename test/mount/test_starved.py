@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import time
 
 from harness import *
@@ -98,31 +99,30 @@ def large_document(count):
     return '{' + ', '.join(f'"key{i:06d}": {i}' for i in range(count)) + '}'
 
 
+def judge_slowly(b):
+    """From then on each merge takes about a second of steps, in a document as large as it may be."""
+    patterns = [{'pattern': f'(a|aa)+${i}'} for i in range(40)]
+    write(b + '/data.json', json.dumps({'list': ['a' * 24 + 'b' for _ in range(20000)]}))
+    write(b + '/.bucketfs/schema.json', json.dumps({'properties': {'list': {'items': {'anyOf': patterns + [{'type': 'string'}]}}}}))
+
+
 def test_expensive_schema():
-    """About a second of steps for each merge, in a document as large as it may be."""
     with Mount() as m:
         b = m / 'attacked'
-        schema = {'properties': {'list': {'items': {'anyOf': [{'pattern': '(a|aa)+$' + str(i)} for i in range(40)] + [{'type': 'string'}]}}}}
-
-        def prepare():
-            write(b + '/data.json', json.dumps({'list': ['a' * 24 + 'b' for _ in range(20000)]}))
-            write(b + '/.bucketfs/schema.json', json.dumps(schema))
 
         def attack(i):
             os.setxattr(b + '/data.json', f'user.bucketfs.key.k{i}', b'%d' % time.monotonic_ns())
             write(b + '/data.json', '{"k%d": %d}' % (i, time.monotonic_ns()))
-        starve(m, attack, prepare)
+        starve(m, attack, lambda: judge_slowly(b))
 
 
 def test_what_the_kernel_locks_for_all():
     """Moves from folder to folder, removals in the root and fsyncs, all of a bucket that is busy with its schema."""
     with Mount() as m:
         b = m / 'attacked'
-        schema = {'properties': {'list': {'items': {'anyOf': [{'pattern': '(a|aa)+$' + str(i)} for i in range(40)] + [{'type': 'string'}]}}}}
 
         def prepare():
-            write(b + '/data.json', json.dumps({'list': ['a' * 24 + 'b' for _ in range(20000)]}))
-            write(b + '/.bucketfs/schema.json', json.dumps(schema))
+            judge_slowly(b)
             for i in range(PROCESSES):
                 os.makedirs(b + f'/files/from{i}')
                 os.makedirs(b + f'/files/to{i}')
@@ -139,6 +139,36 @@ def test_what_the_kernel_locks_for_all():
                 os.rmdir(b)
         # The kernel's locks of all moves, and of the root, may be held for as long as a schema is judged: SECURITY.md.
         starve(m, attack, prepare, 5 * BOUND)
+
+
+def test_signals_are_no_end():
+    """A caller that handles signals hears of its merge however long that takes; one that is killed costs nobody more."""
+    with Mount() as m:
+        b = m / 'attacked'
+        os.mkdir(b)
+        judge_slowly(b)
+        count = 0
+
+        def ticks(number, frame):
+            nonlocal count
+            count += 1
+        old = signal.signal(signal.SIGALRM, ticks)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        try:
+            os.setxattr(b + '/data.json', 'user.bucketfs.key.x', b'1')
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        assert count and json.loads(read(b + '/data.json'))['x'] == 1
+        pid = os.fork()
+        if pid == 0:
+            os.setxattr(b + '/data.json', 'user.bucketfs.key.x', b'2')
+            os._exit(0)
+        time.sleep(0.1)
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert time.monotonic() - began < 0.3 * SLOW
 
 
 def test_schemas_set_again_and_again():

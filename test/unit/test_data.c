@@ -1,4 +1,8 @@
+#include <errno.h>
+#include <stdio.h>
+
 #include "fixture.h"
+#include "bucket/history.h"
 
 static void assert_text(struct fixture *f, const char *want)
 {
@@ -271,6 +275,45 @@ static void test_remove(void **state)
 	assert_int_equal(data_attr(f->fs, f->b, &test_root, &attr), 0);
 }
 
+static void test_damaged_history(void **state)
+{
+	struct fixture *f = *state;
+	struct history_list list;
+	struct key_buf key = key_history();
+	struct store_batch batch = {0};
+	struct head head = f->b->head;
+	struct buf text = {0};
+
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(patch(f, i == 0 ? "{\"a\":1}" : i == 1 ? "{\"b\":1}" : "{\"c\":1}"), 0);
+		assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
+	}
+	assert_int_equal(history_load(f->fs, f->b, &list), 0);
+	assert_int_equal(list.count, 3);
+	/* Nobody is kept from removing a document, and none that was kept before is lost. */
+	bucket_lock(f->b);
+	head = f->b->head;
+	store_batch_put(&batch, STORE_META, key_slice(&key), S("nonsense"));
+	assert_int_equal(bucket_commit(f->fs, f->b, &head, &batch), 0);
+	bucket_unlock(f->b);
+	store_batch_release(&batch);
+	assert_int_equal(history_load(f->fs, f->b, &list), -EIO);
+	assert_int_equal(patch(f, "{\"d\":1}"), 0);
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
+	assert_int_equal(history_load(f->fs, f->b, &list), 0);
+	assert_int_equal(list.count, 4);
+	for (size_t i = 0; i < 4; i++) {
+		char want[32];
+
+		buf_clear(&text);
+		assert_int_equal(history_text(f->fs, f->b, list.all[i].revision, &text), 0);
+		snprintf(want, sizeof(want), "{\n  \"%c\": 1\n}\n", 'a' + (int)i);
+		assert_slice(buf_slice(&text), want);
+		assert_int_equal(list.all[i].size, text.len);
+	}
+	buf_release(&text);
+}
+
 static void test_limit(void **state)
 {
 	struct fixture *f = *state;
@@ -391,7 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_merge), T(test_nothing_changes_nothing), T(test_bad_text), T(test_incomplete), T(test_order_of_writes),
 		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_fsync_shows_the_merged),
-		T(test_remove), T(test_limit), T(test_keys), T(test_long_patch), T(test_deepest_value),
+		T(test_remove), T(test_damaged_history), T(test_limit), T(test_keys), T(test_long_patch), T(test_deepest_value),
 		T(test_gone),
 	};
 
