@@ -41,8 +41,8 @@ struct caller {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid; /* a thread's id; 0: outside our process namespace */
-	/* The supplementary groups, sorted; valid until this thread asks for another request's. Asked only when nothing else has decided, and
-	 * without locks, for it reads files. NULL: there are none. */
+	/* The supplementary groups, sorted; valid until this thread asks for another request's. Asked only when nothing
+	 * else has decided, and without locks, for it reads files. NULL: there are none. */
 	const gid_t *(*groups)(const struct caller *who, size_t *count);
 	/* The name of their program, empty if it cannot be told. NULL: it cannot. */
 	void (*command)(const struct caller *who, char name[16]);
@@ -59,7 +59,8 @@ int acl_list_copy(struct acl_list *out, const struct acl_list *from);
 enum { acl_list_max = 1000 };
 
 /* "user:NAME|UID", "group:NAME|GID", "*" and "owner", comma-separated; white space around them is ignored; empty text
- * is the empty list. BUCKET_INVALID for unknown names and anything else; BUCKET_VALUE_TOO_LARGE over acl_list_max; -ENOMEM. */
+ * is the empty list. BUCKET_INVALID for unknown names and anything else; BUCKET_VALUE_TOO_LARGE over acl_list_max;
+ * -ENOMEM. */
 int acl_list_parse(struct acl_list *out, struct slice text, const struct acl_names *names, struct reason *why);
 /* The same form, names where there are any. */
 int acl_list_format(const struct acl_list *list, const struct acl_names *names, struct buf *out);

@@ -39,8 +39,8 @@ static struct slice name_in(struct slice key, struct slice prefix)
 }
 
 /* All of a node's attributes, until `each` returns nonzero, which is returned. */
-static int each_of(struct fs *fs, struct bucket *b, uint64_t node, int (*each)(void *context, struct slice name, struct slice value),
-		   void *context)
+static int each_of(struct fs *fs, struct bucket *b, uint64_t node,
+		   int (*each)(void *context, struct slice name, struct slice value), void *context)
 {
 	struct store_cursor *cursor;
 	struct slice key, value, prefix;
@@ -106,8 +106,8 @@ static void put_totals(uint64_t node, const struct attribute_totals *t, struct s
 
 /* ---- changing ---- */
 
-static int check_room(const struct bucket *b, uint64_t node, const struct attribute_totals *was, const struct attribute_totals *is,
-		      struct reason *why)
+static int check_room(const struct bucket *b, uint64_t node, const struct attribute_totals *was,
+		      const struct attribute_totals *is, struct reason *why)
 {
 	const struct limits *l = &b->limits;
 	bool is_file = node >= NODE_FIRST;
@@ -115,8 +115,8 @@ static int check_room(const struct bucket *b, uint64_t node, const struct attrib
 	uint64_t total = b->head.file_bytes + b->head.attribute_bytes + is->bytes - was->bytes;
 
 	if (is->list_bytes > attribute_list_max && is->list_bytes > was->list_bytes) {
-		reason_set(why, "the names of its attributes would have %llu bytes, and %d can be listed", (unsigned long long)is->list_bytes,
-			   attribute_list_max);
+		reason_set(why, "the names of its attributes would have %llu bytes, and %d can be listed",
+			   (unsigned long long)is->list_bytes, attribute_list_max);
 		return BUCKET_OVER_QUOTA;
 	}
 	if (is->bytes <= was->bytes)
@@ -127,16 +127,16 @@ static int check_room(const struct bucket *b, uint64_t node, const struct attrib
 		return BUCKET_TOO_LARGE;
 	}
 	if (l->max_total_size && total > l->max_total_size) {
-		reason_set(why, "the bucket's files and attributes would have %llu bytes and max_total_size is %llu", (unsigned long long)total,
-			   (unsigned long long)l->max_total_size);
+		reason_set(why, "the bucket's files and attributes would have %llu bytes and max_total_size is %llu",
+			   (unsigned long long)total, (unsigned long long)l->max_total_size);
 		return BUCKET_OVER_QUOTA;
 	}
 	return 0;
 }
 
 /* With b->lock held. `value` NULL: it is removed. */
-static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value, bool create,
-			 bool replace, struct reason *why)
+static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value,
+			 bool create, bool replace, struct reason *why)
 {
 	struct key_buf key = key_attribute(node, name);
 	struct attribute_totals was, is;
@@ -292,8 +292,8 @@ static int copy_one(void *context, struct slice name, struct slice value)
 	return 0;
 }
 
-int attribute_copy_all(struct fs *fs, struct bucket *from_b, uint64_t from, struct bucket *to_b, uint64_t to, struct head *head,
-		       struct store_batch *batch)
+int attribute_copy_all(struct fs *fs, struct bucket *from_b, uint64_t from, struct bucket *to_b, uint64_t to,
+		       struct head *head, struct store_batch *batch)
 {
 	struct copying c = {.fs = fs, .b = to_b, .to = to, .batch = batch};
 	uint64_t counted;

@@ -621,7 +621,8 @@ static void removed(struct fs *fs, const struct caller *who, struct bucket *b)
 		log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
 }
 
-/* For the removal of a bucket the kernel keeps the root locked: nobody could look up another one meanwhile, so it does not wait for long. */
+/* For the removal of a bucket the kernel keeps the root locked: nobody could look up another one meanwhile, so it does
+ * not wait for long. */
 static int lock_to_remove(struct bucket *b, bool may)
 {
 	static const struct timespec moment = {.tv_nsec = 1000000};
@@ -639,7 +640,8 @@ static int lock_to_remove(struct bucket *b, bool may)
 	return BUCKET_BUSY;
 }
 
-/* BUCKET_LONG: many records have been there, of which the store has traces, or there are transactions, which may hold anything. */
+/* BUCKET_LONG: many records have been there, of which the store has traces, or there are transactions, which may hold
+ * anything. */
 static int check_time(struct fs *fs, struct bucket *b, bool may)
 {
 	enum { many = 5000 };
@@ -703,7 +705,9 @@ int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct buck
 	int r;
 
 	bucket_lock(b);
-	r = b->head.untouched && !b->scratch && !has_other_users(fs, b) && !was_resolved(fs, b) ? remove_locked(fs, b) : BUCKET_BUSY;
+	r = BUCKET_BUSY;
+	if (b->head.untouched && !b->scratch && !has_other_users(fs, b) && !was_resolved(fs, b))
+		r = remove_locked(fs, b);
 	bucket_unlock(b);
 	if (!r)
 		removed(fs, who, b);

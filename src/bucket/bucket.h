@@ -126,10 +126,11 @@ int bucket_purge(struct fs *fs, struct bucket *b);
 /* Ends a bucket whose contents have another owner now: its records go, no content does. */
 int bucket_discard(struct fs *fs, struct bucket *b);
 int bucket_remove_any(struct fs *fs, const struct caller *who, struct slice name);
-/* Removes a bucket that nobody has written to or set anything in. BUCKET_BUSY: that is not so any more, or somebody uses it. */
+/* Removes a bucket that nobody has written to or set anything in. BUCKET_BUSY: that is not so any more, or somebody
+ * uses it. */
 int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct bucket *b);
-/* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT, BUCKET_BUSY: another thread has had
- * its lock for over 100 ms. */
+/* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT, BUCKET_BUSY:
+ * another thread has had its lock for over 100 ms. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
 
 /* Every bucket whose number is greater than `after`, in the order of numbers, until `each` returns nonzero; that is
@@ -172,8 +173,8 @@ int bucket_acl_set(struct fs *fs, struct bucket *b, const struct caller *who, en
 
 /* One of the bucket's own limits (limits_own_name) as text. BUCKET_NO_ATTRIBUTE: it has none, the mount's counts. */
 int bucket_limit_get(struct fs *fs, struct bucket *b, const struct caller *who, int which, struct buf *out);
-/* Sets it, or with NULL takes it away. Needs admin, and admin of the root for more than the mount's limit (BUCKET_NOT_PERMITTED).
- * BUCKET_INVALID. Files over a new limit stay. */
+/* Sets it, or with NULL takes it away. Needs admin, and admin of the root for more than the mount's limit
+ * (BUCKET_NOT_PERMITTED). BUCKET_INVALID. Files over a new limit stay. */
 int bucket_limit_set(struct fs *fs, struct bucket *b, const struct caller *who, int which, const struct slice *text,
 		     struct reason *why);
 
@@ -185,8 +186,8 @@ int bucket_attr(struct fs *fs, struct bucket *b, const struct caller *who, struc
 /* Commits the batch with the new head, which then is the bucket's; `modified` is set here. On failure the bucket is as
  * it was. BUCKET_GONE for a dead one. */
 int bucket_commit(struct fs *fs, struct bucket *b, struct head *head, const struct store_batch *batch);
-/* Commits that everything in the bucket is as it was made, unless somebody has written or set something since this revision. With b->lock
- * free. */
+/* Commits that everything in the bucket is as it was made, unless somebody has written or set something since this
+ * revision. With b->lock free. */
 int bucket_commit_untouched(struct fs *fs, struct bucket *b, uint64_t revision);
 
 /* Before the first new number since it was loaded: makes sure that no record has it, for that would be another file's end. */

@@ -29,7 +29,8 @@ static bool is_superuser(const struct fs *fs, const struct caller *who)
 	return who->uid == fs->options.mount_uid;
 }
 
-/* The root has no owner: (uid_t)-1 is nobody's. Nor has what uid 0 made, where uid 0 is like anyone: a container's root did not make it. */
+/* The root has no owner: (uid_t)-1 is nobody's. Nor has what uid 0 made, where uid 0 is like anyone: a container's root
+ * did not make it. */
 static uid_t owner_of(const struct fs *fs, const struct bucket *b)
 {
 	return !b->number || (b->owner == 0 && fs->options.squash_root) ? (uid_t)-1 : b->owner;

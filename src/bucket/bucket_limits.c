@@ -89,7 +89,8 @@ static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **t
 }
 
 /* The text to be stored for a limit, malloc'd. */
-static int make_text(struct fs *fs, const struct caller *who, int which, struct slice text, char **out, struct reason *why)
+static int make_text(struct fs *fs, const struct caller *who, int which, struct slice text, char **out,
+		     struct reason *why)
 {
 	struct limits wanted = fs->options.limits;
 	char ceiling[sizeof(wanted.accepted_file_types)];
@@ -112,7 +113,8 @@ static int make_text(struct fs *fs, const struct caller *who, int which, struct 
 	above = limits_exceed(&wanted, &fs->options.limits, which);
 	if (above && !bucket_may(fs, fs->root, who, PRIVILEGE_ADMIN)) {
 		limits_show(&fs->options.limits, which, ceiling, sizeof(ceiling));
-		reason_set(why, "%s of the mount is %.100s, and only its admins may let a bucket have more", limits_own_name[which], ceiling);
+		reason_set(why, "%s of the mount is %.100s, and only its admins may let a bucket have more",
+			   limits_own_name[which], ceiling);
 		free(copy);
 		return BUCKET_NOT_PERMITTED;
 	}

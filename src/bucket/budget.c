@@ -100,7 +100,9 @@ static int check_memory(const struct budget *b, const struct user *u, size_t mor
 		return BUCKET_OVER_QUOTA;
 	}
 	if (b->taken + more > b->memory) {
-		reason_set_own(why, "what all users have open and have not closed takes as much memory as it may, %zu MiB", b->memory >> 20);
+		reason_set_own(why,
+			       "what all users have open and have not closed takes as much memory as it may, %zu MiB",
+			       b->memory >> 20);
 		return -ENOMEM;
 	}
 	return 0;

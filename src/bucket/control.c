@@ -110,7 +110,8 @@ static int kept_text(struct fs *fs, struct bucket *b, uint64_t node, struct buf 
 	return r ? r : history_text(fs, b, entry.revision, out);
 }
 
-int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr)
+int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+			   struct attr *attr)
 {
 	uint64_t revision;
 
@@ -119,7 +120,8 @@ int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller 
 	return control_attr(fs, b, who, HISTORY_NODE | revision, attr);
 }
 
-int control_history_list(struct fs *fs, struct bucket *b, uint64_t after, int (*each)(void *context, struct slice name, uint64_t node), void *context)
+int control_history_list(struct fs *fs, struct bucket *b, uint64_t after,
+			 int (*each)(void *context, struct slice name, uint64_t node), void *context)
 {
 	char name[history_name_max];
 	struct history_list list;

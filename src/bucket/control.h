@@ -26,9 +26,10 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 int control_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node);
 
 /* The documents in history/, oldest first. */
-int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct attr *attr);
-int control_history_list(struct fs *fs, struct bucket *b, uint64_t after, int (*each)(void *context, struct slice name, uint64_t node),
-			 void *context);
+int control_history_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+			   struct attr *attr);
+int control_history_list(struct fs *fs, struct bucket *b, uint64_t after,
+			 int (*each)(void *context, struct slice name, uint64_t node), void *context);
 
 /* Whether what it holds is about to change: a file was closed before that moment (as in tree.h) and is not published yet,
  * so info.json would lack it. Who opens that waits. */

@@ -313,6 +313,7 @@ static int plan_judge(struct plan *p, struct reason *why)
 	enum { long_steps = 10000 };
 	struct schema_pace pace = {!fs_may_take_long(p->fs), p->fs->options.is_abandoned, 0};
 	struct buf text = {0};
+	bool took_long;
 	int r;
 
 	if (!p->schema || !p->changed)
@@ -327,7 +328,8 @@ static int plan_judge(struct plan *p, struct reason *why)
 	/* The next ones need not be tried. */
 	if (r == BUCKET_LONG && why)
 		why->text[0] = 0;
-	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || (!pace.shortly && (pace.steps > long_steps || p->head.data_size > data_long_text)));
+	took_long = !pace.shortly && (pace.steps > long_steps || p->head.data_size > data_long_text);
+	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || took_long);
 	return r;
 }
 
@@ -458,7 +460,8 @@ static int plan_keep(struct plan *p, uid_t uid, struct buf *text)
 	return r ? r : history_put(p->fs, p->b, uid, buf_slice(text), &p->batch);
 }
 
-/* One key of an edit: what it was and shall be, and what it was when the document was moved away; NULL where it is absent. */
+/* One key of an edit: what it was and shall be, and what it was when the document was moved away; NULL where it is
+ * absent. */
 struct edited_key {
 	const struct member_view *base, *now, *moved;
 };

@@ -14,13 +14,15 @@ enum { data_text_budget = 16 << 20 };
 
 /* About a millisecond of a thread: so many bytes to be rendered or parsed, so many keys to be sorted or looked up. */
 enum { data_long_text = 128 << 10, data_long_keys = 1000 };
-/* Whether so much is more than that, and the calling thread may not take it (fs_may_take_long): then a function is BUCKET_LONG. */
+/* Whether so much is more than that, and the calling thread may not take it (fs_may_take_long): then a function is
+ * BUCKET_LONG. */
 bool data_is_long(const struct fs *fs, uint64_t bytes, uint64_t keys);
 
 /* stat of data.json. BUCKET_ABSENT while it is removed; BUCKET_DENIED; its size and times are hidden from those who may
  * edit but not read. */
 int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct attr *attr);
-/* The same for fstat, by the inode that it is asked for: who has it open is told, removed or not, allowed or not any more. */
+/* The same for fstat, by the inode that it is asked for: who has it open is told, removed or not, allowed or not any
+ * more. */
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr);
 /* The rendered document as of now; the caller puts it back. */
 int data_text(struct fs *fs, struct bucket *b, struct text **out);
@@ -44,17 +46,19 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 /* An edit: what differs between two sorted documents is merged, and keys that are gone are deleted. */
 struct data_edit {
 	const struct document *base, *now;
-	/* What data.json held when the same user moved it away (or NULL): what nobody has written since then comes back with the edit. */
+	/* What data.json held when the same user moved it away (or NULL): what nobody has written since then comes back
+	 * with the edit. */
 	const struct document *moved;
-	bool whole; /* it replaces the whole document: what that held is kept (history.h), as it is when nothing of it is left */
+	bool whole; /* it replaces the whole document: what that held is kept (history.h), as it is when nothing of it
+		       is left */
 	uid_t uid;
 };
 /* BUCKET_CONFLICT if the bucket has one of the keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *edit, struct reason *why);
 /* creat on a removed data.json. */
 int data_create(struct fs *fs, struct bucket *b, const struct caller *who);
-/* rm data.json: no keys, and no file until the next write. What it held is kept, and put into *removed (or NULL). BUCKET_ABSENT,
- * BUCKET_DENIED. */
+/* rm data.json: no keys, and no file until the next write. What it held is kept, and put into *removed (or NULL).
+ * BUCKET_ABSENT, BUCKET_DENIED. */
 int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed);
 /* utimens. */
 int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_t modified);
@@ -80,7 +84,8 @@ enum data_open_flag {
 };
 
 /* Keeps a reference on the bucket. BUCKET_DENIED, BUCKET_ABSENT. */
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out, struct reason *why);
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out,
+	      struct reason *why);
 /* An edit of `base` (taken over, also on failure) that begins as that or with `empty` as an empty text; privileges as for
  * data_open. */
 int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
@@ -93,15 +98,15 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out);
  * nothing until it is truncated; BUCKET_TOO_LARGE; BUCKET_WRONG_HANDLE. */
 int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int data_truncate(struct data_handle *h, uint64_t len, struct reason *why);
-/* close(2) of one descriptor by `who` (NULL: nobody knows): merges what is complete. BUCKET_DENIED if the opener may not write it any
- * more. *opener_only: the text is unfinished or was refused before, which
- * concerns whoever opened it; everybody else's close should succeed. */
+/* close(2) of one descriptor by `who` (NULL: nobody knows): merges what is complete. BUCKET_DENIED if the opener may
+ * not write it any more. *opener_only: the text is unfinished or was refused before, which concerns whoever opened it;
+ * everybody else's close should succeed. */
 int data_flush(struct data_handle *h, const struct caller *who, bool *opener_only, struct reason *why);
 /* close(2) by this thread: if it has read the document, what its process does next may depend on that, and the release is told
  * later. */
 void data_closed_by(struct data_handle *h, pid_t thread);
-/* The same, and from here on a handle that can read sees the merged document. BUCKET_DENIED if the opener may not read it any more: then
- * the handle shows what it showed before. Does not wait for the disk. */
+/* The same, and from here on a handle that can read sees the merged document. BUCKET_DENIED if the opener may not read
+ * it any more: then the handle shows what it showed before. Does not wait for the disk. */
 int data_fsync(struct data_handle *h, const struct caller *who, struct reason *why);
 /* Whoever opened it: the thread's id. */
 pid_t data_opener(const struct data_handle *h);

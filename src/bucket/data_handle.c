@@ -129,17 +129,20 @@ bool data_is_open(struct bucket *b, uid_t uid)
 	return is;
 }
 
-/* For the memory of the handle, with its snapshot: another handle that shares that may end before. And for `more` bytes that are about to come. */
+/* For the memory of the handle, with its snapshot: another handle that shares that may end before. And for `more` bytes
+ * that are about to come. */
 static int charge(struct data_handle *h, size_t more, struct reason *why)
 {
-	size_t bytes = h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) + document_memory(&h->pending);
+	size_t bytes = h->buffer.cap + h->reader.text.cap + h->reader.key.cap + document_memory(&h->partial) +
+		       document_memory(&h->pending);
 
 	if (h->base && h->base->bytes.len >= 4096)
 		bytes += h->base->bytes.len;
 	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, bytes + more, why);
 }
 
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out, struct reason *why)
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out,
+	      struct reason *why)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
 	struct data_handle *h;
@@ -393,8 +396,8 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	return r;
 }
 
-/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. Whoever asks is judged if it is the
- * same user, for the opener may be gone. */
+/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. Whoever asks is
+ * judged if it is the same user, for the opener may be gone. */
 static int judge(struct data_handle *h, const struct caller *who, enum privilege privilege, const char *action)
 {
 	return bucket_check(h->fs, h->b, who && who->uid == h->opener.uid ? who : &h->opener, privilege, action);

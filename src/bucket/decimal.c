@@ -182,8 +182,8 @@ uint64_t decimal_to_count(const struct decimal *d)
 
 /* ---- multiples ---- */
 
-/* All that counts of an exponent that does not fit is how far it is from one that does. With one digit more it may be close; any greater
- * one is farther than any number has digits. */
+/* All that counts of an exponent that does not fit is how far it is from one that does. With one digit more it may be
+ * close; any greater one is farther than any number has digits. */
 static int64_t clamped_exponent(const struct decimal *d)
 {
 	static const int64_t far = 4000000000000000000;

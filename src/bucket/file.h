@@ -178,8 +178,8 @@ int file_settle_before(struct file *f, uint64_t at, uint64_t len);
 bool file_change_waits(struct file *f, uint64_t at, uint64_t len);
 bool file_truncate_waits(struct file *f, uint64_t size);
 bool file_close_waits(struct file *f);
-/* Waits for what a change would wait for, without f->lock, so that others read meanwhile. The change itself meets an error
- * that comes here. */
+/* Waits for what a change would wait for, without f->lock, so that others read meanwhile. The change itself meets an
+ * error that comes here. */
 void file_change_ahead(struct file *f);
 /* Whether what is written now is written over what was committed. With f->lock held. */
 bool file_is_in_place(const struct file *f);

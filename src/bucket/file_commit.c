@@ -93,8 +93,8 @@ static int ask_safe(struct file *f)
 	return r;
 }
 
-/* A writer is about to change bytes that were closed or fsynced, and that are on the disk. The disk must have the mark first, or a crash
- * would publish a file that is half of one and half of the other. */
+/* A writer is about to change bytes that were closed or fsynced, and that are on the disk. The disk must have the mark
+ * first, or a crash would publish a file that is half of one and half of the other. */
 static int keep_mark(struct file *f)
 {
 	struct settle s;

@@ -27,7 +27,8 @@ static int close_if_idle(void *context, struct table_node *node)
 
 	if (pthread_rwlock_trywrlock(&f->lock))
 		return 0;
-	if (f->content && f->loaded && !f->unsaved && !f->exposed && !file_is(&f->unlinked) && !file_is(&f->unlisted) && file_is_in_place(f)) {
+	if (f->content && f->loaded && !f->unsaved && !f->exposed && !file_is(&f->unlinked) && !file_is(&f->unlisted) &&
+	    file_is_in_place(f)) {
 		store_content_close(f->content, false);
 		f->content = NULL;
 		f->trimmed = f->loaded = false;
@@ -135,13 +136,15 @@ static bool is_within_limits(const struct bucket *b, uint64_t size, int64_t grow
 	return growth < 0 || (!__atomic_load_n(&b->max_total_size, __ATOMIC_RELAXED) && (!most || size <= most));
 }
 
-/* What the bucket's files would come to if this one grew by so much, with b->lock held. Sizes that programs ask for may be any. */
+/* What the bucket's files would come to if this one grew by so much, with b->lock held. Sizes that programs ask for may
+ * be any. */
 static uint64_t total_with(const struct file *f, int64_t growth)
 {
 	int64_t counted = __atomic_load_n(&f->counted, __ATOMIC_RELAXED), grown, total;
 
 	if (__builtin_add_overflow(counted, growth, &grown) ||
-	    __builtin_add_overflow((int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes), file_counts(grown) - file_counts(counted), &total) ||
+	    __builtin_add_overflow((int64_t)(f->b->head.file_bytes + f->b->head.attribute_bytes),
+				   file_counts(grown) - file_counts(counted), &total) ||
 	    __builtin_add_overflow(total, __atomic_load_n(&f->b->pending_bytes, __ATOMIC_RELAXED), &total))
 		return INT64_MAX;
 	return total > 0 ? (uint64_t)total : 0;
@@ -158,7 +161,8 @@ static int check_total(struct file *f, int64_t growth, struct reason *why)
 	r = total > most ? tree_make_room(f->fs, f->b, 0, total - most) : 0;
 	if (r != BUCKET_OVER_QUOTA)
 		return r;
-	reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu", (unsigned long long)total, (unsigned long long)most);
+	reason_set(why, "the bucket's files would have %llu bytes and max_total_size is %llu",
+		   (unsigned long long)total, (unsigned long long)most);
 	return BUCKET_OVER_QUOTA;
 }
 

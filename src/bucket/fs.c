@@ -164,9 +164,9 @@ void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const 
 
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)
 {
-	log_limited(who->uid, LOG_LEVEL_INFO, "audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid, who->gid, who->pid,
-		 bucket.len ? (int)bucket.len : 1, bucket.len ? (const char *)bucket.at : "/", detail ? " " : "",
-		 detail ? detail : "");
+	log_limited(who->uid, LOG_LEVEL_INFO, "audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid,
+		    who->gid, who->pid, bucket.len ? (int)bucket.len : 1, bucket.len ? (const char *)bucket.at : "/",
+		    detail ? " " : "", detail ? detail : "");
 }
 
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)

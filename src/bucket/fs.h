@@ -91,7 +91,8 @@ static inline int64_t fs_now(const struct fs *fs)
 	return clock_now(&fs->options.clock);
 }
 
-/* Whether the calling thread may do what takes long: else a function that finds that it would is BUCKET_LONG, and has changed nothing. */
+/* Whether the calling thread may do what takes long: else a function that finds that it would is BUCKET_LONG, and has
+ * changed nothing. */
 static inline bool fs_may_take_long(const struct fs *fs)
 {
 	return !fs->options.may_take_long || fs->options.may_take_long();

@@ -51,7 +51,8 @@ static void drop(struct history_list *list, size_t i, struct store_batch *batch)
 	memmove(&list->all[i], &list->all[i + 1], (list->count - i) * sizeof(*list->all));
 }
 
-static void add(struct history_list *list, const struct history_entry *entry, struct slice text, struct store_batch *batch)
+static void add(struct history_list *list, const struct history_entry *entry, struct slice text,
+		struct store_batch *batch)
 {
 	struct key_buf key = key_history_text(entry->revision);
 	uint64_t bytes = text.len;
@@ -83,7 +84,8 @@ static int take_over(struct fs *fs, struct bucket *b, struct history_list *list,
 	return r == STORE_ABSENT ? 0 : r;
 }
 
-/* A damaged list must not keep anybody from removing a document: it is made again of the texts, of which nobody knows any more when and by whom. */
+/* A damaged list must not keep anybody from removing a document: it is made again of the texts, of which nobody knows
+ * any more when and by whom. */
 static int make_again(struct fs *fs, struct bucket *b, struct history_list *list, struct store_batch *batch)
 {
 	struct key_buf first = key_history();
@@ -99,7 +101,8 @@ static int make_again(struct fs *fs, struct bucket *b, struct history_list *list
 			continue;
 		if (list->count == history_max)
 			drop(list, 0, batch);
-		list->all[list->count++] = (struct history_entry){key_history_revision_of(key), text.len, b->head.data_modified, b->head.owner};
+		list->all[list->count++] = (struct history_entry){key_history_revision_of(key), text.len,
+								  b->head.data_modified, b->head.owner};
 	}
 	store_cursor_close(cursor);
 	return r == STORE_END ? 0 : r;

@@ -1,12 +1,13 @@
-/* The last ten documents that were removed or replaced whole: BUCKET/.bucketfs/history/REVISION.json. Each is a file of the user by whom
- * that was done, from that time. A document's revision is the bucket's when it was there last.
+/* The last ten documents that were removed or replaced whole: BUCKET/.bucketfs/history/REVISION.json. Each is a file of
+ * the user by whom that was done, from that time. A document's revision is the bucket's when it was there last.
  *
  * They are bounded in bytes as well; only the newest is kept whatever its size. previous.json is the newest. */
 #pragma once
 
 #include "bucket/bucket.h"
 
-/* Adds a document to a batch that removes or replaces it, and the end of those that it takes the place of. With b->lock held. */
+/* Adds a document to a batch that removes or replaces it, and the end of those that it takes the place of. With b->lock
+ * held. */
 int history_put(struct fs *fs, struct bucket *b, uid_t uid, struct slice text, struct store_batch *batch);
 /* Oldest first. */
 struct history_list {

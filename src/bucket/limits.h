@@ -20,7 +20,8 @@ struct limits {
 enum { limits_own_count = 5 };
 extern const char *const limits_own_name[limits_own_count];
 
-/* A bucket's own limit is stored as text. One that an admin of the mount has set above the mount's own has this before it. */
+/* A bucket's own limit is stored as text. One that an admin of the mount has set above the mount's own has this before
+ * it. */
 enum { limits_granted = '+' };
 static inline const char *limits_own_text(const char *stored)
 {

@@ -2,8 +2,8 @@
 #include "bucket/file.h"
 
 /* Looks at the records of a space that have a number from `from` on: they must be none. */
-static int raise_next(struct fs *fs, struct bucket *b, enum store_space space, struct slice prefix, const struct key_buf *from,
-		      uint64_t (*number_of)(struct slice key))
+static int raise_next(struct fs *fs, struct bucket *b, enum store_space space, struct slice prefix,
+		      const struct key_buf *from, uint64_t (*number_of)(struct slice key))
 {
 	struct store_cursor *cursor;
 	struct slice key, value;
@@ -55,9 +55,10 @@ int bucket_check_numbers(struct fs *fs, struct bucket *b)
 
 /* ---- a new bucket's number ----
  *
- * The root's `next_node` counts every number that was ever taken. The first round gives each number out once. After 16 million buckets
- * and transactions the numbers of removed buckets are taken again, in the same order, so that a number rests for as long as a whole
- * round takes. A bucket's generation, which comes from the time when it was made, tells the kernel that its inodes are others. */
+ * The root's `next_node` counts every number that was ever taken. The first round gives each number out once. After 16
+ * million buckets and transactions the numbers of removed buckets are taken again, in the same order, so that a number
+ * rests for as long as a whole round takes. A bucket's generation, which comes from the time when it was made, tells
+ * the kernel that its inodes are others. */
 
 enum { round_size = bucket_number_max };
 

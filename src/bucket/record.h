@@ -33,8 +33,8 @@ enum {
 	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
-/* No number of a stored node reaches this. With the higher bit it is a temporary file's (scratch.h), else a kept document's (history.h),
- * with the document's revision in the bits below. */
+/* No number of a stored node reaches this. With the higher bit it is a temporary file's (scratch.h), else a kept
+ * document's (history.h), with the document's revision in the bits below. */
 #define NODE_END (1ULL << 38)
 #define HISTORY_NODE NODE_END
 #define SCRATCH_NODE (NODE_END << 1)
@@ -81,9 +81,9 @@ enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
 
 /* A file or folder.
  *
- * Its slices are views: they point into the record that was decoded, or into an open file. A node is valid for as long as that is. A node
- * that is kept for longer is a copy that node_without_names made, and whatever it needs of its names is copied elsewhere. The same holds
- * for every struct that has slices, such as member_view, found and origin. */
+ * Its slices are views: they point into the record that was decoded, or into an open file. A node is valid for as long
+ * as that is. A node that is kept for longer is a copy that node_without_names made, and whatever it needs of its names
+ * is copied elsewhere. The same holds for every struct that has slices, such as member_view, found and origin. */
 struct node {
 	uint64_t number, parent;
 	uint8_t kind, place;

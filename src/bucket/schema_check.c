@@ -438,7 +438,11 @@ static int check(struct run *run, const struct subschema *s, const struct spot *
 int schema_check_at(const struct schema *s, struct slice text, struct schema_pace *pace, struct reason *why)
 {
 	uint64_t len = text.len < steps_bytes_max ? text.len : steps_bytes_max, most = steps_min + steps_a_byte * len;
-	struct run run = {.schema = s, .why = why, .quiet = !why, .steps = pace->shortly ? steps_shortly : most, .stop = pace->stop};
+	struct run run = {.schema = s,
+			  .why = why,
+			  .quiet = !why,
+			  .steps = pace->shortly ? steps_shortly : most,
+			  .stop = pace->stop};
 	struct json_tree tree;
 	struct spot whole = {0};
 	int r = json_tree_parse(&tree, text, why);

@@ -91,8 +91,8 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256])
 	return r;
 }
 
-/* An existing one is as it is; a new one gets its lists and schema before anybody can have written it. `check` (or NULL) says whether one
- * more may be made. */
+/* An existing one is as it is; a new one gets its lists and schema before anybody can have written it. `check` (or
+ * NULL) says whether one more may be made. */
 static uint64_t revision_of(struct bucket *b)
 {
 	uint64_t revision;
@@ -103,8 +103,9 @@ static uint64_t revision_of(struct bucket *b)
 	return revision;
 }
 
-static int make(struct fs *fs, const struct caller *owner, const char *id, const struct acl_list *lists, const struct slice *schema,
-		int (*check)(struct fs *fs, const struct caller *owner, struct reason *why), struct reason *why)
+static int make(struct fs *fs, const struct caller *owner, const char *id, const struct acl_list *lists,
+		const struct slice *schema, int (*check)(struct fs *fs, const struct caller *owner, struct reason *why),
+		struct reason *why)
 {
 	struct bucket *b;
 	int r = bucket_lookup(fs, slice_str(id), &b);
@@ -224,7 +225,8 @@ int scoped_prune(struct fs *fs, bool (*go_on)(void *context), void *context)
 
 /* ---- @job ---- */
 
-/* The beginning of all ids of a user's jobs. With a very long device it is cut, and others' ids may begin with it as well. */
+/* The beginning of all ids of a user's jobs. With a very long device it is cut, and others' ids may begin with it as
+ * well. */
 static size_t job_prefix(struct fs *fs, uid_t uid, char prefix[name_max + 1])
 {
 	enum { head_max = 100 };

@@ -20,10 +20,10 @@ int scoped_device_name(struct fs *fs, const char *given, char out[256]);
 /* The bucket of the device, made if need be: owned by whoever mounted; `access` (NULL: none) is its first read and edit
  * list. *id gets its id. */
 int scoped_device(struct fs *fs, const char *access, char id[name_max + 1], struct reason *why);
-/* The bucket of a caller's job: theirs alone. `schema` (NULL: none) is what a new one gets. BUCKET_OVER_QUOTA: the user has
- * scoped_jobs_max that were written to. */
+/* The bucket of a caller's job: theirs alone. `schema` (NULL: none) is what a new one gets. BUCKET_OVER_QUOTA: the user
+ * has scoped_jobs_max that were written to. */
 int scoped_job(struct fs *fs, const struct caller *who, struct slice job, const struct slice *schema,
 	       char id[name_max + 1], struct reason *why);
-/* Removes those in which nobody has written or set anything, one after the other, in one pass beside others' requests. It stops when `go_on`
- * (or NULL), which is asked before each, says so. */
+/* Removes those in which nobody has written or set anything, one after the other, in one pass beside others' requests.
+ * It stops when `go_on` (or NULL), which is asked before each, says so. */
 int scoped_prune(struct fs *fs, bool (*go_on)(void *context), void *context);

@@ -170,7 +170,8 @@ static size_t size_of_base(const struct text *base)
 	return base->bytes.len < 4096 ? 0 : base->bytes.len;
 }
 
-/* Two may have one name for a moment: the new one is found, and the old one goes as soon as it is certain that it may. */
+/* Two may have one name for a moment: the new one is found, and the old one goes as soon as it is certain that it may.
+ */
 static int make(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct text *base,
 		struct scratch **out, struct reason *why)
 {
@@ -396,7 +397,8 @@ static int charge(struct scratch *s, uint64_t len, struct reason *why)
 {
 	uint64_t bytes = len > s->bytes.cap ? 2 * len : s->bytes.cap;
 
-	return budget_charge(s->fs->budget, &s->charge, s->uid, (size_t)bytes + __atomic_load_n(&s->held, __ATOMIC_RELAXED), why);
+	return budget_charge(s->fs->budget, &s->charge, s->uid,
+			     (size_t)bytes + __atomic_load_n(&s->held, __ATOMIC_RELAXED), why);
 }
 
 int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out)
@@ -446,7 +448,8 @@ int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why)
 	return r;
 }
 
-int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size, struct reason *why)
+int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size,
+			  struct reason *why)
 {
 	struct scratch *s;
 	int r = BUCKET_GONE;
@@ -512,8 +515,8 @@ static int parse_moved(struct scratch *moved, struct document *out)
 	return document_parse(moved->was.len ? buf_slice(&moved->was) : slice_str("{}"), 0, out, NULL);
 }
 
-/* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it away, or NULL; the file
- * itself, where that comes back, and then its base is what it was. */
+/* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it
+ * away, or NULL; the file itself, where that comes back, and then its base is what it was. */
 static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
 {
 	struct document base = {0}, now = {0}, was = {0};
@@ -616,8 +619,9 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 	return s;
 }
 
-/* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused the first is undone,
- * whether the new document was begun before or after it. What was moved away may also be what comes back. */
+/* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused
+ * the first is undone, whether the new document was begun before or after it. What was moved away may also be what
+ * comes back. */
 static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
 {
 	struct scratch *moved = find_moved(b, s);

@@ -43,7 +43,8 @@ int scratch_read(struct scratch *s, uint64_t at, size_t len, struct buf *out);
 int scratch_write(struct scratch *s, uint64_t at, bool append, struct slice bytes, struct reason *why);
 int scratch_truncate(struct scratch *s, uint64_t size, struct reason *why);
 /* truncate(2) by name. */
-int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size, struct reason *why);
+int scratch_truncate_node(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, uint64_t size,
+			  struct reason *why);
 
 int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name);
 /* Between scratch names and data.json, either way. BUCKET_ABSENT, BUCKET_EXISTS, and what data_edit says. */
@@ -54,8 +55,8 @@ int scratch_rename(struct fs *fs, struct bucket *b, const struct caller *who, st
 int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, struct text *read, bool reads, bool *took,
 		     struct data_handle **out, struct reason *why);
 
-/* Whether the caller has moved data.json away a moment ago, and nothing has come in its place: what is written now is the rest of that save,
- * though somebody else has merged something in between. */
+/* Whether the caller has moved data.json away a moment ago, and nothing has come in its place: what is written now is
+ * the rest of that save, though somebody else has merged something in between. */
 bool scratch_is_saving(struct fs *fs, struct bucket *b, const struct caller *who);
 
 /* What a program had read that now writes data.json in place: the one with a scratch file like an editor's swap file

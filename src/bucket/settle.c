@@ -263,8 +263,8 @@ static bool is_being_made(struct fs *fs, const struct bucket *b, uint64_t number
 	return f && f->unlisted;
 }
 
-/* Whether this process has made the record. A process that was killed may have changed the content after its commit, and nobody knows of
- * its failed syncs. */
+/* Whether this process has made the record. A process that was killed may have changed the content after its commit,
+ * and nobody knows of its failed syncs. */
 static bool is_ours(struct fs *fs, const struct settle *s)
 {
 	return s->since >= fs->opened && memcmp(s->boot, fs->options.boot, sizeof(s->boot)) == 0;

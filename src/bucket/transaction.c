@@ -152,7 +152,8 @@ int transaction_begin(struct fs *fs, struct bucket *b, const struct caller *who,
 	return r;
 }
 
-int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name, struct bucket **out)
+int transaction_lookup(struct fs *fs, struct bucket *b, const struct caller *who, struct slice name,
+		       struct bucket **out)
 {
 	int r = find(fs, b, who, name, out);
 
@@ -233,7 +234,10 @@ struct publication {
 
 static int collect_one(struct publication *p, const struct node *node)
 {
-	struct moved m = {.node = node_without_names(node), .name_len = node->name.len, .given_len = node->given.len, .job_len = node->job.len};
+	struct moved m = {.node = node_without_names(node),
+			  .name_len = node->name.len,
+			  .given_len = node->given.len,
+			  .job_len = node->job.len};
 	int r;
 
 	if (p->count == p->cap) {
@@ -413,7 +417,8 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 }
 
 /* Moves what is in a folder (NULL: files/ itself), and adds the folders among it to those that are to come. */
-static int move_folder(struct publication *p, const struct moved *folder, size_t *to_come, size_t *count, size_t *done, struct reason *why)
+static int move_folder(struct publication *p, const struct moved *folder, size_t *to_come, size_t *count, size_t *done,
+		       struct reason *why)
 {
 	uint64_t number = folder ? folder->node.number : NODE_FILES;
 	int r = 0;
@@ -446,7 +451,8 @@ static int check_limits(struct publication *p, struct reason *why)
 {
 	const struct limits *l = &p->b->limits;
 	/* With what is open and not published. */
-	uint64_t total = p->head.file_bytes + p->head.attribute_bytes + (uint64_t)__atomic_load_n(&p->b->pending_bytes, __ATOMIC_RELAXED);
+	uint64_t total = p->head.file_bytes + p->head.attribute_bytes +
+			 (uint64_t)__atomic_load_n(&p->b->pending_bytes, __ATOMIC_RELAXED);
 
 	if (l->max_files && p->head.files + p->b->new_files > l->max_files && p->head.files > p->b->head.files) {
 		reason_set(why, "the bucket would have %llu files and folders and max_files is %llu",
@@ -708,8 +714,8 @@ static int recover_in(struct fs *fs, struct bucket *b, struct slice id)
 		r = bucket_damaged(b, "bucket", b->number, "it is a transaction of its own");
 	else
 		r = store_get(fs->store, b->number, STORE_META, key_slice(&mark), &value);
-	/* Another transaction may have had the number before, and left its mark. An older version's mark is empty: in its time each number
-	 * was taken once. */
+	/* Another transaction may have had the number before, and left its mark. An older version's mark is empty: in
+	 * its time each number was taken once. */
 	if (!r && (value.len == 8 ? bytes_get_le64(value.data) != (uint64_t)t->head.created :
 				    fs->root->head.next_node > bucket_number_max))
 		r = STORE_ABSENT;

@@ -116,8 +116,8 @@ int tree_make_partial(struct fs *fs, struct bucket *b, const struct node *n, str
  * form: a warning, or BUCKET_EXISTS with collide=refuse. */
 int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, const struct node *old, struct slice given,
 		   struct reason *why);
-/* So many files and bytes are needed, more than the limits leave: partials that nobody has open go, oldest first. BUCKET_OVER_QUOTA if they
- * would not suffice: then none goes. BUCKET_LONG. */
+/* So many files and bytes are needed, more than the limits leave: partials that nobody has open go, oldest first.
+ * BUCKET_OVER_QUOTA if they would not suffice: then none goes. BUCKET_LONG. */
 int tree_make_room(struct fs *fs, struct bucket *b, uint64_t files, uint64_t bytes);
 /* A folder's time of change is now. */
 int tree_touch(struct fs *fs, struct bucket *b, uint64_t folder, struct head *head, struct store_batch *batch);

@@ -519,7 +519,8 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	struct head head = b->head;
 	/* Only spelled in another way: nothing takes a name. */
 	bool same = to && to->node.number == from->node.number;
-	/* A file that was closed before does not take its name back from a file; from a folder it cannot, and becomes the partial. */
+	/* A file that was closed before does not take its name back from a file; from a folder it cannot, and becomes
+	 * the partial. */
 	bool takes_name = !same && moved->kind == NODE_FILE;
 	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = takes_name ? ++b->turns : 0};
 	struct settle settle;

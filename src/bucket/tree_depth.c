@@ -6,7 +6,8 @@
 
 enum { known_count = 64 };
 
-/* Depths that were found out lately. A folder that is moved changes those of all below it, so then all are forgotten. */
+/* Depths that were found out lately. A folder that is moved changes those of all below it, so then all are forgotten.
+ */
 struct depths {
 	struct {
 		uint64_t folder;
@@ -96,7 +97,8 @@ static int add_folders(struct fs *fs, struct bucket *b, uint64_t parent, struct 
 	return r == STORE_END ? 0 : r;
 }
 
-/* How many levels of folders are in a folder, up to `most`. With more in it than can be looked at in a moment it counts as `most`. */
+/* How many levels of folders are in a folder, up to `most`. With more in it than can be looked at in a moment it counts
+ * as `most`. */
 static int height(struct fs *fs, struct bucket *b, uint64_t folder, unsigned most, unsigned *out)
 {
 	enum { seen_max = 50000 };

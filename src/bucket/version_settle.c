@@ -337,7 +337,8 @@ static int make_partial(struct file *f, const char *reason)
 	if (r)
 		return r;
 	reason_set_own(&why, "%.*s: %s: it is kept as %.*s", (int)old_len, old, reason, (int)len, name);
-	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: %s", (int)f->b->name.len, (const char *)f->b->name.at, why.text);
+	log_limited(f->node.uid, LOG_LEVEL_WARNING, "bucket %.*s: %s", (int)f->b->name.len, (const char *)f->b->name.at,
+		    why.text);
 	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)f->b->name.len, (const char *)f->b->name.at, (int)old_len, old);
 	/* Of a failed write its writer was told. */
 	if (!f->failed)
@@ -431,7 +432,9 @@ int version_settle_locked(struct file *f, bool abandon)
 	}
 	if (!f->written)
 		return version_drop(f);
-	return make_partial(f, whole ? "a folder has its name by now" : f->failed ? "a write to it failed" : "its writer did not finish");
+	if (whole)
+		return make_partial(f, "a folder has its name by now");
+	return make_partial(f, f->failed ? "a write to it failed" : "its writer did not finish");
 }
 
 int version_settle(struct file *f, bool abandon)

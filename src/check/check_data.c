@@ -97,7 +97,8 @@ static int end_attributes(struct check_scan *s)
 {
 	struct key_buf key = key_attribute(s->attributes_of, slice_of(NULL, 0));
 	unsigned char value[attribute_totals_len];
-	bool wrong = s->has_totals && (s->attributes.bytes != s->attributes_kept.bytes || s->attributes.list_bytes != s->attributes_kept.list_bytes);
+	bool wrong = s->has_totals && (s->attributes.bytes != s->attributes_kept.bytes ||
+				       s->attributes.list_bytes != s->attributes_kept.list_bytes);
 	uint64_t node = s->attributes_of;
 
 	if (s->has_totals)

@@ -273,7 +273,8 @@ static int load_head(struct check_scan *s, bool tell)
 		r = tell ? check_tell(s->c, s->bucket->id, NULL, "head", 0, "its head cannot be read") : 0;
 	}
 	for (int i = 0; !r && i < limits_own_count; i++)
-		if (s->own.text[i] && limits_set(&limits, slice_str(limits_own_name[i]), limits_own_text(s->own.text[i]), NULL) && tell)
+		if (s->own.text[i] &&
+		    limits_set(&limits, slice_str(limits_own_name[i]), limits_own_text(s->own.text[i]), NULL) && tell)
 			r = check_tell(s->c, s->bucket->id, NULL, "head", 0, "its limit %s is none", limits_own_name[i]);
 	return r == STORE_ABSENT ? 0 : r;
 }

@@ -1,5 +1,5 @@
-/* glibc's fnmatch does the parts. It and bash disagree about alternatives right behind `*` or `?`, such as `b*!(x)` and `**(x)`, and about
- * alternatives or a \[ within alternatives. */
+/* glibc's fnmatch does the parts. It and bash disagree about alternatives right behind `*` or `?`, such as `b*!(x)` and
+ * `**(x)`, and about alternatives or a \[ within alternatives. */
 #include "ctl/glob.h"
 
 #include <errno.h>
@@ -111,8 +111,8 @@ void glob_free(struct glob *g)
 	free(g);
 }
 
-/* A pattern may match a leading dot if it, or an alternative that it begins with, begins with one; or what follows alternatives that it
- * may leave out. */
+/* A pattern may match a leading dot if it, or an alternative that it begins with, begins with one; or what follows
+ * alternatives that it may leave out. */
 static bool means_dot(const char *pattern)
 {
 	bool may_be_none = *pattern == '?' || *pattern == '*';

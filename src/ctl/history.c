@@ -85,7 +85,8 @@ static int load(const struct place *p, struct kept_list *list)
 	while (list->count < kept_max && (entry = readdir(folder))) {
 		k = &list->all[list->count];
 		/* One that is gone since it was listed has made room for another. */
-		if (parse_revision(entry->d_name, ".json", &k->revision) && fstatat(fd, entry->d_name, &k->st, AT_SYMLINK_NOFOLLOW) == 0)
+		if (parse_revision(entry->d_name, ".json", &k->revision) &&
+		    fstatat(fd, entry->d_name, &k->st, AT_SYMLINK_NOFOLLOW) == 0)
 			list->count++;
 	}
 	closedir(folder);
@@ -116,7 +117,8 @@ static void show(const struct kept *k)
 	if (localtime_r(&k->st.st_mtime, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
 	snprintf(uid, sizeof(uid), "%u", k->st.st_uid);
-	terminal_line(stdout, "%12" PRIu64 "  %s  %-16s  %10lld bytes", k->revision, when, user ? user->pw_name : uid, (long long)k->st.st_size);
+	terminal_line(stdout, "%12" PRIu64 "  %s  %-16s  %10lld bytes", k->revision, when, user ? user->pw_name : uid,
+		      (long long)k->st.st_size);
 }
 
 static int show_json(const struct kept_list *list)

@@ -164,7 +164,8 @@ static const gid_t *groups_of(const struct caller *who, size_t *count)
 	return k->all;
 }
 
-/* Unlike any other request's of any thread, also of threads that have ended: each thread takes numbers by the million. */
+/* Unlike any other request's of any thread, also of threads that have ended: each thread takes numbers by the million.
+ */
 static uint64_t new_request(void)
 {
 	enum { numbers = 1 << 20 };
@@ -276,9 +277,9 @@ bool caller_is_there(pid_t thread)
 	return access(path, F_OK) == 0;
 }
 
-/* In the middle of an execve a process has new memory and no program in it yet. It holds a lock then that whoever looks into its fd/ waits
- * for, and it waits for the answer to its flush: so nobody who answers may look there. statm takes no such lock. True as well if it cannot be
- * told. */
+/* In the middle of an execve a process has new memory and no program in it yet. It holds a lock then that whoever looks
+ * into its fd/ waits for, and it waits for the answer to its flush: so nobody who answers may look there. statm takes
+ * no such lock. True as well if it cannot be told. */
 static bool is_in_exec(pid_t thread)
 {
 	char text[256];

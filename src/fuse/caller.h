@@ -12,8 +12,9 @@ struct caller caller_of(fuse_req_t req);
 bool caller_same_process(pid_t thread, pid_t other);
 /* Whether the thread has not ended. */
 bool caller_is_there(pid_t thread);
-/* Whether the thread's process has a descriptor of an inode with this number, other than one that is being closed; or it cannot be
- * told. In a flush only for the thread that flushes: another one may begin an execve meanwhile, and would be waited for. */
+/* Whether the thread's process has a descriptor of an inode with this number, other than one that is being closed; or
+ * it cannot be told. In a flush only for the thread that flushes: another one may begin an execve meanwhile, and would
+ * be waited for. */
 bool caller_has_open(pid_t thread, uint64_t inode);
 /* The same for any thread, in a flush as well: true if it takes longer than a moment to tell. */
 bool caller_has_open_soon(pid_t thread, uint64_t inode);
@@ -27,7 +28,8 @@ bool caller_program(pid_t thread, char name[16]);
 pid_t caller_process(pid_t thread, int64_t *started);
 /* The inode of the pipe that a descriptor leads to; 0: it is no pipe. */
 uint64_t caller_pipe(pid_t thread, int fd);
-/* Whether the thread is about to end, or has: it does not take an answer any more. Another signal is nothing to a system call that FUSE serves. */
+/* Whether the thread is about to end, or has: it does not take an answer any more. Another signal is nothing to a
+ * system call that FUSE serves. */
 bool caller_is_ending(pid_t thread);
 /* Whether this thread is dying of a signal. Asked in a flush: see caller.c for what may be read then. */
 bool caller_is_killed(pid_t thread);

@@ -153,7 +153,8 @@ static bool ask_commit(struct patience_job *base, enum patience_mood mood)
 	struct call *c = &job->c;
 	struct slice name = slice_str(job->name);
 
-	/* The kernel keeps all renames between folders of the mount waiting meanwhile: so only for a release that is on its way. */
+	/* The kernel keeps all renames between folders of the mount waiting meanwhile: so only for a release that is on
+	 * its way. */
 	if (transaction_is_early(c->fs, c->b, &c->who, name, patience_closed(mood, job->moment)))
 		return false;
 	job->work = (struct worker_job){.run = run_commit, .uid = c->who.uid, .bucket = c->b->number, .makes_busy = true};
@@ -185,7 +186,8 @@ int control_file_remove(struct call *c, const char *name)
 	c->node = node;
 	r = control_remove(c->fs, c->b, &c->who, node);
 	if (r == BUCKET_NOT_PERMITTED)
-		reason_set_own(&c->why, "of the files in .bucketfs/ only schema.json, previous.json and those in history/ can be removed");
+		reason_set_own(&c->why, "of the files in .bucketfs/ only schema.json, previous.json and "
+					"those in history/ can be removed");
 	return r;
 }
 

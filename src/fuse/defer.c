@@ -8,15 +8,15 @@
 #include "fuse/frontend.h"
 #include "fuse/worker.h"
 
-/* Over io_uring a request that waits keeps one of the places of its CPU's ring, of which there are ring_places: one user must leave some to
- * the others. A close that is refused loses what was written, so it is refused last. */
+/* Over io_uring a request that waits keeps one of the places of its CPU's ring, of which there are ring_places: one
+ * user must leave some to the others. A close that is refused loses what was written, so it is refused last. */
 enum { most_of_a_user = worker_jobs_of_a_user, most_with_closes = ring_places - 4 };
 _Static_assert(most_of_a_user < most_with_closes, "a close is refused last");
 
 enum op {
-	OP_LOOKUP, OP_MKDIR, OP_MKNOD, OP_UNLINK, OP_RMDIR, OP_RENAME, OP_OPENDIR, OP_READDIR, OP_READDIRPLUS, OP_RELEASEDIR,
-	OP_GETATTR, OP_SETATTR, OP_ACCESS, OP_CREATE, OP_OPEN, OP_READ, OP_WRITE, OP_FLUSH, OP_FSYNC, OP_RELEASE, OP_FALLOCATE, OP_LSEEK,
-	OP_COPY, OP_GETXATTR, OP_SETXATTR, OP_REMOVEXATTR, OP_LISTXATTR,
+	OP_LOOKUP, OP_MKDIR, OP_MKNOD, OP_UNLINK, OP_RMDIR, OP_RENAME, OP_OPENDIR, OP_READDIR, OP_READDIRPLUS,
+	OP_RELEASEDIR, OP_GETATTR, OP_SETATTR, OP_ACCESS, OP_CREATE, OP_OPEN, OP_READ, OP_WRITE, OP_FLUSH, OP_FSYNC,
+	OP_RELEASE, OP_FALLOCATE, OP_LSEEK, OP_COPY, OP_GETXATTR, OP_SETXATTR, OP_REMOVEXATTR, OP_LISTXATTR,
 };
 
 /* A request with a copy of everything that it points at. */
@@ -159,7 +159,8 @@ static void refuse(struct frontend *fe, const struct request *r, int error, cons
 	fuse_reply_err(r->req, error);
 }
 
-/* For a rename from folder to folder the kernel has a lock of the whole mount: the next one waits for it, in whichever bucket. */
+/* For a rename from folder to folder the kernel has a lock of the whole mount: the next one waits for it, in whichever
+ * bucket. */
 static bool holds_all(const struct request *r)
 {
 	return r->op == OP_RENAME && r->inode != r->other;
@@ -258,9 +259,11 @@ static void rmdir_(fuse_req_t req, fuse_ino_t parent, const char *name)
 	BEGIN(.op = OP_RMDIR, .req = req, .inode = parent, .name = name);
 }
 
-static void rename_(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name, unsigned flags)
+static void rename_(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+		    unsigned flags)
 {
-	BEGIN(.op = OP_RENAME, .req = req, .inode = parent, .name = name, .other = new_parent, .new_name = new_name, .flags = (int)flags);
+	BEGIN(.op = OP_RENAME, .req = req, .inode = parent, .name = name, .other = new_parent, .new_name = new_name,
+	      .flags = (int)flags);
 }
 
 static void opendir_(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
@@ -318,7 +321,8 @@ static void read_(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struc
 	BEGIN(.op = OP_READ, .req = req, .inode = inode, .size = size, .at = at, .has_fi = true, .fi = *fi);
 }
 
-static void write_(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
+static void write_(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at,
+		   struct fuse_file_info *fi)
 {
 	BEGIN(.op = OP_WRITE, .req = req, .inode = inode, .bytes = bytes, .size = size, .at = at, .has_fi = true, .fi = *fi);
 }
@@ -340,7 +344,8 @@ static void release(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 
 static void fallocate_(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
 {
-	BEGIN(.op = OP_FALLOCATE, .req = req, .inode = inode, .flags = mode, .at = at, .other_at = len, .has_fi = true, .fi = *fi);
+	BEGIN(.op = OP_FALLOCATE, .req = req, .inode = inode, .flags = mode, .at = at, .other_at = len, .has_fi = true,
+	      .fi = *fi);
 }
 
 static void lseek_(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struct fuse_file_info *fi)
@@ -348,11 +353,11 @@ static void lseek_(fuse_req_t req, fuse_ino_t inode, off_t at, int whence, struc
 	BEGIN(.op = OP_LSEEK, .req = req, .inode = inode, .at = at, .flags = whence, .has_fi = true, .fi = *fi);
 }
 
-static void copy_file_range_(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_at,
-			     struct fuse_file_info *to_fi, size_t len, int flags)
+static void copy_file_range_(fuse_req_t req, fuse_ino_t from, off_t from_at, struct fuse_file_info *from_fi,
+			     fuse_ino_t to, off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
 {
-	BEGIN(.op = OP_COPY, .req = req, .inode = from, .at = from_at, .has_fi = true, .fi = *from_fi, .other = to, .other_at = to_at,
-	      .other_fi = *to_fi, .size = len, .flags = flags);
+	BEGIN(.op = OP_COPY, .req = req, .inode = from, .at = from_at, .has_fi = true, .fi = *from_fi, .other = to,
+	      .other_at = to_at, .other_fi = *to_fi, .size = len, .flags = flags);
 }
 
 static void getxattr_(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size)

@@ -19,6 +19,7 @@ void editor_reads(struct call *c, struct reading_key *reader);
 struct text *editor_base(struct call *c, struct reading_key *reader);
 /* Whoever begins the scratch file c->leaf or c->node. */
 void editor_copies(struct call *c);
-/* Whether the caller is a program that compares sizes after it has copied, and removes what it takes for a bad copy: rclone. data.json never
- * has the size of what was written, so that what it has just merged, and everything else in there, would be gone. */
+/* Whether the caller is a program that compares sizes after it has copied, and removes what it takes for a bad copy:
+ * rclone. data.json never has the size of what was written, so that what it has just merged, and everything else in
+ * there, would be gone. */
 bool editor_takes_back(const struct call *c);

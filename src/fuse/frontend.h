@@ -1,8 +1,9 @@
 /* The FUSE frontend: what the operations share.
  *
  * An operation decodes its request into a `call`, makes one call into the domain and replies once. Requests are served
- * by whichever thread receives them; what waits for the disk is handed to a thread of its own (later.h), and what takes long
- * or asks the name service to the workers (worker.h). The kernel is notified from the notifier alone (notify.h). */
+ * by whichever thread receives them; what waits for the disk is handed to a thread of its own (later.h), and what takes
+ * long or asks the name service to the workers (worker.h). The kernel is notified from the notifier alone (notify.h).
+ */
 #pragma once
 
 #include "bucket/control.h"
@@ -125,7 +126,8 @@ int call_attr(struct call *c, struct attr *attr);
 /* data_attr, as an entry for the kernel to keep. */
 int call_data_attr(struct call *c, struct attr *attr);
 
-/* Each takes over what is given, also on failure: BUCKET_OVER_QUOTA if the caller has too many open (bucket/budget.h). */
+/* Each takes over what is given, also on failure: BUCKET_OVER_QUOTA if the caller has too many open (bucket/budget.h).
+ */
 int handle_new_data(struct call *c, struct data_handle *data, struct fuse_file_info *fi);
 int handle_new_file(struct call *c, struct file_open *file, struct fuse_file_info *fi);
 int handle_new_folder(struct call *c, struct fuse_file_info *fi);

@@ -76,8 +76,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 	fe->io_uring &= fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
-	/* A request that waits for long has one of a ring's places, of which there are ring_places for a CPU: some must be left, or nobody is
-	 * served there. The classic channel has no such places. */
+	/* A request that waits for long has one of a ring's places, of which there are ring_places for a CPU: some must
+	 * be left, or nobody is served there. The classic channel has no such places. */
 	if (fe->io_uring) {
 		patience_limit(fe->patience, late_max);
 		patience_limit(fe->publishing, late_max);
@@ -224,7 +224,8 @@ static int open_store(struct mount *m, struct reason *why)
 	return r;
 }
 
-/* Descriptors for the store, the mount and the log: RocksDB opens tables and logs in the middle of commits, and must never lack one. */
+/* Descriptors for the store, the mount and the log: RocksDB opens tables and logs in the middle of commits, and must
+ * never lack one. */
 enum { files_reserved = 400 };
 
 /* As many files as the system lets us have open, less what is reserved; for small limits half of them. */
@@ -415,7 +416,8 @@ static bool go_on_pruning(void *context)
 	return background_sleep(context, 0);
 }
 
-/* Removes scoped buckets that nobody has used. It takes a while where there are many, so the mount does not wait for it. */
+/* Removes scoped buckets that nobody has used. It takes a while where there are many, so the mount does not wait for
+ * it. */
 static void prune(struct background *g, void *context)
 {
 	if (scoped_prune(context, go_on_pruning, g))

@@ -127,8 +127,8 @@ static void end_epoch(struct notifier *n)
 	epoch_increment(n);
 }
 
-/* An end of the epoch makes the kernel ask again for every name that it has, everybody's. So a bucket that ends too many is made one whose
- * names the kernel does not keep: then nothing has to be forgotten for it. */
+/* An end of the epoch makes the kernel ask again for every name that it has, everybody's. So a bucket that ends too
+ * many is made one whose names the kernel does not keep: then nothing has to be forgotten for it. */
 static void forget_names(struct notifier *n, uint32_t bucket)
 {
 	const int64_t second = 1000000000, interval = 10 * second, burst = 5 * interval, unkept = 600 * second;
@@ -276,7 +276,8 @@ static void run_forget(struct later_job *base)
 	free(job);
 }
 
-/* By the notifier's own thread: invalidating an entry waits for the folder's lock, which a thread may hold that waits for this one. */
+/* By the notifier's own thread: invalidating an entry waits for the folder's lock, which a thread may hold that waits
+ * for this one. */
 static void forget_names_later(struct notifier *n, struct fs *fs, uint32_t bucket)
 {
 	struct forget_job *job = malloc(sizeof(*job));

@@ -5,8 +5,8 @@
  * read. For both there is the epoch (Linux 6.16): one increment and every name it has must be asked for again; that
  * takes no lock, so it may be done before the reply, and nobody can see the old state after it. Where there is no
  * epoch, names are invalidated one by one by a thread of its own, a moment after the reply, for that takes the lock of
- * the folder, which whoever waits for the reply may hold. The end of an epoch costs everybody a look-up of each name, so
- * the kernel keeps no names for a while of a bucket that ends too many. */
+ * the folder, which whoever waits for the reply may hold. The end of an epoch costs everybody a look-up of each name,
+ * so the kernel keeps no names for a while of a bucket that ends too many. */
 #pragma once
 
 #include "bucket/bucket.h"

@@ -171,7 +171,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t inode, struct stat *st, int set, stru
 		question_put(&q.q, sizeof(q));
 		return;
 	}
-	*slow = (struct slow_set){{.run = run_set, .uid = fuse_req_ctx(req)->uid, .key = inode, .bucket = (uint32_t)(inode >> inode_node_bits)}, q};
+	*slow = (struct slow_set){{.run = run_set,
+				   .uid = fuse_req_ctx(req)->uid,
+				   .key = inode,
+				   .bucket = (uint32_t)(inode >> inode_node_bits)},
+				  q};
 	workers_add(((struct frontend *)fuse_req_userdata(req))->workers, &slow->job);
 }
 

@@ -295,7 +295,10 @@ static bool do_later(fuse_req_t req, fuse_ino_t inode, const struct fuse_file_in
 	if (!slow)
 		return false;
 	*slow = *what;
-	slow->job = (struct worker_job){.run = run, .uid = fuse_req_ctx(req)->uid, .key = inode, .bucket = (uint32_t)(inode >> inode_node_bits)};
+	slow->job = (struct worker_job){.run = run,
+					.uid = fuse_req_ctx(req)->uid,
+					.key = inode,
+					.bucket = (uint32_t)(inode >> inode_node_bits)};
 	slow->req = req;
 	slow->inode = inode;
 	slow->fi = *fi;
@@ -340,8 +343,8 @@ static void reply_bytes(fuse_req_t req, fuse_ino_t inode, int r, struct buf *byt
 	buf_release(bytes);
 }
 
-/* For a thread that serves no ring. Not as read_file does, which answers with the file's lock held: the thread of a ring may wait for that
- * lock, and its answers wait for the thread. */
+/* For a thread that serves no ring. Not as read_file does, which answers with the file's lock held: the thread of a
+ * ring may wait for that lock, and its answers wait for the thread. */
 static void read_copy(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t at, size_t size)
 {
 	struct buf copy = {0};

@@ -189,7 +189,10 @@ static int list_control(struct listing *l, off_t at)
 static int add_kept(void *context, struct slice name, uint64_t node)
 {
 	struct listing *l = context;
-	struct attr attr = {.inode = inode_of(l->c->b->number, node), .generation = l->c->b->generation, .mode = S_IFREG | 0444, .private = true,
+	struct attr attr = {.inode = inode_of(l->c->b->number, node),
+			    .generation = l->c->b->generation,
+			    .mode = S_IFREG | 0444,
+			    .private = true,
 			    .fleeting = true};
 
 	if (l->plus && control_attr(l->c->fs, l->c->b, &l->c->who, node, &attr))

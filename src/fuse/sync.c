@@ -106,7 +106,8 @@ static void run_work(struct worker_job *work)
 	later_add(job->c.fe->disk, &job->job);
 }
 
-/* The disk's thread is everybody's: it does not wait for the lock of a bucket that is busy. A worker does, and then the job comes back. */
+/* The disk's thread is everybody's: it does not wait for the lock of a bucket that is busy. A worker does, and then the
+ * job comes back. */
 static void run(struct later_job *base)
 {
 	struct sync_job *job = container_of(base, struct sync_job, job);

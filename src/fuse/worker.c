@@ -87,7 +87,8 @@ static void end_busy(struct workers *w, uint32_t bucket)
 	pthread_cond_broadcast(&w->wake);
 }
 
-/* Whether another job keeps it from running: one of the same user that runs, unless this is urgent, or an earlier one of the same key. */
+/* Whether another job keeps it from running: one of the same user that runs, unless this is urgent, or an earlier one
+ * of the same key. */
 static bool must_wait(const struct workers *w, const struct row *row)
 {
 	bool before = true;
@@ -221,10 +222,12 @@ static unsigned count(const struct workers *w, uid_t uid, unsigned cpu)
 	return all;
 }
 
-/* Nobody is refused because he asks much at once: these are short jobs, and his next request waits for this thread. With the lock held. */
+/* Nobody is refused because he asks much at once: these are short jobs, and his next request waits for this thread.
+ * With the lock held. */
 static bool is_crowded(const struct workers *w, const struct row *row)
 {
-	return serves_requests && !row->key && !is_busy(w, row->bucket) && count(w, row->uid, row->cpu) >= worker_jobs_of_a_user;
+	return serves_requests && !row->key && !is_busy(w, row->bucket) &&
+	       count(w, row->uid, row->cpu) >= worker_jobs_of_a_user;
 }
 
 void workers_add(struct workers *w, struct worker_job *job)
@@ -233,8 +236,13 @@ void workers_add(struct workers *w, struct worker_job *job)
 	bool takes = row;
 
 	if (row) {
-		*row = (struct row){.job = job, .uid = job->uid, .key = job->key, .bucket = job->bucket, .cpu = (unsigned)sched_getcpu(),
-				    .makes_busy = job->makes_busy, .urgent = job->urgent};
+		*row = (struct row){.job = job,
+				    .uid = job->uid,
+				    .key = job->key,
+				    .bucket = job->bucket,
+				    .cpu = (unsigned)sched_getcpu(),
+				    .makes_busy = job->makes_busy,
+				    .urgent = job->urgent};
 		pthread_mutex_lock(&w->lock);
 		takes = !is_crowded(w, row);
 		if (takes) {

@@ -1,9 +1,9 @@
-/* Threads for work that takes long, beside those that serve requests: schemas, large documents, listings of everything, what asks the name
- * service, and changes that wait for the disk.
+/* Threads for work that takes long, beside those that serve requests: schemas, large documents, listings of everything,
+ * what asks the name service, and changes that wait for the disk.
  *
- * One user must not keep the others waiting: of each user one job runs at a time (urgent ones beside it), and the jobs with one key (an
- * inode) run in the order in which they came. A job may make its bucket busy: then requests on that bucket wait here as well (defer.h),
- * rather than in a thread that serves others, until the job has ended. */
+ * One user must not keep the others waiting: of each user one job runs at a time (urgent ones beside it), and the jobs
+ * with one key (an inode) run in the order in which they came. A job may make its bucket busy: then requests on that
+ * bucket wait here as well (defer.h), rather than in a thread that serves others, until the job has ended. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,12 +26,13 @@ struct worker_job {
 
 /* -errno. */
 int workers_new(struct workers **out);
-/* Takes the job over. It is done at once if there is no memory for it, and if as many of the user wait as may: unless it has a key, or its
- * bucket is busy. */
+/* Takes the job over. It is done at once if there is no memory for it, and if as many of the user wait as may: unless
+ * it has a key, or its bucket is busy. */
 void workers_add(struct workers *w, struct worker_job *job);
 /* Whether a job makes this bucket busy. Cheap. */
 bool workers_are_busy_in(struct workers *w, uint32_t bucket);
-/* The same by a thread that is none of these. False: so many are busy that this one cannot be as well; then there is no end to call. */
+/* The same by a thread that is none of these. False: so many are busy that this one cannot be as well; then there is no
+ * end to call. */
 bool workers_begin_busy(struct workers *w, uint32_t bucket);
 void workers_end_busy(struct workers *w, uint32_t bucket);
 /* How many jobs of a user that this CPU's threads received are waiting or running. */

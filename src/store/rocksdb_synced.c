@@ -124,7 +124,8 @@ static uint32_t unmask(uint32_t masked)
 	return rotated >> 17 | rotated << 15;
 }
 
-/* The piece of a record at a place in a log. *size: with its header; 0: that cannot be told. A write that was cut off is the end of a file. */
+/* The piece of a record at a place in a log. *size: with its header; 0: that cannot be told. A write that was cut off
+ * is the end of a file. */
 enum piece { piece_whole, piece_damaged, piece_cut_off, piece_nothing };
 
 static enum piece piece_at(const unsigned char *at, size_t len, size_t pos, size_t *size)

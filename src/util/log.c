@@ -26,8 +26,8 @@ void log_open(enum log_target target, enum log_level level)
 		openlog("bucketfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
 
-/* How many bytes from here on must not reach a terminal: a control character (C0, DEL, C1), one that changes the direction of text or ends a
- * line, or a byte that is no UTF-8. 0: none, and *len bytes are a character. */
+/* How many bytes from here on must not reach a terminal: a control character (C0, DEL, C1), one that changes the
+ * direction of text or ends a line, or a byte that is no UTF-8. 0: none, and *len bytes are a character. */
 static size_t unfit(const unsigned char *at, size_t *len)
 {
 	unsigned code, least;

@@ -100,7 +100,9 @@ static void fill_bucket(struct box *x, const char *name)
 	merge(f, "{\"k\": 1, \"n\": [2, 3]}");
 	assert_int_equal(control_write(f->fs, f->b, &test_root, NODE_META, S("{\"title\": \"T\"}"), NULL), 0);
 	assert_int_equal(control_write(f->fs, f->b, &test_root, NODE_SCHEMA, schema, NULL), 0);
-	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number_of(f, NODE_FILES, "a"), S("user.x"), S("v"), false, false, NULL), 0);
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number_of(f, NODE_FILES, "a"), S("user.x"), S("v"),
+				       false, false, NULL),
+			 0);
 	settle_due(f->fs, INT64_MAX);
 	x->a = number_of(f, NODE_FILES, "a");
 	x->empty = number_of(f, NODE_FILES, "empty");

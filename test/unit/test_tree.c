@@ -426,7 +426,8 @@ static void assert_access(struct fixture *f, struct bucket *b, struct caller who
 static void test_privileges(void **state)
 {
 	struct fixture *f = *state;
-	struct caller alice = {1001, 1001, 1, NULL, NULL, NULL, 0}, ci = {5, 2001, 1, NULL, NULL, NULL, 0}, other = {6, 6, 1, NULL, NULL, NULL, 0};
+	struct caller alice = {1001, 1001, 1, NULL, NULL, NULL, 0}, ci = {5, 2001, 1, NULL, NULL, NULL, 0},
+		      other = {6, 6, 1, NULL, NULL, NULL, 0};
 	struct bucket *mine;
 
 	assert_access(f, f->b, other, "read");

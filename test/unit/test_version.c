@@ -1149,7 +1149,8 @@ static size_t long_job(const struct caller *who, char *name, size_t size)
 	return size;
 }
 
-/* The record of a file that is open was freed when the open was answered. A sanitizer sees it if something still points there. */
+/* The record of a file that is open was freed when the open was answered. A sanitizer sees it if something still points
+ * there. */
 static void test_swapped_file_keeps_its_job(void **state)
 {
 	struct fixture *f = *state;
@@ -1165,7 +1166,9 @@ static void test_swapped_file_keeps_its_job(void **state)
 	assert_int_equal(file_flush(h, FILE_CLOSER_DONE), 0);
 	file_close(h, false);
 	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
-	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_WRITE, TREE_CLOSED_NONE, &h, NULL), 0);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, attr.inode & INODE_NODE_MASK, TREE_WRITE, TREE_CLOSED_NONE,
+				   &h, NULL),
+			 0);
 	assert_int_equal(file_truncate_open(h, 0, NULL), 0);
 	/* The old content has another inode by now. */
 	assert_int_equal(lookup(f, NODE_FILES, "a", &attr), 0);
@@ -1180,15 +1183,40 @@ static void test_swapped_file_keeps_its_job(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_released_in_another_order), T(test_nothing_written), T(test_not_closed_yet), T(test_moved_there),
-		T(test_transaction), T(test_crash), T(test_crash_between_close_and_release), T(test_new_one_closed_last),
-		T(test_crash_of_synced_and_closed_again), T(test_crash_of_synced_and_closed), T(test_append_beside_a_redirect),
-		T(test_moved_over_a_new_one), T(test_respelled), T(test_closed_by_a_reader), T(test_overtaken_is_not_found),
-		T(test_waits), T(test_settling_beside_a_reader), T(test_settling_in_a_dead_bucket), T(test_info_waits), T(test_open_waits), T(test_nobody_waits_for_who_writes),
-		T(test_open_after_kill), T(test_open_beside_settling), T(test_killed_beside_others),
-		T(test_look_for_partial_waits), T(test_dropped), cmocka_unit_test(test_store_fails),
-		cmocka_unit_test(test_store_fails_after_a_crash), T(test_refused_before), T(test_missed), T(test_swapped_file_keeps_its_job),
-		T(test_missed_and_gave_up), T(test_missed_and_wants_another), T(test_nobody_comes),
+		T(test_released_in_another_order),
+		T(test_nothing_written),
+		T(test_not_closed_yet),
+		T(test_moved_there),
+		T(test_transaction),
+		T(test_crash),
+		T(test_crash_between_close_and_release),
+		T(test_new_one_closed_last),
+		T(test_crash_of_synced_and_closed_again),
+		T(test_crash_of_synced_and_closed),
+		T(test_append_beside_a_redirect),
+		T(test_moved_over_a_new_one),
+		T(test_respelled),
+		T(test_closed_by_a_reader),
+		T(test_overtaken_is_not_found),
+		T(test_waits),
+		T(test_settling_beside_a_reader),
+		T(test_settling_in_a_dead_bucket),
+		T(test_info_waits),
+		T(test_open_waits),
+		T(test_nobody_waits_for_who_writes),
+		T(test_open_after_kill),
+		T(test_open_beside_settling),
+		T(test_killed_beside_others),
+		T(test_look_for_partial_waits),
+		T(test_dropped),
+		cmocka_unit_test(test_store_fails),
+		cmocka_unit_test(test_store_fails_after_a_crash),
+		T(test_refused_before),
+		T(test_missed),
+		T(test_swapped_file_keeps_its_job),
+		T(test_missed_and_gave_up),
+		T(test_missed_and_wants_another),
+		T(test_nobody_comes),
 		cmocka_unit_test(test_write_fails_behind),
 	};
 
