@@ -13,7 +13,7 @@ const char *control_name(uint64_t node);
 /* A file in history/. */
 static inline bool control_is_history(uint64_t node)
 {
-	return node & HISTORY_NODE && !(node & SCRATCH_NODE);
+	return (node & SNAPSHOT_NODE) == HISTORY_NODE;
 }
 static inline bool control_is(uint64_t node)
 {

@@ -6,6 +6,7 @@
 
 #include "bucket/attribute.h"
 #include "bucket/control.h"
+#include "bucket/data_node.h"
 #include "bucket/file.h"
 #include "bucket/history.h"
 #include "bucket/schema.h"
@@ -33,6 +34,7 @@ struct text *data_text_share(struct text *text)
 
 void data_forget_text(struct fs *fs, struct bucket *b)
 {
+	data_node_changed(fs, b);
 	if (!b->text)
 		return;
 	__atomic_sub_fetch(&fs->text_bytes, b->text->bytes.len, __ATOMIC_RELAXED);
@@ -65,6 +67,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 	struct slice all = slice_of(NULL, 0);
 	struct text *text;
 	uint64_t revision;
+	int64_t modified;
 	int r = 0;
 
 	bucket_lock(b);
@@ -74,6 +77,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 		return 0;
 	}
 	revision = b->revision;
+	modified = b->head.data_modified;
 	if (b->dead)
 		r = BUCKET_GONE;
 	else if (data_is_long(fs, b->head.data_size, 0))
@@ -98,6 +102,7 @@ int data_text(struct fs *fs, struct bucket *b, struct text **out)
 		return r;
 	}
 	text->refs = 1;
+	text->modified = modified;
 	*out = text;
 	/* Kept for the next reader, if it is still true and there is room. */
 	bucket_lock(b);
@@ -118,6 +123,7 @@ static int fill_attr(struct fs *fs, struct bucket *b, struct attr *attr)
 	bucket_lock(b);
 	*attr = (struct attr){
 		.inode = inode_of(b->number, NODE_DATA),
+		.shown_inode = inode_of(b->number, NODE_DATA),
 		.generation = b->generation,
 		.mode = S_IFREG | look.file_mode,
 		.uid = b->head.owner,
@@ -144,22 +150,36 @@ int data_attr(struct fs *fs, struct bucket *b, const struct caller *who, struct 
 		r = fill_attr(fs, b, attr);
 	/* An inode of its own, for the kernel would show everybody the size that it heard last. */
 	if (!r && !bucket_may(fs, b, who, PRIVILEGE_READ)) {
-		attr->inode = inode_of(b->number, NODE_DATA_BLIND);
+		attr->inode = attr->shown_inode = inode_of(b->number, NODE_DATA_BLIND);
 		attr->size = attr->blocks = 0;
 		attr->modified = attr->changed = attr->accessed = 0;
 	}
 	return r;
 }
 
+static void show(struct attr *attr, const struct data_shown *shown)
+{
+	attr->size = shown->size;
+	attr->blocks = (shown->size + 511) / 512;
+	attr->modified = attr->changed = attr->accessed = shown->modified;
+}
+
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
 {
+	struct data_shown shown = data_node_shows(b, who, node);
 	int r = data_attr(fs, b, who, attr);
 
 	/* What is told of an inode, the kernel tells everybody who has it. */
-	if (!r && attr->inode != inode_of(b->number, node))
-		r = node == NODE_DATA ? BUCKET_DENIED : 0;
-	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && data_is_open(b, who->uid))
+	if (!r && node != NODE_DATA_BLIND && attr->inode != inode_of(b->number, NODE_DATA))
+		r = BUCKET_DENIED;
+	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && shown.own) {
 		r = fill_attr(fs, b, attr) == BUCKET_GONE ? BUCKET_GONE : 0;
+		shown.is = true;
+	}
+	if (!r && shown.is)
+		show(attr, &shown);
+	if (!r && snapshot_is(node))
+		attr->inode = inode_of(b->number, node);
 	return r;
 }
 
@@ -634,6 +654,9 @@ int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_
 	head = b->head;
 	head.data_modified = modified;
 	r = bucket_commit(fs, b, &head, &nothing);
+	/* A text has the time of its document. */
+	if (!r)
+		data_forget_text(fs, b);
 	bucket_unlock(b);
 	return r;
 }

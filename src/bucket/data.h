@@ -73,22 +73,21 @@ int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, s
 /* ---- handles (data_handle.c) ---- */
 
 struct data_handle;
-/* Whether the user has data.json open. */
-bool data_is_open(struct bucket *b, uid_t uid);
-
 enum data_open_flag {
 	DATA_READ = 1,
 	DATA_WRITE = 2,
 	DATA_TRUNCATE = 4,
+	DATA_WAITS = 8, /* it can be asked again if the result is BUCKET_WAIT */
 	DATA_CREATED = 16, /* the file was absent: an edit begins as an empty text instead of {} */
 };
 
-/* Keeps a reference on the bucket. BUCKET_DENIED, BUCKET_ABSENT. */
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out,
-	      struct reason *why);
-/* An edit of `base` (taken over, also on failure) that begins as that or with `empty` as an empty text; privileges as for
- * data_open. */
-int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+/* Keeps a reference on the bucket. `node`: NODE_DATA, or as a look-up found it (data_node.h). BUCKET_DENIED, BUCKET_ABSENT;
+ * BUCKET_REDIRECTED and BUCKET_WAIT as for data_opened_add. */
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags,
+	      struct data_handle **out, struct reason *why);
+/* An edit of `base` (taken over, also on failure) that begins as that or, with DATA_TRUNCATE, as an empty text; privileges,
+ * flags and results as for data_open. */
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base, unsigned flags,
 		   struct data_handle **out, struct reason *why);
 /* Whose handle it is: what it reads is kept as what they have read, and once an edit is committed, what they wrote. */
 void data_keep_reading(struct data_handle *h, const struct reading_key *key);

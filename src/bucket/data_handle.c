@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bucket/data_node.h"
 #include "bucket/file.h"
 
 enum handle_kind { HANDLE_READ, HANDLE_PATCH, HANDLE_EDIT };
@@ -12,7 +13,7 @@ struct data_handle {
 	struct fs *fs;
 	struct bucket *b;
 	enum handle_kind kind;
-	struct data_handle *next, *previous; /* in b->data_handles */
+	struct data_opened opened;
 	struct caller opener; /* its functions may ask /proc, where the thread may be gone */
 
 	pthread_mutex_t lock; /* guards all below */
@@ -99,36 +100,6 @@ static int patch_check(struct data_handle *h)
 	return r;
 }
 
-static void link_handle(struct data_handle *h)
-{
-	pthread_mutex_lock(&h->b->handles_lock);
-	h->next = h->b->data_handles;
-	if (h->next)
-		h->next->previous = h;
-	h->b->data_handles = h;
-	pthread_mutex_unlock(&h->b->handles_lock);
-}
-
-static void unlink_handle(struct data_handle *h)
-{
-	pthread_mutex_lock(&h->b->handles_lock);
-	*(h->previous ? &h->previous->next : &h->b->data_handles) = h->next;
-	if (h->next)
-		h->next->previous = h->previous;
-	pthread_mutex_unlock(&h->b->handles_lock);
-}
-
-bool data_is_open(struct bucket *b, uid_t uid)
-{
-	bool is = false;
-
-	pthread_mutex_lock(&b->handles_lock);
-	for (struct data_handle *h = b->data_handles; h && !is; h = h->next)
-		is = h->opener.uid == uid;
-	pthread_mutex_unlock(&b->handles_lock);
-	return is;
-}
-
 /* For the memory of the handle, with its snapshot: another handle that shares that may end before. And for `more` bytes
  * that are about to come. */
 static int charge(struct data_handle *h, size_t more, struct reason *why)
@@ -141,10 +112,55 @@ static int charge(struct data_handle *h, size_t more, struct reason *why)
 	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, bytes + more, why);
 }
 
-int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigned flags, struct data_handle **out,
-	      struct reason *why)
+/* What fstat shows, after the text has changed. Of a patch, what the document has now. */
+static void show(struct data_handle *h)
+{
+	if (h->kind == HANDLE_READ)
+		data_opened_show(h->b, &h->opened, h->base->bytes.len, h->base->modified, h->base);
+	else if (h->kind == HANDLE_EDIT && h->readable)
+		data_opened_show(h->b, &h->opened, h->own_buffer ? h->buffer.len : h->base->bytes.len,
+				 h->dirty ? fs_now(h->fs) : h->base->modified, NULL);
+}
+
+static struct data_handle *new_handle(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
+	struct data_handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->fs = fs;
+	h->b = bucket_share(fs, b);
+	h->opener = *who;
+	h->opener.request = 0;
+	h->readable = flags & DATA_READ;
+	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
+		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
+	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
+	h->opened = (struct data_opened){.node = node, .thread = who->pid, .uid = who->uid, .writes = h->kind != HANDLE_READ};
+	pthread_mutex_init(&h->lock, NULL);
+	sink.context = h;
+	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
+	return h;
+}
+
+static void free_handle(struct data_handle *h)
+{
+	json_reader_release(&h->reader);
+	document_release(&h->partial);
+	document_release(&h->pending);
+	buf_release(&h->buffer);
+	data_text_put(h->base);
+	budget_release(h->fs->budget, &h->charge);
+	bucket_put(h->fs, h->b);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags,
+	      struct data_handle **out, struct reason *why)
+{
+	unsigned how = (flags & DATA_WAITS ? DATA_OPENED_WAITS : 0) | (flags & DATA_CREATED ? DATA_OPENED_HERE : 0);
 	struct data_handle *h;
 	int r = 0;
 
@@ -154,37 +170,35 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, unsigne
 		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write data.json");
 	if (r)
 		return r;
-	h = calloc(1, sizeof(*h));
+	h = new_handle(fs, b, who, node, flags);
 	if (!h)
 		return -ENOMEM;
-	h->fs = fs;
-	h->opener = *who;
-	h->opener.request = 0;
-	h->readable = flags & DATA_READ;
-	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
-		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
-	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
-	pthread_mutex_init(&h->lock, NULL);
-	sink.context = h;
-	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
-	if (h->kind != HANDLE_PATCH)
+	/* Before its text is taken: what changes after that, changes while it is open. */
+	r = data_opened_add(fs, b, &h->opened, how);
+	if (r) {
+		free_handle(h);
+		return r;
+	}
+	if (h->kind == HANDLE_READ)
+		h->base = data_node_text(b, node);
+	if (h->kind != HANDLE_PATCH && !h->base)
 		r = data_text(fs, b, &h->base);
-	h->b = bucket_share(fs, b);
-	link_handle(h);
 	if (!r)
 		r = charge(h, 0, why);
-	if (r)
+	if (r) {
 		data_close(h, NULL);
-	else
-		*out = h;
-	return r;
+		return r;
+	}
+	show(h);
+	*out = h;
+	return 0;
 }
 
-int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, struct text *base, bool reads, bool empty,
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base, unsigned flags,
 		   struct data_handle **out, struct reason *why)
 {
 	struct data_handle *h;
-	int r = data_open(fs, b, who, DATA_WRITE | (reads ? DATA_READ : 0), &h, why);
+	int r = data_open(fs, b, who, node, (flags & (DATA_READ | DATA_WAITS)) | DATA_WRITE, &h, why);
 
 	if (r) {
 		data_text_put(base);
@@ -193,7 +207,8 @@ int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, st
 	h->kind = HANDLE_EDIT;
 	data_text_put(h->base);
 	h->base = base;
-	h->own_buffer = empty;
+	h->own_buffer = flags & DATA_TRUNCATE;
+	show(h);
 	*out = h;
 	return 0;
 }
@@ -350,6 +365,7 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 		return r;
 	r = buf_write_at(&h->buffer, (size_t)at, bytes.at, bytes.len);
 	h->dirty |= !r;
+	show(h);
 	return r;
 }
 
@@ -391,6 +407,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 		if (!r)
 			r = buf_resize(&h->buffer, (size_t)len);
 		h->dirty |= !r;
+		show(h);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return r;
@@ -449,6 +466,7 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	if (!text)
 		return -ENOMEM;
 	text->refs = 1;
+	text->modified = fs_now(h->fs);
 	r = buf_add_slice(&text->bytes, buf_slice(&h->buffer));
 	if (!r)
 		r = document_parse(buf_slice(&h->base->bytes), 0, &base, NULL);
@@ -466,6 +484,7 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	data_text_put(h->base);
 	h->base = text;
 	h->dirty = false;
+	show(h);
 	if (h->reading.source)
 		readings_add(h->fs->readings, h->b->number, &h->reading, text, NULL);
 	return 0;
@@ -528,6 +547,7 @@ int data_fsync(struct data_handle *h, const struct caller *who, struct reason *w
 		data_text_put(h->base);
 		h->base = text;
 		h->own_buffer = false;
+		show(h);
 		r = charge(h, 0, why);
 	} else if (text) {
 		buf_clear(&h->buffer);
@@ -553,15 +573,7 @@ int data_close(struct data_handle *h, struct reason *why)
 		r = h->pending.count ? BUCKET_INCOMPLETE : json_reader_finish(&h->reader, why);
 	}
 	end_reading(h);
-	json_reader_release(&h->reader);
-	document_release(&h->partial);
-	document_release(&h->pending);
-	buf_release(&h->buffer);
-	data_text_put(h->base);
-	unlink_handle(h);
-	budget_release(h->fs->budget, &h->charge);
-	bucket_put(h->fs, h->b);
-	pthread_mutex_destroy(&h->lock);
-	free(h);
+	data_opened_remove(h->b, &h->opened);
+	free_handle(h);
 	return r;
 }

@@ -52,7 +52,7 @@ struct fs {
 	struct bucket *idle_first, *idle_last;
 	size_t idle_count;
 	uint64_t evictions;    /* how often a bucket left the table though it lives on in the store */
-	uint64_t scratch_count; /* temporary files made so far, for numbers that never come again (scratch.c); atomic */
+	uint64_t transient_count; /* nodes given out that are in no store (record.h); atomic */
 	uint64_t collisions;   /* files that replaced one of another name; atomic */
 	uint64_t merges;       /* that changed a document; atomic */
 	uint64_t scrub_damaged; /* contents that a scrub found damaged; atomic */
@@ -117,6 +117,7 @@ void fs_audit(const struct caller *who, const char *action, struct slice bucket,
 /* What stat shows. */
 struct attr {
 	uint64_t inode;
+	uint64_t shown_inode; /* as users see it, where that is another one; 0: the same */
 	uint64_t generation; /* changes when a number's object ends and another begins */
 	uint32_t mode;
 	uint32_t uid, gid;

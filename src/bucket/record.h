@@ -33,11 +33,19 @@ enum {
 	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
-/* No number of a stored node reaches this. With the higher bit it is a temporary file's (scratch.h), else a kept
- * document's (history.h), with the document's revision in the bits below. */
+/* No number of a stored node reaches this. With the lower bit alone it is a kept document's (history.h), with the document's
+ * revision in the bits below; with the higher one alone a temporary file's (scratch.h); with both data.json as one reader has
+ * it open (data_node.h). The last two are counted (fs->transient_count) and never come again while it is mounted: the kernel
+ * may still know one that is gone. */
 #define NODE_END (1ULL << 38)
 #define HISTORY_NODE NODE_END
 #define SCRATCH_NODE (NODE_END << 1)
+#define SNAPSHOT_NODE (HISTORY_NODE | SCRATCH_NODE)
+
+static inline bool snapshot_is(uint64_t node)
+{
+	return (node & SNAPSHOT_NODE) == SNAPSHOT_NODE;
+}
 /* A bucket's number leaves room for a node's in an inode. */
 enum { bucket_number_max = (1 << (64 - inode_node_bits)) - 1 };
 

@@ -40,7 +40,7 @@ static const struct slice data_name = {"data.json", 9};
 /* Never twice in the life of a mount, and so in the order of time: the kernel may still know a file that is gone. */
 static uint64_t next_number(struct fs *fs)
 {
-	return __atomic_add_fetch(&fs->scratch_count, 1, __ATOMIC_RELAXED);
+	return __atomic_add_fetch(&fs->transient_count, 1, __ATOMIC_RELAXED);
 }
 
 static void scratch_free(struct scratch *s)
@@ -803,7 +803,8 @@ int scratch_recreate(struct fs *fs, struct bucket *b, const struct caller *who, 
 	/* It comes back as it was, for whoever looks until the edit is committed. */
 	r = bring_back(fs, b, moved, why);
 	if (!r)
-		r = data_open_edit(fs, b, who, data_text_share(read ? read : moved->base), reads, true, out, why);
+		r = data_open_edit(fs, b, who, NODE_DATA, data_text_share(read ? read : moved->base),
+				   DATA_TRUNCATE | (reads ? DATA_READ : 0), out, why);
 	if (!r)
 		end_moved(b, moved);
 	scratch_put(moved);

@@ -16,7 +16,7 @@ struct scratch;
 
 static inline bool scratch_is(uint64_t node)
 {
-	return node & SCRATCH_NODE;
+	return (node & SNAPSHOT_NODE) == SCRATCH_NODE;
 }
 
 /* The caller's scratch file of this name. BUCKET_ABSENT. */

@@ -123,7 +123,7 @@ void call_postpone(struct call *c);
 struct fuse_entry_param call_entry(const struct call *c, const struct attr *attr, bool canonical);
 /* stat of whatever the node is. */
 int call_attr(struct call *c, struct attr *attr);
-/* data_attr, as an entry for the kernel to keep. */
+/* data.json as a look-up or a list finds it, as an entry for the kernel to keep. */
 int call_data_attr(struct call *c, struct attr *attr);
 
 /* Each takes over what is given, also on failure: BUCKET_OVER_QUOTA if the caller has too many open (bucket/budget.h).
@@ -148,7 +148,7 @@ static inline bool call_is_link(const struct call *c)
 }
 static inline bool call_is_data(const struct call *c)
 {
-	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND;
+	return c->node == NODE_DATA || c->node == NODE_DATA_BLIND || snapshot_is(c->node);
 }
 static inline bool call_in_history(const struct call *c)
 {

@@ -68,8 +68,8 @@ static int open_data(struct call *c, unsigned flags, struct fuse_file_info *fi)
 	base = flags & DATA_WRITE ? scratch_editor_base(c->b, &c->who) : NULL;
 	if (!base && flags & DATA_WRITE && flags & DATA_TRUNCATE)
 		base = editor_base(c, &reader);
-	r = base ? data_open_edit(c->fs, c->b, &c->who, base, flags & DATA_READ, flags & DATA_TRUNCATE, &data, &c->why) :
-		   data_open(c->fs, c->b, &c->who, flags, &data, &c->why);
+	r = base ? data_open_edit(c->fs, c->b, &c->who, c->node, base, flags, &data, &c->why) :
+		   data_open(c->fs, c->b, &c->who, c->node, flags, &data, &c->why);
 	if (r)
 		return r;
 	if (!(flags & DATA_WRITE))
@@ -139,7 +139,9 @@ static bool ask_open(const struct question *q, const struct turn *turn)
 	if (call_is_data(&c)) {
 		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
-		r = r == BUCKET_ABSENT ? BUCKET_GONE : r ? r : open_data(&c, data_flags(fi.flags), &fi);
+		r = r == BUCKET_ABSENT ? BUCKET_GONE : r;
+		if (!r)
+			r = open_data(&c, data_flags(fi.flags) | (turn->closed > 0 ? DATA_WAITS : 0), &fi);
 	} else if (scratch_is(c.node)) {
 		r = open_scratch(&c, &fi);
 	} else {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "bucket/data_node.h"
 #include "bucket/transaction.h"
 #include "bucket/version.h"
 #include "fuse/control_file.h"
@@ -19,6 +20,18 @@ static bool is(const char *name, struct slice fixed)
 }
 
 /* ---- lookup ---- */
+
+static int lookup_data(struct call *c, struct attr *attr)
+{
+	int r = call_data_attr(c, attr);
+
+	if (r || (attr->inode & INODE_NODE_MASK) != NODE_DATA)
+		return r;
+	attr->inode = inode_of(c->b->number, data_node_find(c->fs, c->b, &c->who));
+	/* It is for this reader alone. */
+	attr->private |= snapshot_is(attr->inode & INODE_NODE_MASK);
+	return 0;
+}
 
 static int lookup(struct call *c, struct slice name, int64_t closed, struct attr *attr, bool *canonical)
 {
@@ -51,7 +64,7 @@ static int lookup(struct call *c, struct slice name, int64_t closed, struct attr
 		if (r)
 			return r;
 		if (slice_equal(name, data_name))
-			return call_data_attr(c, attr);
+			return lookup_data(c, attr);
 		if (slice_equal(name, files_name))
 			return tree_attr(c->fs, c->b, &c->who, NODE_FILES, attr);
 		return scratch_lookup(c->fs, c->b, &c->who, name, attr);

@@ -91,7 +91,7 @@ static struct timespec time_of(int64_t ns)
 struct stat reply_stat(const struct attr *attr)
 {
 	struct stat st = {
-		.st_ino = attr->inode,
+		.st_ino = attr->shown_inode ? attr->shown_inode : attr->inode,
 		.st_mode = attr->mode,
 		/* 1 for folders, as btrfs has it: "not counted", so that find looks everywhere. */
 		.st_nlink = !attr->unlinked,

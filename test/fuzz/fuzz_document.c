@@ -224,7 +224,7 @@ static void step_patch(struct state *s, struct choices *c)
 	/* Nothing to merge does not bring a removed document back: open(2) with O_CREAT does. */
 	next.present = next.present || given.count;
 	cut = text.len ? choose(c, (unsigned)text.len) : 0;
-	CLAIM(!data_open(s->f.fs, s->f.b, &test_root, DATA_WRITE | DATA_TRUNCATE, &h, NULL));
+	CLAIM(!data_open(s->f.fs, s->f.b, &test_root, NODE_DATA, DATA_WRITE | DATA_TRUNCATE, &h, NULL));
 	/* With a limit each object may be too large for itself; only that nothing else is seen is checked then. */
 	if (!s->max) {
 		CLAIM(!data_write(h, 0, false, slice_of(text.data, cut), NULL));

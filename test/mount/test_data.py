@@ -1,10 +1,15 @@
 #!/usr/bin/python3
 """data.json on a real mount."""
+import ctypes
 import errno
 import glob
 import json
 import mmap
 import os
+import random
+import select
+import shutil
+import signal
 import subprocess
 import time
 
@@ -192,6 +197,141 @@ def test_snapshot_and_mmap():
             assert start + f.read() == whole
         with open(b + '/data.json', 'rb') as f:
             assert mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)[:].decode() == read(b + '/data.json')
+
+
+def by_sendfile(f):
+    r, w = os.pipe()
+    try:
+        return os.read(r, os.sendfile(w, f.fileno(), 0, 60000))
+    finally:
+        os.close(r)
+        os.close(w)
+
+
+def mapped(f):
+    with mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as pages:
+        return pages[:]
+
+
+def test_size_and_text_are_of_one_revision():
+    """Whatever others merge: fstat, read, sendfile and a mapping of one descriptor belong together; the name shows what is now."""
+    with Mount() as m:
+        b = bucket(m)
+        path = b + '/data.json'
+        write(path, json.dumps({'pad': 'x' * 20000}))
+        for text in ('{"pad": "y"}', json.dumps({'pad': 'z' * 9000}), '{"pad": null}'):
+            with open(path, 'rb', buffering=0) as f, open(path, 'rb', buffering=0) as late:
+                before = os.fstat(f.fileno())
+                pages = mmap.mmap(late.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+                write(path, text)
+                now = os.stat(path)
+                assert now.st_size == len(read(path, 'rb')) != before.st_size and now.st_mtime_ns > before.st_mtime_ns
+                assert now.st_ino == before.st_ino and now.st_nlink == 1
+                for other in (f, late):
+                    after = os.fstat(other.fileno())
+                    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+                assert by_sendfile(f) == mapped(f) == pages[:] == f.read(before.st_size + 1) == read(f'/proc/self/fd/{f.fileno()}', 'rb')
+                assert len(mapped(f)) == before.st_size and os.lseek(f.fileno(), 0, os.SEEK_END) == before.st_size
+                pages.close()
+        # Opened by its inode, which is no reader's: what is now.
+        held = os.open(path, os.O_PATH)
+        write(path, '{"pad": "now"}')
+        assert read(f'/proc/self/fd/{held}') == read(path)
+        os.close(held)
+        with open(path, 'r+') as f:
+            f.write('{"pad": 1, "more": 2}')
+            f.truncate()
+            assert os.fstat(f.fileno()).st_size == 21 != os.stat(b).st_size
+        assert json.loads(read(path)) == {'pad': 1, 'more': 2}
+
+
+def test_quiet_readers():
+    """After a quiet time readers share the inode of those who write, and these wait for them, but not for long."""
+    with Mount() as m:
+        b = bucket(m)
+        path = b + '/data.json'
+        write(path, json.dumps({'pad': 'x' * 20000}))
+        time.sleep(2.5)
+        out = m.folder + '/copy'
+        with open(path, 'rb', buffering=0) as f:
+            before = os.fstat(f.fileno()).st_size
+            other = subprocess.Popen(['sh', '-c', f'echo \'{{"pad": "y"}}\' > {path}'])
+            assert by_sendfile(f) == f.read()
+            began = time.time()
+            assert other.wait(30) == 0
+            assert time.time() - began < 0.5 * SLOW
+            assert os.fstat(f.fileno()).st_size == before
+            os.lseek(f.fileno(), 0, 0)
+            assert len(f.read()) == before
+        # Who reads it and writes it: nobody waits for themselves.
+        time.sleep(2.5)
+        began = time.time()
+        sh(f'tr y z < {path} > {path}')
+        assert 'z' in read(path)
+
+
+def watch(path):
+    """A descriptor that becomes readable when the file is closed after writing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_CLOEXEC)
+    assert libc.inotify_add_watch(fd, path.encode(), 0x8) > 0
+    return fd
+
+
+def test_copies_and_watchers_beside_merges():
+    """Tools that copy by size never take half a document, and a watcher of the file itself hears of every merge."""
+    with Mount() as m:
+        b = bucket(m)
+        path, out = b + '/data.json', m.folder + '/copy'
+        write(path, '{"n": 0}')
+        watcher = watch(path)
+        merger = os.fork()
+        if merger == 0:
+            try:
+                for n in range(1, 10 ** 9):
+                    write(path, json.dumps({'n': n, 'pad': 'x' * random.choice([10, 300, 3000, 30000])}))
+                    time.sleep(random.random() * 0.003)
+            finally:
+                os._exit(1)
+        def rsync():
+            subprocess.run(['rsync', '-aI', path, out], check=True)
+        def tar():
+            subprocess.run(['tar', '-C', b, '-cf', out + '.tar', 'data.json'], check=True)
+            subprocess.run(['tar', '-C', m.folder, '-xf', out + '.tar', '--transform=s/.*/copy/'], check=True)
+        def by_python():
+            shutil.copyfile(path, out)
+        def by_mapping():
+            with open(path, 'rb') as f:
+                write(out, mapped(f))
+        def by_size():
+            with open(path, 'rb', buffering=0) as f:
+                size = os.fstat(f.fileno()).st_size
+                time.sleep(0.002)
+                write(out, f.read(size))
+        try:
+            for copy in (rsync, tar, by_python, by_mapping, by_size):
+                end, count = time.time() + 1.2, 0
+                while time.time() < end:
+                    copy()
+                    try:
+                        json.loads(read(out))
+                    except ValueError:
+                        raise AssertionError(f'{copy.__name__}: half a document after {count}: {len(read(out))} bytes')
+                    count += 1
+        finally:
+            os.kill(merger, signal.SIGKILL)
+            os.waitpid(merger, 0)
+        # Each merge wakes the watcher, though readers come and go, and one of them stays.
+        with open(path) as held:
+            for n in range(200):
+                while select.select([watcher], [], [], 0)[0]:
+                    os.read(watcher, 65536)
+                with open(path) as f:
+                    f.read(10)
+                    subprocess.run(['sh', '-c', f'echo \'{{"m": {n}}}\' > {path}'], check=True) if n % 20 == 0 else write(path, f'{{"m": {n}}}')
+                    assert select.select([watcher], [], [], 5 * SLOW)[0], n
+            assert held.read().startswith('{')
+        os.close(watcher)
 
 
 def test_remove_and_replace():

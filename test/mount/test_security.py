@@ -641,6 +641,41 @@ def test_sizes_by_old_descriptors():
         os.close(file)
 
 
+def test_size_of_an_old_descriptor():
+    """Whoever may not read any more is shown by fstat what they have read, and nothing of what came after."""
+    with Mount() as m:
+        b = m / 'b'
+        os.mkdir(b)
+        os.setxattr(b, ACL + 'edit', b'*')
+        for quiet in (False, True):
+            write(b + '/data.json', '{"a": 1}')
+            if quiet:
+                time.sleep(2.5)
+            r, w = os.pipe()
+            done, go = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    os.setresuid(*[STRANGER.uid] * 3)
+                    f = os.open(b + '/data.json', os.O_RDONLY)
+                    before = os.fstat(f)
+                    os.write(w, b'x')
+                    os.read(done, 1)
+                    after = os.fstat(f)
+                    code = 0 if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns) else 2
+                finally:
+                    os._exit(code)
+            os.read(r, 1)
+            os.setxattr(b, ACL + 'read', b'user:61001')
+            write(b + '/data.json', '{"a": "%s"}' % ('x' * 1000))
+            os.write(go, b'x')
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, quiet
+            os.removexattr(b, ACL + 'read')
+            for fd in (r, w, done, go):
+                os.close(fd)
+
+
 def test_everything_written_is_json():
     """Names of jobs, programs and files may be any bytes; what comes out is UTF-8 and JSON."""
     with Mount('device=h') as m:

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
+#include "bucket/data_node.h"
 #include "bucket/history.h"
 
 static void assert_text(struct fixture *f, const char *want)
@@ -19,8 +20,11 @@ static void assert_text(struct fixture *f, const char *want)
 static struct data_handle *open_with(struct fixture *f, unsigned flags)
 {
 	struct data_handle *h;
+	int r = data_open(f->fs, f->b, &test_root, NODE_DATA, flags, &h, NULL);
 
-	assert_int_equal(data_open(f->fs, f->b, &test_root, flags, &h, NULL), 0);
+	if (r == BUCKET_REDIRECTED)
+		r = data_open(f->fs, f->b, &test_root, data_node_find(f->fs, f->b, &test_root), flags, &h, NULL);
+	assert_int_equal(r, 0);
 	return h;
 }
 
@@ -237,6 +241,77 @@ static void test_snapshot(void **state)
 	data_close(h, NULL);
 }
 
+static uint64_t shown_size(struct fixture *f, const struct caller *who, uint64_t node)
+{
+	struct attr attr;
+
+	assert_int_equal(data_attr_open(f->fs, f->b, who, node, &attr), 0);
+	assert_int_equal(attr.inode, inode_of(f->b->number, node));
+	assert_int_equal(attr.shown_inode, inode_of(f->b->number, NODE_DATA));
+	return attr.size;
+}
+
+/* Size and text are of one revision: a reader has an inode of its own while others write. */
+static void test_node_of_a_reader(void **state)
+{
+	struct fixture *f = *state;
+	struct caller other = test_root;
+	struct data_handle *first, *second, *again, *writer;
+	uint64_t node;
+
+	other.pid = 12345;
+	/* While all is quiet it has NODE_DATA, and whoever comes to write waits, but for the reader's own thread. */
+	first = open_with(f, DATA_READ);
+	assert_int_equal(shown_size(f, &other, NODE_DATA), 3);
+	assert_int_equal(data_open(f->fs, f->b, &other, NODE_DATA, DATA_WRITE | DATA_WAITS, &writer, NULL), BUCKET_WAIT);
+	assert_int_equal(data_open(f->fs, f->b, &test_root, NODE_DATA, DATA_WRITE | DATA_WAITS, &writer, NULL), 0);
+	data_close(writer, NULL);
+	assert_int_equal(patch(f, "{\"a\": \"longer\"}"), 0);
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), 3);
+	assert_true(shown_size(f, &other, NODE_DATA) > 3);
+	/* From here on readers are sent elsewhere, where the same text is for whoever opens the same inode. */
+	assert_int_equal(data_open(f->fs, f->b, &other, NODE_DATA, DATA_READ, &second, NULL), BUCKET_REDIRECTED);
+	node = data_node_find(f->fs, f->b, &other);
+	assert_true(snapshot_is(node));
+	assert_int_equal(data_node_find(f->fs, f->b, &test_root), NODE_DATA);
+	assert_int_equal(data_open(f->fs, f->b, &other, node, DATA_READ, &second, NULL), 0);
+	assert_int_equal(data_node_find(f->fs, f->b, &other), NODE_DATA);
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	assert_read(second, "{\n  \"a\": \"longer\"\n}\n");
+	assert_int_equal(shown_size(f, &test_root, node), strlen("{\n  \"a\": \"longer\"\n}\n"));
+	assert_int_equal(data_open(f->fs, f->b, &test_root, node, DATA_READ, &again, NULL), 0);
+	assert_read(again, "{\n  \"a\": \"longer\"\n}\n");
+	data_close(again, NULL);
+	data_close(second, NULL);
+	assert_int_equal(shown_size(f, &other, node), strlen("{\n  \"a\": 1\n}\n"));
+	/* No look-up in between: there is no name to find another inode by. */
+	assert_int_equal(data_open(f->fs, f->b, &other, NODE_DATA, DATA_READ, &second, NULL), BUCKET_REDIRECTED);
+	assert_int_equal(data_open(f->fs, f->b, &other, NODE_DATA, DATA_READ, &second, NULL), 0);
+	assert_read(second, "{\n  \"a\": 1\n}\n");
+	assert_read(first, "{}\n");
+	data_close(second, NULL);
+	data_close(first, NULL);
+}
+
+/* fstat of what is edited shows what its descriptor reads. */
+static void test_size_of_an_edit(void **state)
+{
+	struct fixture *f = *state;
+	struct data_handle *h = open_with(f, DATA_READ | DATA_WRITE);
+
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), 3);
+	assert_int_equal(write_text(h, 0, "{\"a\": 1}"), 0);
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), 8);
+	assert_int_equal(data_truncate(h, 0, NULL), 0);
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), 0);
+	assert_int_equal(write_text(h, 0, "{\"a\": 12}"), 0);
+	assert_int_equal(flush(h), 0);
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), 9);
+	assert_int_equal(data_fsync(h, &test_root, NULL), 0);
+	assert_int_equal(shown_size(f, &test_root, NODE_DATA), strlen("{\n  \"a\": 12\n}\n"));
+	data_close(h, NULL);
+}
+
 static void test_fsync_shows_the_merged(void **state)
 {
 	struct fixture *f = *state;
@@ -433,7 +508,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_merge), T(test_nothing_changes_nothing), T(test_bad_text), T(test_incomplete), T(test_order_of_writes),
-		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_fsync_shows_the_merged),
+		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_node_of_a_reader),
+		T(test_size_of_an_edit), T(test_fsync_shows_the_merged),
 		T(test_remove), T(test_damaged_history), T(test_limit), T(test_keys), T(test_long_patch), T(test_deepest_value),
 		T(test_gone),
 	};

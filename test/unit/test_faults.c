@@ -27,7 +27,7 @@ static int flush(struct data_handle *h)
 static int do_merge(struct world *w)
 {
 	struct data_handle *h;
-	int r = data_open(w->fs, w->b, &test_root, DATA_WRITE, &h, NULL);
+	int r = data_open(w->fs, w->b, &test_root, NODE_DATA, DATA_WRITE, &h, NULL);
 
 	if (r)
 		return r;
@@ -41,7 +41,7 @@ static int do_merge(struct world *w)
 static int do_edit(struct world *w)
 {
 	struct data_handle *h;
-	int r = data_open(w->fs, w->b, &test_root, DATA_READ | DATA_WRITE, &h, NULL);
+	int r = data_open(w->fs, w->b, &test_root, NODE_DATA, DATA_READ | DATA_WRITE, &h, NULL);
 
 	if (r)
 		return r;

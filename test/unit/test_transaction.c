@@ -125,11 +125,11 @@ static void test_disabled(void **state)
 	assert_int_equal(transaction_bucket(S("nightly")), 0);
 	assert_int_equal(transaction_begin(fs, b, &test_root, S("t"), &t, NULL), 0);
 	assert_int_equal(transaction_bucket(t->name), b->number);
-	assert_int_equal(data_open(fs, t, &test_root, DATA_WRITE, &h, NULL), 0);
+	assert_int_equal(data_open(fs, t, &test_root, NODE_DATA, DATA_WRITE, &h, NULL), 0);
 	assert_int_equal(data_write(h, 0, false, S("{\"a\":1}"), NULL), 0);
 	enable(false);
 	assert_int_equal(data_flush(h, NULL, &opener_only, NULL), BUCKET_READ_ONLY);
-	assert_int_equal(data_open(fs, t, &test_root, DATA_WRITE, &late, NULL), BUCKET_READ_ONLY);
+	assert_int_equal(data_open(fs, t, &test_root, NODE_DATA, DATA_WRITE, &late, NULL), BUCKET_READ_ONLY);
 	assert_int_equal(tree_create(fs, t, &test_root, NODE_FILES, S("x"), 0644, TREE_WRITE, &file, &canonical, NULL),
 			 BUCKET_READ_ONLY);
 	assert_int_equal(transaction_commit(fs, b, &test_root, S("t"), NULL), BUCKET_READ_ONLY);
