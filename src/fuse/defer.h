@@ -3,6 +3,8 @@
  * serves them. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "fuse/lowlevel.h"
 
 /* For call.c: the request that this thread is serving takes long. False: this thread may take its time, or cannot hand

@@ -123,11 +123,10 @@ static bool others_allowed(void)
 
 static int session_options(struct options *o, bool *io_uring)
 {
-	char *name = NULL, places[32];
+	char *name = NULL;
 	int r = 0;
 
 	*io_uring = false;
-	places[0] = 0;
 	/* The store's path is what mount and df show; a comma in it would end the option. */
 	if (asprintf(&name, "fsname=%s,subtype=bucketfs", o->store) < 0)
 		return -ENOMEM;
@@ -140,6 +139,8 @@ static int session_options(struct options *o, bool *io_uring)
 	if (!r && o->debug)
 		r = fuse_opt_add_arg(&o->args, "-d");
 #if HAVE_FUSE_URING
+	char places[32];
+
 #ifdef FUSE_RING_LOCK
 	*io_uring = o->io_uring != URING_OFF && uring_enabled();
 #else
