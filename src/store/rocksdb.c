@@ -343,7 +343,7 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 	r = reserve_begin();
 	if (r)
 		return r;
-	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, s);
+	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, rocks_health_give_room, s);
 	if (!s->disk)
 		return -ENOMEM;
 	rocks_make_options(s, options, new);
@@ -352,8 +352,6 @@ static int start(struct rocksdb_store *s, const struct rocksdb_store_options *op
 		return r;
 	r = open_db(s, why);
 	if (r == -ENOSPC && rocks_health_give_room(s)) {
-		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
-		s->health.short_of_room = true;
 		reason_set(why, "%s", "");
 		r = open_db(s, why);
 	}

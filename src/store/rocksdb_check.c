@@ -147,7 +147,7 @@ static int start(struct rocksdb_store *s, enum rocksdb_check_mode mode, const ch
 		r = reserve_begin();
 	if (r)
 		return r;
-	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, s);
+	s->disk = rocks_disk_new(s->folder_fd, rocks_health_background, rocks_health_give_room, s);
 	if (!s->disk)
 		return -ENOMEM;
 	rocks_make_options(s, &options, false);

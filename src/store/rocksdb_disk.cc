@@ -3,7 +3,12 @@
  * RocksDB calls an error of write(2) "fatal" unless the file system says that it may be tried again, and after a fatal error
  * DB::Resume() does nothing. Here every error of writing may be tried again: Resume() begins a new log and writes the
  * memtables to tables, and the memtables hold exactly the commits that succeeded. "No space left" is reported as any other
- * error, because RocksDB has a poller of its own for it, and the store has its own already (rocksdb_health.c). */
+ * error, because RocksDB has a poller of its own for it, and the store has its own already (rocksdb_health.c).
+ *
+ * A full disk must not fail a log all the same. It fills when a log needs new blocks, which is mostly when a memtable is full,
+ * too. A table that is to be written just then and has not been begun is forgotten by RocksDB 7.8 after an error (BackgroundFlush
+ * returns before it takes the request from its queue), and Resume() waits for it for ever. So a log has its blocks before it is
+ * written to, from the store's ballast if need be. */
 #include "store/rocksdb_disk.h"
 
 #include <rocksdb/db.h>
@@ -54,10 +59,16 @@ IOStatus again(IOStatus s)
 	return s;
 }
 
+struct Room {
+	rocks_disk_room *make;
+	void *context;
+};
+
 class File : public rocksdb::FSWritableFileOwnerWrapper {
 public:
-	File(std::unique_ptr<FSWritableFile> &&target, const std::string &name)
-		: FSWritableFileOwnerWrapper(std::move(target)), name_(name)
+	File(std::unique_ptr<FSWritableFile> &&target, const std::string &name, const Room &room)
+		: FSWritableFileOwnerWrapper(std::move(target)), name_(name), room_(room),
+		  is_log_(name.size() > 4 && name.compare(name.size() - 4, 4, ".log") == 0)
 	{
 	}
 	/* RocksDB takes room in advance here. On a disk that is nearly full a log would take all that is left, and no table could be
@@ -69,8 +80,11 @@ public:
 
 		GetPreallocationStatus(&block, &taken);
 		if (block && (at + len + block - 1) / block > taken &&
-		    (!rocksdb::FileSystem::Default()->GetFreeSpace(name_, o, &free, d).ok() || free < 4 * block))
+		    (!rocksdb::FileSystem::Default()->GetFreeSpace(name_, o, &free, d).ok() || free < 4 * block)) {
+			if (is_log_)
+				take_room(at, len, o, d);
 			return;
+		}
 		FSWritableFileOwnerWrapper::PrepareWrite(at, len, o, d);
 	}
 	IOStatus Append(const rocksdb::Slice &data, const IOOptions &o, IODebugContext *d) override
@@ -109,7 +123,32 @@ public:
 	}
 
 private:
+	/* Not more than needed: see PrepareWrite. */
+	void take_room(size_t at, size_t len, const IOOptions &o, IODebugContext *d)
+	{
+		const size_t some = 64 << 10;
+		size_t end = at + std::max(len, some);
+
+		if (at + len <= allocated_)
+			return;
+		if (!allocate(at, end, o, d).IsNoSpace() || !allocate(at, at + len, o, d).IsNoSpace())
+			return;
+		room_.make(room_.context);
+		allocate(at, end, o, d);
+	}
+	IOStatus allocate(size_t at, size_t end, const IOOptions &o, IODebugContext *d)
+	{
+		IOStatus s = FSWritableFileOwnerWrapper::Allocate(at, end - at, o, d);
+
+		if (s.ok())
+			allocated_ = end;
+		return s;
+	}
+
 	std::string name_;
+	Room room_;
+	bool is_log_;
+	size_t allocated_ = 0;
 };
 
 class Folder : public rocksdb::FSDirectoryWrapper {
@@ -124,7 +163,7 @@ public:
 
 class Files : public rocksdb::FileSystemWrapper {
 public:
-	Files() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+	explicit Files(const Room &room) : FileSystemWrapper(rocksdb::FileSystem::Default()), room_(room) {}
 	const char *Name() const override { return "bucketfs"; }
 
 	IOStatus NewWritableFile(const std::string &name, const rocksdb::FileOptions &f, std::unique_ptr<FSWritableFile> *out,
@@ -161,13 +200,15 @@ public:
 	}
 
 private:
-	static IOStatus wrap(IOStatus s, const std::string &name, std::unique_ptr<FSWritableFile> *out)
+	IOStatus wrap(IOStatus s, const std::string &name, std::unique_ptr<FSWritableFile> *out)
 	{
 		s = again(s);
 		if (s.ok())
-			out->reset(new File(std::move(*out), name));
+			out->reset(new File(std::move(*out), name, room_));
 		return s;
 	}
+
+	Room room_;
 };
 
 /* RocksDB's own log. Its usual one is a writer like all the others: once the disk has refused a line, the next line ends the
@@ -231,7 +272,7 @@ struct rocks_disk {
 	std::shared_ptr<Log> log;
 };
 
-extern "C" struct rocks_disk *rocks_disk_new(int folder_fd, rocks_disk_failed *failed, void *context)
+extern "C" struct rocks_disk *rocks_disk_new(int folder_fd, rocks_disk_failed *failed, rocks_disk_room *room, void *context)
 {
 	int fd = openat(folder_fd, "db/LOG", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
@@ -241,7 +282,7 @@ extern "C" struct rocks_disk *rocks_disk_new(int folder_fd, rocks_disk_failed *f
 	try {
 		std::unique_ptr<rocks_disk> disk(new rocks_disk);
 
-		disk->env = rocksdb::NewCompositeEnv(std::make_shared<Files>());
+		disk->env = rocksdb::NewCompositeEnv(std::make_shared<Files>(Room{room, context}));
 		disk->listener = std::make_shared<Listener>(failed, context);
 		disk->log = std::make_shared<Log>(fd);
 		return disk.release();

@@ -211,12 +211,16 @@ static void ballast_make(struct rocksdb_store *s)
 	close(fd);
 }
 
-bool rocks_health_give_room(struct rocksdb_store *s)
+bool rocks_health_give_room(void *context)
 {
-	/* The space of a removed file is free when its folder is on the disk, at the latest. */
+	struct rocksdb_store *s = context;
+
 	if (unlinkat(s->folder_fd, ballast_name, 0))
 		return false;
+	/* The space of a removed file is free when its folder is on the disk, at the latest. */
 	fsync(s->folder_fd);
+	__atomic_store_n(&s->health.short_of_room, true, __ATOMIC_RELEASE);
+	log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
 	return true;
 }
 
@@ -315,10 +319,8 @@ static int recover(struct rocksdb_store *s)
 	bool refused = false;
 	int r;
 
-	if (rocks_health_refusal(s) == -ENOSPC && rocks_health_give_room(s)) {
-		__atomic_store_n(&s->health.short_of_room, true, __ATOMIC_RELEASE);
-		log_warning("store: the disk is full: the store's ballast is given up, so that removals work; what grows is refused");
-	}
+	if (rocks_health_refusal(s) == -ENOSPC)
+		rocks_health_give_room(s);
 	r = each_log(s, NULL, &before);
 	if (!r)
 		r = resume(s);

@@ -126,8 +126,8 @@ void rocks_health_failed(struct rocksdb_store *s, int error, const char *sentenc
 void rocks_health_background(void *context, const char *sentence, bool goes_on);
 /* Everything that has been written is on the disk afterwards, and that is noted. */
 int rocks_health_sync_logs(struct rocksdb_store *s);
-/* Gives up the ballast. False: there was none. */
-bool rocks_health_give_room(struct rocksdb_store *s);
+/* Gives up the ballast of a store, which is the context. False: there was none. */
+bool rocks_health_give_room(void *context);
 /* Until changes are taken, or the store is being closed. */
 void rocks_health_await(struct rocksdb_store *s);
 int rocks_health_begin(struct rocksdb_store *s);
