@@ -177,7 +177,7 @@ int control_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint
 
 /* ---- schema ---- */
 
-int control_schema(struct fs *fs, struct bucket *b, const struct schema **out)
+int control_schema(struct fs *fs, struct bucket *b, struct schema **out)
 {
 	struct buf text = {0};
 	struct reason why = {.text = ""};

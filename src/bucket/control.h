@@ -46,4 +46,4 @@ int control_write(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 /* The bucket's compiled schema, loaded if need be; *out is NULL if it has none. With b->lock held. */
 struct schema;
-int control_schema(struct fs *fs, struct bucket *b, const struct schema **out);
+int control_schema(struct fs *fs, struct bucket *b, struct schema **out);

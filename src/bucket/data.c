@@ -7,9 +7,9 @@
 #include "bucket/attribute.h"
 #include "bucket/control.h"
 #include "bucket/data_node.h"
+#include "bucket/data_plan.h"
 #include "bucket/file.h"
 #include "bucket/history.h"
-#include "bucket/schema.h"
 
 bool data_is_long(const struct fs *fs, uint64_t bytes, uint64_t keys)
 {
@@ -185,198 +185,6 @@ int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, ui
 
 /* ---- merging ---- */
 
-/* Changes to the document on their way into one commit. */
-struct plan {
-	struct fs *fs;
-	struct bucket *b;
-	struct head head;
-	struct store_batch batch;
-	struct buf old, scratch, record;
-	bool changed;
-	const struct schema *schema; /* NULL: none */
-	struct document touched;     /* only with a schema: what is put, and with an empty value what is deleted */
-};
-
-static int plan_init(struct plan *p, struct fs *fs, struct bucket *b)
-{
-	*p = (struct plan){.fs = fs, .b = b, .head = b->head};
-	if (b->dead)
-		return BUCKET_GONE;
-	return control_schema(fs, b, &p->schema);
-}
-
-static void plan_release(struct plan *p)
-{
-	store_batch_release(&p->batch);
-	buf_release(&p->old);
-	buf_release(&p->scratch);
-	buf_release(&p->record);
-	document_release(&p->touched);
-}
-
-static int plan_note(struct plan *p, struct slice key, struct slice text, struct slice value)
-{
-	return p->schema ? document_add(&p->touched, key, text, value) : 0;
-}
-
-/* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
-static int plan_look(struct plan *p, struct slice key, struct member_view *m)
-{
-	int r = store_get(p->fs->store, p->b->number, STORE_DOC, key, &p->old);
-
-	if (r == STORE_ABSENT)
-		return BUCKET_NO_ATTRIBUTE;
-	if (r)
-		return r;
-	return bucket_key_result(p->b, key, document_decode(key, buf_slice(&p->old), &p->scratch, m));
-}
-
-static int plan_put(struct plan *p, const struct member_view *m)
-{
-	struct member_view old;
-	int r = plan_look(p, m->key, &old);
-
-	if (r && r != BUCKET_NO_ATTRIBUTE)
-		return r;
-	if (!r) {
-		if (slice_equal(old.value, m->value))
-			return 0;
-		p->head.data_size -= document_size_member(old.text.len, old.value.len);
-		p->head.data_keys--;
-	}
-	buf_clear(&p->record);
-	r = document_encode(&p->record, m->key, m->text, m->value);
-	if (r)
-		return r;
-	store_batch_put(&p->batch, STORE_DOC, m->key, buf_slice(&p->record));
-	p->head.data_size += document_size_member(m->text.len, m->value.len);
-	p->head.data_keys++;
-	p->changed = true;
-	return plan_note(p, m->key, m->text, m->value);
-}
-
-static int plan_delete(struct plan *p, struct slice key)
-{
-	struct member_view old;
-	int r = plan_look(p, key, &old);
-
-	if (r)
-		return r == BUCKET_NO_ATTRIBUTE ? 0 : r;
-	store_batch_delete(&p->batch, STORE_DOC, key);
-	p->head.data_size -= document_size_member(old.text.len, old.value.len);
-	p->head.data_keys--;
-	p->changed = true;
-	return plan_note(p, key, slice_of(NULL, 0), slice_of(NULL, 0));
-}
-
-static int plan_check_size(const struct plan *p, struct reason *why)
-{
-	uint64_t max = p->b->limits.max_data_size;
-
-	/* A document over a limit that was lowered may still shrink. */
-	if (!max || p->head.data_size <= max || p->head.data_size <= p->b->head.data_size)
-		return 0;
-	reason_set(why, "data.json would have %llu bytes and max_data_size is %llu",
-		   (unsigned long long)p->head.data_size, (unsigned long long)max);
-	return BUCKET_TOO_LARGE;
-}
-
-static int add_member(struct buf *out, bool *first, struct slice text, struct slice value)
-{
-	int r = document_render_member(out, *first, text, value);
-
-	*first = false;
-	return r;
-}
-
-/* The document as it would be: what the store has, with what is touched in its place. */
-static int plan_render(struct plan *p, struct buf *out)
-{
-	struct slice none = slice_of(NULL, 0), key, record;
-	struct store_cursor *cursor;
-	struct member_view stored, touched;
-	bool first = true;
-	size_t i = 0;
-	int r = document_sort(&p->touched), end;
-
-	if (!r)
-		r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, none, none, &cursor);
-	if (r)
-		return r;
-	r = document_render_begin(out);
-	end = store_cursor_next(cursor, &key, &record);
-	while (!r && (end == 0 || i < p->touched.count)) {
-		int order;
-
-		if (end == 0)
-			r = bucket_key_result(p->b, key, document_decode(key, record, &p->scratch, &stored));
-		if (i < p->touched.count)
-			touched = document_member(&p->touched, i);
-		order = end ? 1 : i == p->touched.count ? -1 : slice_compare(stored.key, touched.key);
-		if (!r && order < 0)
-			r = add_member(out, &first, stored.text, stored.value);
-		else if (!r && touched.value.len)
-			r = add_member(out, &first, touched.text, touched.value);
-		i += order >= 0;
-		if (!r && order <= 0)
-			end = store_cursor_next(cursor, &key, &record);
-	}
-	store_cursor_close(cursor);
-	if (!r && end != STORE_END)
-		r = end;
-	return r ? r : document_render_end(out, first);
-}
-
-/* A schema judges what a merge would result in. */
-static int plan_judge(struct plan *p, struct reason *why)
-{
-	enum { long_steps = 10000 };
-	struct schema_pace pace = {!fs_may_take_long(p->fs), p->fs->options.is_abandoned, 0};
-	struct buf text = {0};
-	bool took_long;
-	int r;
-
-	if (!p->schema || !p->changed)
-		return 0;
-	if (pace.shortly && p->head.data_size > data_long_text)
-		r = BUCKET_LONG;
-	else
-		r = plan_render(p, &text);
-	if (!r)
-		r = schema_check_at(p->schema, buf_slice(&text), &pace, why);
-	buf_release(&text);
-	/* The next ones need not be tried. */
-	if (r == BUCKET_LONG && why)
-		why->text[0] = 0;
-	took_long = !pace.shortly && (pace.steps > long_steps || p->head.data_size > data_long_text);
-	file_becomes(&p->b->judges_slowly, r == BUCKET_LONG || took_long);
-	return r;
-}
-
-/* A merge that changes nothing is no commit, and changes neither revision nor time. */
-static int plan_commit(struct plan *p, struct reason *why)
-{
-	int r = plan_check_size(p, why);
-
-	if (!r)
-		r = plan_judge(p, why);
-	if (r)
-		return r;
-	if (!bucket_is_enabled(p->fs, p->b)) {
-		reason_set(why, "the bucket is disabled");
-		return BUCKET_READ_ONLY;
-	}
-	if (!p->changed && p->head.data_present == p->b->head.data_present)
-		return 0;
-	p->head.data_modified = fs_now(p->fs);
-	r = bucket_commit(p->fs, p->b, &p->head, &p->batch);
-	if (!r) {
-		data_forget_text(p->fs, p->b);
-		__atomic_add_fetch(&p->fs->merges, 1, __ATOMIC_RELAXED);
-	}
-	return r;
-}
-
 static int plan_merge(struct plan *p, const struct document *patch)
 {
 	int r = 0;
@@ -389,23 +197,30 @@ static int plan_merge(struct plan *p, const struct document *patch)
 	return r;
 }
 
+struct merge {
+	const struct document *patch;
+	struct reason *why;
+	bool commits;
+};
+
+static int merge(struct plan *p, void *context)
+{
+	const struct merge *m = context;
+	int r = plan_merge(p, m->patch);
+
+	p->head.data_present = true;
+	if (!r)
+		r = plan_check(p, m->why);
+	return r || !m->commits ? r : plan_commit(p, m->why);
+}
+
 int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why)
 {
-	struct plan plan;
-	int r;
+	struct merge m = {patch, why, true};
 
 	if (data_is_long(fs, document_size(patch), patch->count))
 		return BUCKET_LONG;
-	bucket_lock(b);
-	r = plan_init(&plan, fs, b);
-	plan.head.data_present = true;
-	if (!r)
-		r = plan_merge(&plan, patch);
-	if (!r)
-		r = plan_commit(&plan, why);
-	bucket_unlock(b);
-	plan_release(&plan);
-	return r;
+	return plan_run(fs, b, merge, &m);
 }
 
 int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
@@ -417,9 +232,7 @@ int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patc
 	if (!r)
 		r = plan_merge(&plan, patch);
 	if (!r)
-		r = plan_check_size(&plan, why);
-	if (!r)
-		r = plan_judge(&plan, why);
+		r = plan_check(&plan, why);
 	if (!r && plan.changed) {
 		head->data_keys = plan.head.data_keys;
 		head->data_size = plan.head.data_size;
@@ -432,38 +245,40 @@ int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patc
 	return r;
 }
 
+struct headroom {
+	struct merge merge;
+	uint64_t most;      /* bytes that the patch may add */
+	uint64_t *headroom; /* of these the limit leaves so many */
+};
+
+static int look_at_merge(struct plan *p, void *context)
+{
+	const struct headroom *h = context;
+	uint64_t max = p->b->limits.max_data_size;
+
+	/* Far from the limit there is no need to look at what the keys have now. */
+	if (!p->schema && (!max || p->head.data_size + h->most <= max)) {
+		*h->headroom = max ? max - p->head.data_size - h->most : UINT64_MAX;
+		return plan_check(p, h->merge.why);
+	}
+	*h->headroom = 0;
+	if (data_is_long(p->fs, document_size(h->merge.patch), h->merge.patch->count))
+		return BUCKET_LONG;
+	return merge(p, (void *)&h->merge);
+}
+
 int data_check_merge(struct fs *fs, struct bucket *b, const struct document *patch, uint64_t *headroom,
 		     struct reason *why)
 {
-	uint64_t max, most = 0;
-	struct plan plan;
-	int r;
+	struct headroom h = {{patch, why, false}, 0, headroom};
 
 	*headroom = UINT64_MAX;
 	for (size_t i = 0; i < patch->count; i++) {
 		struct member_view m = document_member(patch, i);
 
-		most += document_size_member(m.text.len, m.value.len);
+		h.most += document_size_member(m.text.len, m.value.len);
 	}
-	bucket_lock(b);
-	max = b->limits.max_data_size;
-	r = plan_init(&plan, fs, b);
-	/* Far from the limit there is no need to look at what the keys have now. */
-	if (!r && !plan.schema && (!max || plan.head.data_size + most <= max)) {
-		*headroom = max ? max - plan.head.data_size - most : UINT64_MAX;
-	} else if (!r && data_is_long(fs, document_size(patch), patch->count)) {
-		r = BUCKET_LONG;
-	} else if (!r) {
-		r = plan_merge(&plan, patch);
-		*headroom = 0;
-	}
-	if (!r)
-		r = plan_check_size(&plan, why);
-	if (!r)
-		r = plan_judge(&plan, why);
-	bucket_unlock(b);
-	plan_release(&plan);
-	return r;
+	return plan_run(fs, b, look_at_merge, &h);
 }
 
 /* What it holds now is kept (history.h). *text: it is given to the caller as well, who releases it. */
@@ -558,36 +373,47 @@ static bool is_all_touched(const struct plan *p, uint64_t touched)
 	return p->b->head.data_keys && touched >= p->b->head.data_keys;
 }
 
-int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct reason *why)
+struct edit {
+	const struct data_edit *e;
+	struct reason *why;
+};
+
+static int edit(struct plan *p, void *context)
 {
+	const struct edit *c = context;
+	const struct data_edit *e = c->e;
 	struct walk walk = {{e->base, e->now, e->moved}, {0}, {{{0}, {0}, {0}}}};
 	struct edited_key key;
 	struct buf kept = {0};
-	struct plan plan;
 	uint64_t touched = 0;
-	int r;
+	int r = 0;
+
+	/* A whole document where there is none: it is put there, as any file would be. */
+	if (e->whole && !e->moved && !p->b->head.data_present)
+		walk.document[0] = NULL;
+	p->head.data_present = true;
+	while (!r && next_key(&walk, &key)) {
+		touched += key.base && is_changed(&key);
+		r = plan_edit(p, &key, c->why);
+	}
+	if (!r)
+		r = plan_check(p, c->why);
+	/* A document that was moved away is kept since then. */
+	if (!r && p->changed && p->b->head.data_keys && !e->moved && (e->whole || is_all_touched(p, touched)))
+		r = plan_keep(p, e->uid, &kept);
+	if (!r)
+		r = plan_commit(p, c->why);
+	buf_release(&kept);
+	return r;
+}
+
+int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct reason *why)
+{
+	struct edit c = {e, why};
 
 	if (data_is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
 		return BUCKET_LONG;
-	bucket_lock(b);
-	/* A whole document where there is none: it is put there, as any file would be. */
-	if (e->whole && !e->moved && !b->head.data_present)
-		walk.document[0] = NULL;
-	r = plan_init(&plan, fs, b);
-	plan.head.data_present = true;
-	while (!r && next_key(&walk, &key)) {
-		touched += key.base && is_changed(&key);
-		r = plan_edit(&plan, &key, why);
-	}
-	/* A document that was moved away is kept since then. */
-	if (!r && plan.changed && b->head.data_keys && !e->moved && (e->whole || is_all_touched(&plan, touched)))
-		r = plan_keep(&plan, e->uid, &kept);
-	if (!r)
-		r = plan_commit(&plan, why);
-	bucket_unlock(b);
-	buf_release(&kept);
-	plan_release(&plan);
-	return r;
+	return plan_run(fs, b, edit, &c);
 }
 
 /* ---- the file as a whole ---- */
@@ -600,45 +426,52 @@ int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
 	return r ? r : data_merge(fs, b, &nothing, NULL);
 }
 
-int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed)
+struct removal {
+	uid_t uid;
+	struct buf kept;
+};
+
+static int remove_all(struct plan *p, void *context)
 {
 	struct slice all = slice_of(NULL, 0), key, record;
 	struct store_cursor *cursor = NULL;
-	struct buf kept = {0};
-	struct plan plan;
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
+	struct removal *c = context;
+	int r = 0;
 
-	if (r)
-		return r;
-	bucket_lock(b);
-	r = plan_init(&plan, fs, b);
-	if (!r && !b->head.data_present)
-		r = BUCKET_ABSENT;
-	if (!r && data_is_long(fs, b->head.data_size, b->head.data_keys))
-		r = BUCKET_LONG;
-	if (!r && b->head.data_keys)
-		r = plan_keep(&plan, who->uid, &kept);
-	if (!r && b->head.data_keys)
-		r = store_cursor_open(fs->store, b->number, STORE_DOC, all, all, &cursor);
+	if (!p->b->head.data_present)
+		return BUCKET_ABSENT;
+	if (data_is_long(p->fs, p->b->head.data_size, p->b->head.data_keys))
+		return BUCKET_LONG;
+	if (p->b->head.data_keys)
+		r = plan_keep(p, c->uid, &c->kept);
+	if (!r && p->b->head.data_keys)
+		r = store_cursor_open(p->fs->store, p->b->number, STORE_DOC, all, all, &cursor);
 	while (cursor && !r && !(r = store_cursor_next(cursor, &key, &record)))
-		store_batch_delete(&plan.batch, STORE_DOC, key);
+		store_batch_delete(&p->batch, STORE_DOC, key);
 	store_cursor_close(cursor);
 	if (!r || r == STORE_END)
-		r = attribute_delete_all(fs, b, NODE_DATA, &plan.head, &plan.batch);
-	if (!r) {
-		plan.head.data_present = false;
-		plan.head.data_keys = 0;
-		plan.head.data_size = document_size_empty;
-		r = plan_commit(&plan, NULL);
-	}
-	bucket_unlock(b);
+		r = attribute_delete_all(p->fs, p->b, NODE_DATA, &p->head, &p->batch);
+	if (r)
+		return r;
+	p->head.data_present = false;
+	p->head.data_keys = 0;
+	p->head.data_size = document_size_empty;
+	return plan_commit(p, NULL);
+}
+
+int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed)
+{
+	struct removal c = {who->uid, {0}};
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
+
+	if (!r)
+		r = plan_run(fs, b, remove_all, &c);
 	if (!r && removed) {
 		buf_release(removed);
-		*removed = kept;
-		kept = (struct buf){0};
+		*removed = c.kept;
+		c.kept = (struct buf){0};
 	}
-	buf_release(&kept);
-	plan_release(&plan);
+	buf_release(&c.kept);
 	return r;
 }
 
@@ -683,12 +516,38 @@ int data_key_get(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	return r;
 }
 
+struct key_change {
+	struct member_view m;
+	bool create, replace;
+	struct reason *why;
+};
+
+static int set_key(struct plan *p, void *context)
+{
+	const struct key_change *c = context;
+	struct member_view old;
+	int r = 0;
+
+	p->head.data_present = true;
+	if (c->create || c->replace) {
+		r = plan_look(p, c->m.key, &old);
+		if (r == 0 && c->create)
+			r = BUCKET_EXISTS;
+		else if (r == BUCKET_NO_ATTRIBUTE && !c->replace)
+			r = 0;
+	}
+	if (!r)
+		r = plan_put(p, &c->m);
+	if (!r)
+		r = plan_check(p, c->why);
+	return r ? r : plan_commit(p, c->why);
+}
+
 int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct slice text,
 		 bool create, bool replace, struct reason *why)
 {
+	struct key_change c = {.create = create, .replace = replace, .why = why};
 	struct buf value = {0}, spelled = {0};
-	struct member_view old, m;
-	struct plan plan;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set a key");
 
 	if (r)
@@ -702,43 +561,30 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 	if (!r)
 		r = json_quote(key, &spelled);
 	if (!r) {
-		m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
-		bucket_lock(b);
-		r = plan_init(&plan, fs, b);
-		plan.head.data_present = true;
-		if (!r && (create || replace)) {
-			r = plan_look(&plan, key, &old);
-			if (r == 0 && create)
-				r = BUCKET_EXISTS;
-			else if (r == BUCKET_NO_ATTRIBUTE && !replace)
-				r = 0;
-		}
-		if (!r)
-			r = plan_put(&plan, &m);
-		if (!r)
-			r = plan_commit(&plan, why);
-		bucket_unlock(b);
-		plan_release(&plan);
+		c.m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
+		r = plan_run(fs, b, set_key, &c);
 	}
 	buf_release(&value);
 	buf_release(&spelled);
 	return r;
 }
 
+static int remove_key(struct plan *p, void *context)
+{
+	const struct key_change *c = context;
+	int r = plan_delete(p, c->m.key);
+
+	if (!r && !p->changed)
+		r = BUCKET_NO_ATTRIBUTE;
+	if (!r)
+		r = plan_check(p, c->why);
+	return r ? r : plan_commit(p, c->why);
+}
+
 int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why)
 {
-	struct plan plan;
+	struct key_change c = {.m = {.key = key}, .why = why};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a key");
 
-	if (r)
-		return r;
-	bucket_lock(b);
-	r = plan_init(&plan, fs, b);
-	if (!r)
-		r = plan_delete(&plan, key);
-	if (!r)
-		r = plan.changed ? plan_commit(&plan, why) : BUCKET_NO_ATTRIBUTE;
-	bucket_unlock(b);
-	plan_release(&plan);
-	return r;
+	return r ? r : plan_run(fs, b, remove_key, &c);
 }

@@ -34,6 +34,9 @@ struct fs_options {
 	bool (*may_take_long)(void);
 	/* Whether nobody waits for what the calling thread does, any more; NULL: always somebody does. */
 	bool (*is_abandoned)(void);
+	/* Between its beginning and its end the calling thread keeps nobody from its bucket, though it is at work there. NULL is
+	 * fine. With no lock held. */
+	void (*pause)(bool begins);
 	/* The same for any names of a bucket, with no lock held. */
 	void (*names_lost)(void *context, uint32_t bucket);
 	void *context;
@@ -96,6 +99,12 @@ static inline int64_t fs_now(const struct fs *fs)
 static inline bool fs_may_take_long(const struct fs *fs)
 {
 	return !fs->options.may_take_long || fs->options.may_take_long();
+}
+
+static inline void fs_pause(const struct fs *fs, bool begins)
+{
+	if (fs->options.pause)
+		fs->options.pause(begins);
 }
 
 /* Of a clock that nobody sets: only to be compared with others of it. */

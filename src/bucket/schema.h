@@ -19,7 +19,9 @@ struct schema;
 /* `text` is a JSON value, an object or a boolean. 0; BUCKET_INVALID with a reason that names the place in the schema,
  * "schema: /properties/port/type: …"; -ENOMEM. */
 int schema_compile(struct schema **out, struct slice text, struct reason *why);
+/* Ends one reference, of which it begins with one. NULL is fine. */
 void schema_free(struct schema *s);
+struct schema *schema_share(struct schema *s);
 
 /* Judges a JSON text, a value of any type. 0; BUCKET_INVALID with the first violation in `why`, "schema: /port: 70000 is
  * more than maximum 65535"; -ENOMEM. Values that any schema says are writeOnly are *** there, and objects and arrays are

@@ -369,6 +369,7 @@ int schema_compile(struct schema **out, struct slice text, struct reason *why)
 
 	if (!schema)
 		return -ENOMEM;
+	schema->refs = 1;
 	r = json_tree_parse(&schema->tree, text, &own);
 	if (!r)
 		r = compile_all(&c);
@@ -385,9 +386,15 @@ int schema_compile(struct schema **out, struct slice text, struct reason *why)
 	return r;
 }
 
+struct schema *schema_share(struct schema *s)
+{
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
 void schema_free(struct schema *s)
 {
-	if (!s)
+	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	for (size_t i = 0; i < s->pattern_count; i++)
 		pattern_free(s->patterns[i]);

@@ -92,6 +92,7 @@ struct subschema {
 enum { type_integer = 1 << 6, schemas_max = 65536 };
 
 struct schema {
+	unsigned refs; /* atomic */
 	struct json_tree tree;
 	struct arena arena;
 	struct subschema *root, *first, *last;

@@ -270,6 +270,7 @@ static int open_fs(struct mount *m, struct reason *why)
 		.files_max = files_max(),
 		.may_take_long = worker_may_take_long,
 		.is_abandoned = defer_is_abandoned,
+		.pause = worker_pause,
 	};
 	int r;
 

@@ -33,6 +33,10 @@ struct workers {
 };
 
 static _Thread_local bool serves_requests;
+/* The job of this thread that makes its bucket busy, and whether it does so just now. NULL: there is none. */
+static _Thread_local struct workers *own_workers;
+static _Thread_local uint32_t own_bucket;
+static _Thread_local bool own_busy;
 
 bool worker_may_take_long(void)
 {
@@ -145,18 +149,50 @@ static void let_them_pass(void)
 	nanosleep(&moment, NULL);
 }
 
+static void begin_own(struct workers *w, uint32_t bucket)
+{
+	pthread_mutex_lock(&w->lock);
+	own_busy = make_busy(w, bucket);
+	pthread_mutex_unlock(&w->lock);
+	if (own_busy)
+		let_them_pass();
+}
+
+static void end_own(struct workers *w, uint32_t bucket)
+{
+	pthread_mutex_lock(&w->lock);
+	if (own_busy)
+		end_busy(w, bucket);
+	own_busy = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_pause(bool begins)
+{
+	if (!own_workers)
+		return;
+	if (begins)
+		end_own(own_workers, own_bucket);
+	else
+		begin_own(own_workers, own_bucket);
+}
+
 static void run(struct workers *w, struct row *row)
 {
-	bool made = row->makes_busy && make_busy(w, row->bucket);
-
 	row->running = true;
+	if (row->makes_busy) {
+		own_workers = w;
+		own_bucket = row->bucket;
+		own_busy = make_busy(w, row->bucket);
+	}
 	pthread_mutex_unlock(&w->lock);
-	if (made)
+	if (own_busy)
 		let_them_pass();
 	row->job->run(row->job);
+	if (own_workers)
+		end_own(w, own_bucket);
+	own_workers = NULL;
 	pthread_mutex_lock(&w->lock);
-	if (made)
-		end_busy(w, row->bucket);
 	take_out(w, row);
 }
 

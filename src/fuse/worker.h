@@ -42,6 +42,8 @@ void workers_drain(struct workers *w);
 /* Does what is left, then ends. NULL is fine. */
 void workers_free(struct workers *w);
 
+/* Between its beginning and its end the job that this thread runs does not make its bucket busy. */
+void worker_pause(bool begins);
 /* Whether the calling thread may take its time: all but those that serve requests may. */
 bool worker_may_take_long(void);
 /* The calling thread serves requests. */

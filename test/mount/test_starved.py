@@ -137,8 +137,7 @@ def test_what_the_kernel_locks_for_all():
                 write_synced(b + f'/files/s{i}', 'x')
             else:
                 os.rmdir(b)
-        # The kernel's locks of all moves, and of the root, may be held for as long as a schema is judged: SECURITY.md.
-        starve(m, attack, prepare, 5 * BOUND)
+        starve(m, attack, prepare)
 
 
 def test_signals_are_no_end():

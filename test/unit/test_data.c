@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
+#include "bucket/control.h"
 #include "bucket/data_node.h"
 #include "bucket/history.h"
 
@@ -312,6 +313,86 @@ static void test_size_of_an_edit(void **state)
 	data_close(h, NULL);
 }
 
+/* While a schema judges, others have the lock: what they do then is what `meanwhile` does, once. */
+static struct fixture *judged;
+static void (*meanwhile)(struct fixture *f);
+
+static void pause(bool begins)
+{
+	void (*once)(struct fixture *f) = meanwhile;
+
+	meanwhile = NULL;
+	if (begins && once)
+		once(judged);
+}
+
+static void set_schema(struct fixture *f, const char *text)
+{
+	struct reason why;
+	struct slice schema = S(text);
+
+	assert_int_equal(control_write(f->fs, f->b, &test_root, NODE_SCHEMA, schema, &why), 0);
+}
+
+static void merge_another(struct fixture *f)
+{
+	assert_int_equal(patch(f, "{\"b\": 2}"), 0);
+}
+
+static void forbid_more(struct fixture *f)
+{
+	set_schema(f, "{\"maxProperties\": 1}");
+}
+
+static void remove_document(struct fixture *f)
+{
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
+}
+
+static void set_limit(struct fixture *f)
+{
+	struct slice limit = S("500000");
+
+	assert_int_equal(bucket_limit_set(f->fs, f->b, &test_root, 0, &limit, NULL), 0);
+}
+
+static int patch_beside(struct fixture *f, void (*what)(struct fixture *f), const char *text)
+{
+	int r;
+
+	meanwhile = what;
+	r = patch(f, text);
+	assert_null(meanwhile);
+	return r;
+}
+
+static void test_what_happens_while_a_schema_judges(void **state)
+{
+	struct fixture *f = *state;
+
+	judged = f;
+	f->fs->options.pause = pause;
+	set_schema(f, "{\"maxProperties\": 3}");
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	/* What is judged is what is committed, and nothing of the others is lost. */
+	assert_int_equal(patch_beside(f, merge_another, "{\"c\": 3}"), 0);
+	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 2,\n  \"c\": 3\n}\n");
+	assert_int_equal(patch_beside(f, set_limit, "{\"a\": 11}"), 0);
+	assert_int_equal(f->b->limits.max_data_size, 500000);
+	assert_text(f, "{\n  \"a\": 11,\n  \"b\": 2,\n  \"c\": 3\n}\n");
+	assert_int_equal(patch_beside(f, remove_document, "{\"d\": 4}"), 0);
+	assert_text(f, "{\n  \"d\": 4\n}\n");
+	assert_int_equal(patch_beside(f, merge_another, "{\"b\": 5}"), 0);
+	assert_text(f, "{\n  \"b\": 5,\n  \"d\": 4\n}\n");
+	/* A schema of that moment judges as well. */
+	assert_int_equal(data_remove(f->fs, f->b, &test_root, NULL), 0);
+	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
+	assert_int_equal(patch_beside(f, forbid_more, "{\"b\": 2}"), BUCKET_INVALID);
+	assert_text(f, "{\n  \"a\": 1\n}\n");
+	assert_int_equal(f->b->head.data_keys, 1);
+	f->fs->options.pause = NULL;
+}
+
 static void test_fsync_shows_the_merged(void **state)
 {
 	struct fixture *f = *state;
@@ -509,7 +590,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_merge), T(test_nothing_changes_nothing), T(test_bad_text), T(test_incomplete), T(test_order_of_writes),
 		T(test_edit), T(test_conflict), T(test_edit_judged_at_flush), T(test_snapshot), T(test_node_of_a_reader),
-		T(test_size_of_an_edit), T(test_fsync_shows_the_merged),
+		T(test_size_of_an_edit), T(test_what_happens_while_a_schema_judges),
+		T(test_fsync_shows_the_merged),
 		T(test_remove), T(test_damaged_history), T(test_limit), T(test_keys), T(test_long_patch), T(test_deepest_value),
 		T(test_gone),
 	};

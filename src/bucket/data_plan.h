@@ -1,0 +1,39 @@
+/* A change of the document on its way into one commit: what is put and what is deleted, and whether the schema and the limits
+ * allow what comes of it. */
+#pragma once
+
+#include "bucket/bucket.h"
+#include "bucket/document.h"
+#include "bucket/schema.h"
+
+struct plan {
+	struct fs *fs;
+	struct bucket *b;
+	struct head head;
+	struct store_batch batch;
+	struct buf old, scratch, record;
+	bool changed;
+	bool keeps_lock;             /* b->lock is not given back while the schema judges */
+	struct schema *schema;       /* NULL: none */
+	struct document touched;     /* only with a schema: what is put, and with an empty value what is deleted */
+};
+
+/* Makes a plan with b->lock held and calls `change`, which ends with plan_check and, if that allows it, plan_commit. The lock
+ * is given back while a schema judges that may take long; if somebody else changes the document meanwhile, all is done anew,
+ * so `change` must change nothing else. Its result. */
+int plan_run(struct fs *fs, struct bucket *b, int (*change)(struct plan *p, void *context), void *context);
+
+/* ---- with b->lock held ---- */
+
+/* For a caller that commits it with other things: then the lock is kept. BUCKET_GONE. */
+int plan_init(struct plan *p, struct fs *fs, struct bucket *b);
+void plan_release(struct plan *p);
+/* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
+int plan_look(struct plan *p, struct slice key, struct member_view *m);
+int plan_put(struct plan *p, const struct member_view *m);
+int plan_delete(struct plan *p, struct slice key);
+/* BUCKET_TOO_LARGE, and what the schema says: BUCKET_INVALID; BUCKET_LONG. What depends on anything but the document comes
+ * after it. */
+int plan_check(struct plan *p, struct reason *why);
+/* A change that changes nothing is no commit, and changes neither revision nor time. BUCKET_READ_ONLY. */
+int plan_commit(struct plan *p, struct reason *why);
