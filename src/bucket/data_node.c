@@ -4,7 +4,7 @@
 #include "bucket/redirect.h"
 
 /* A document that was changed so lately will be changed again before long; ns. */
-enum { data_busy = 2000000000 };
+enum { data_busy = 500000000 };
 /* So long after its open a reader is taken to be at it still; ns. */
 enum { data_reading = 100000000 };
 

@@ -650,7 +650,7 @@ def test_size_of_an_old_descriptor():
         for quiet in (False, True):
             write(b + '/data.json', '{"a": 1}')
             if quiet:
-                time.sleep(2.5)
+                time.sleep(1)
             r, w = os.pipe()
             done, go = os.pipe()
             pid = os.fork()
