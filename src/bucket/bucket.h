@@ -69,6 +69,7 @@ struct bucket {
 	int64_t pending_bytes; /* what publishing and committing what is open would add to head.file_bytes; atomic (file_count) */
 
 	struct acl acl; /* fs->acl_lock */
+	unsigned acl_changes; /* how often it was changed since it was loaded; atomic */
 };
 
 /* b->lock, which is mostly held for a commit. */

@@ -217,6 +217,7 @@ static struct acl_list exchange(struct fs *fs, struct bucket *b, enum privilege 
 	pthread_rwlock_wrlock(&fs->acl_lock);
 	old = b->acl.list[privilege];
 	b->acl.list[privilege] = list;
+	__atomic_add_fetch(&b->acl_changes, 1, __ATOMIC_RELEASE);
 	pthread_rwlock_unlock(&fs->acl_lock);
 	return old;
 }

@@ -32,14 +32,19 @@ struct text *data_text_share(struct text *text)
 	return text;
 }
 
-void data_forget_text(struct fs *fs, struct bucket *b)
+static void forget_text(struct fs *fs, struct bucket *b)
 {
-	data_node_changed(fs, b);
 	if (!b->text)
 		return;
 	__atomic_sub_fetch(&fs->text_bytes, b->text->bytes.len, __ATOMIC_RELAXED);
 	data_text_put(b->text);
 	b->text = NULL;
+}
+
+void data_forget_text(struct fs *fs, struct bucket *b)
+{
+	data_node_changed(fs, b);
+	forget_text(fs, b);
 }
 
 static int render(const struct bucket *b, struct store_cursor *cursor, struct buf *out)
@@ -166,15 +171,16 @@ static void show(struct attr *attr, const struct data_shown *shown)
 
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
 {
-	struct data_shown shown = data_node_shows(b, who, node);
+	struct data_shown shown = data_node_shows(fs, b, who, node);
 	int r = data_attr(fs, b, who, attr);
 
 	/* What is told of an inode, the kernel tells everybody who has it. */
 	if (!r && node != NODE_DATA_BLIND && attr->inode != inode_of(b->number, NODE_DATA))
 		r = BUCKET_DENIED;
 	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && shown.own) {
+		/* Of a document that is gone there is nothing to be hidden. */
+		shown.is |= shown.has || r == BUCKET_DENIED;
 		r = fill_attr(fs, b, attr) == BUCKET_GONE ? BUCKET_GONE : 0;
-		shown.is = true;
 	}
 	if (!r && shown.is)
 		show(attr, &shown);
@@ -214,13 +220,14 @@ static int merge(struct plan *p, void *context)
 	return r || !m->commits ? r : plan_commit(p, m->why);
 }
 
-int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why)
+int data_merge(struct fs *fs, struct bucket *b, const struct plan_access *access, const struct document *patch,
+	       struct reason *why)
 {
 	struct merge m = {patch, why, true};
 
 	if (data_is_long(fs, document_size(patch), patch->count))
 		return BUCKET_LONG;
-	return plan_run(fs, b, merge, &m);
+	return plan_run(fs, b, access, merge, &m);
 }
 
 int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
@@ -278,7 +285,7 @@ int data_check_merge(struct fs *fs, struct bucket *b, const struct document *pat
 
 		h.most += document_size_member(m.text.len, m.value.len);
 	}
-	return plan_run(fs, b, look_at_merge, &h);
+	return plan_run(fs, b, NULL, look_at_merge, &h);
 }
 
 /* What it holds now is kept (history.h). *text: it is given to the caller as well, who releases it. */
@@ -413,7 +420,7 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 
 	if (data_is_long(fs, document_size(e->base) + document_size(e->now), e->base->count + e->now->count))
 		return BUCKET_LONG;
-	return plan_run(fs, b, edit, &c);
+	return plan_run(fs, b, e->access, edit, &c);
 }
 
 /* ---- the file as a whole ---- */
@@ -421,9 +428,10 @@ int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *e, struct
 int data_create(struct fs *fs, struct bucket *b, const struct caller *who)
 {
 	struct document nothing = {0};
+	struct plan_access access = {who, false};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create data.json");
 
-	return r ? r : data_merge(fs, b, &nothing, NULL);
+	return r ? r : data_merge(fs, b, &access, &nothing, NULL);
 }
 
 struct removal {
@@ -465,7 +473,7 @@ int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
 
 	if (!r)
-		r = plan_run(fs, b, remove_all, &c);
+		r = plan_run(fs, b, NULL, remove_all, &c);
 	if (!r && removed) {
 		buf_release(removed);
 		*removed = c.kept;
@@ -489,7 +497,7 @@ int data_touch(struct fs *fs, struct bucket *b, const struct caller *who, int64_
 	r = bucket_commit(fs, b, &head, &nothing);
 	/* A text has the time of its document. */
 	if (!r)
-		data_forget_text(fs, b);
+		forget_text(fs, b);
 	bucket_unlock(b);
 	return r;
 }
@@ -547,6 +555,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		 bool create, bool replace, struct reason *why)
 {
 	struct key_change c = {.create = create, .replace = replace, .why = why};
+	struct plan_access access = {who, false};
 	struct buf value = {0}, spelled = {0};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set a key");
 
@@ -562,7 +571,7 @@ int data_key_set(struct fs *fs, struct bucket *b, const struct caller *who, stru
 		r = json_quote(key, &spelled);
 	if (!r) {
 		c.m = (struct member_view){key, buf_slice(&spelled), buf_slice(&value)};
-		r = plan_run(fs, b, set_key, &c);
+		r = plan_run(fs, b, &access, set_key, &c);
 	}
 	buf_release(&value);
 	buf_release(&spelled);
@@ -584,7 +593,8 @@ static int remove_key(struct plan *p, void *context)
 int data_key_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct slice key, struct reason *why)
 {
 	struct key_change c = {.m = {.key = key}, .why = why};
+	struct plan_access access = {who, false};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove a key");
 
-	return r ? r : plan_run(fs, b, remove_key, &c);
+	return r ? r : plan_run(fs, b, &access, remove_key, &c);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "bucket/bucket.h"
+#include "bucket/data_plan.h"
 #include "bucket/document.h"
 #include "bucket/reading.h"
 
@@ -35,8 +36,10 @@ uint64_t data_buffer_max(const struct bucket *b);
 /* Drops the rendered document that the bucket keeps. With b->lock held. */
 void data_forget_text(struct fs *fs, struct bucket *b);
 
-/* Merges a sorted document: all of it or nothing. BUCKET_TOO_LARGE over max_data_size, BUCKET_GONE. */
-int data_merge(struct fs *fs, struct bucket *b, const struct document *patch, struct reason *why);
+/* Merges a sorted document: all of it or nothing. The caller has been judged; `access` (or NULL) is for plan_run.
+ * BUCKET_TOO_LARGE over max_data_size, BUCKET_GONE. */
+int data_merge(struct fs *fs, struct bucket *b, const struct plan_access *access, const struct document *patch,
+	       struct reason *why);
 /* The same into a batch and head that the caller commits, and then calls data_forget_text. With b->lock held. */
 int data_merge_into(struct fs *fs, struct bucket *b, const struct document *patch, struct head *head,
 		    struct store_batch *batch, struct reason *why);
@@ -52,6 +55,7 @@ struct data_edit {
 	bool whole; /* it replaces the whole document: what that held is kept (history.h), as it is when nothing of it
 		       is left */
 	uid_t uid;
+	const struct plan_access *access; /* as for data_merge */
 };
 /* BUCKET_CONFLICT if the bucket has one of the keys with another value than `base`. */
 int data_edit(struct fs *fs, struct bucket *b, const struct data_edit *edit, struct reason *why);

@@ -2,6 +2,7 @@
 #include "bucket/data.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "bucket/data_node.h"
@@ -21,6 +22,7 @@ struct data_handle {
 	struct buf buffer;    /* edit: the text; patch that can read: what was written */
 	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
 	bool readable;
+	unsigned flushing;    /* threads that may take long and merge it, with the lock or about to take it; atomic */
 	struct charge charge; /* for the buffers */
 	bool dirty;           /* edit: something was written since the last commit */
 	struct reading_key reading; /* read, edit: as whose to keep the snapshot, if anybody's */
@@ -36,6 +38,36 @@ struct data_handle {
 	int poisoned;            /* the verdict that ended it; 0: none */
 	struct reason poison;
 };
+
+/* A merge may take seconds, and a thread that serves others does not wait for that: BUCKET_LONG. */
+static int lock_handle(struct data_handle *h)
+{
+	if (fs_may_take_long(h->fs)) {
+		pthread_mutex_lock(&h->lock);
+		return 0;
+	}
+	while (pthread_mutex_trylock(&h->lock)) {
+		if (__atomic_load_n(&h->flushing, __ATOMIC_SEQ_CST))
+			return BUCKET_LONG;
+		sched_yield();
+	}
+	return 0;
+}
+
+/* For a merge. */
+static int lock_to_flush(struct data_handle *h)
+{
+	if (fs_may_take_long(h->fs))
+		__atomic_add_fetch(&h->flushing, 1, __ATOMIC_SEQ_CST);
+	return lock_handle(h);
+}
+
+static void unlock_flushed(struct data_handle *h)
+{
+	pthread_mutex_unlock(&h->lock);
+	if (fs_may_take_long(h->fs))
+		__atomic_sub_fetch(&h->flushing, 1, __ATOMIC_SEQ_CST);
+}
 
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
 uint64_t data_buffer_max(const struct bucket *b)
@@ -117,7 +149,7 @@ static void show(struct data_handle *h)
 {
 	if (h->kind == HANDLE_READ)
 		data_opened_show(h->b, &h->opened, h->base->bytes.len, h->base->modified, h->base);
-	else if (h->kind == HANDLE_EDIT && h->readable)
+	else if (h->kind == HANDLE_EDIT && h->readable && !snapshot_is(h->opened.node))
 		data_opened_show(h->b, &h->opened, h->own_buffer ? h->buffer.len : h->base->bytes.len,
 				 h->dirty ? fs_now(h->fs) : h->base->modified, NULL);
 }
@@ -157,6 +189,18 @@ static void free_handle(struct data_handle *h)
 	free(h);
 }
 
+static bool text_is_long(const struct fs *fs, struct bucket *b)
+{
+	bool is;
+
+	if (fs_may_take_long(fs))
+		return false;
+	bucket_lock(b);
+	is = !b->text && data_is_long(fs, b->head.data_size, 0);
+	bucket_unlock(b);
+	return is;
+}
+
 int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags,
 	      struct data_handle **out, struct reason *why)
 {
@@ -170,11 +214,14 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "write data.json");
 	if (r)
 		return r;
+	/* Before it is redirected: handed on, it would be so again. */
+	if (flags & DATA_READ && !(flags & DATA_TRUNCATE) && text_is_long(fs, b))
+		return BUCKET_LONG;
 	h = new_handle(fs, b, who, node, flags);
 	if (!h)
 		return -ENOMEM;
 	/* Before its text is taken: what changes after that, changes while it is open. */
-	r = data_opened_add(fs, b, &h->opened, how);
+	r = data_opened_add(fs, b, who, &h->opened, how);
 	if (r) {
 		free_handle(h);
 		return r;
@@ -243,9 +290,10 @@ struct bucket *data_bucket(const struct data_handle *h)
 int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
 {
 	struct slice from;
-	int r = 0;
+	int r = lock_handle(h);
 
-	pthread_mutex_lock(&h->lock);
+	if (r)
+		return r;
 	from = h->kind == HANDLE_PATCH || h->own_buffer ? buf_slice(&h->buffer) : buf_slice(&h->base->bytes);
 	if (h->kind != HANDLE_READ && !h->readable)
 		r = BUCKET_WRONG_HANDLE;
@@ -371,9 +419,11 @@ static int edit_write(struct data_handle *h, uint64_t at, bool append, struct sl
 
 int data_write(struct data_handle *h, uint64_t at, bool append, struct slice bytes, struct reason *why)
 {
-	int r = BUCKET_WRONG_HANDLE;
+	int r = lock_handle(h);
 
-	pthread_mutex_lock(&h->lock);
+	if (r)
+		return r;
+	r = BUCKET_WRONG_HANDLE;
 	if (bytes.len == 0)
 		r = 0;
 	else if (h->kind == HANDLE_PATCH)
@@ -386,9 +436,10 @@ int data_write(struct data_handle *h, uint64_t at, bool append, struct slice byt
 
 int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 {
-	int r = 0;
+	int r = lock_handle(h);
 
-	pthread_mutex_lock(&h->lock);
+	if (r)
+		return r;
 	if (h->kind == HANDLE_READ) {
 		r = BUCKET_WRONG_HANDLE;
 	} else if (h->kind == HANDLE_PATCH) {
@@ -413,24 +464,15 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	return r;
 }
 
-/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. Whoever asks is
- * judged if it is the same user, for the opener may be gone. */
-static int judge(struct data_handle *h, const struct caller *who, enum privilege privilege, const char *action)
+/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. The caller is judged if
+ * it is the same user, for the opener may be gone. */
+static struct plan_access access_of(struct data_handle *h, const struct caller *who)
 {
-	return bucket_check(h->fs, h->b, who && who->uid == h->opener.uid ? who : &h->opener, privilege, action);
-}
-
-static int judge_commit(struct data_handle *h, const struct caller *who)
-{
-	int r = judge(h, who, PRIVILEGE_EDIT, "write data.json");
-
 	/* An edit is compared with what is there, and its refusal tells of that. */
-	if (!r && h->kind == HANDLE_EDIT && h->readable)
-		r = judge(h, who, PRIVILEGE_READ, "read data.json");
-	return r;
+	return (struct plan_access){who && who->uid == h->opener.uid ? who : &h->opener, h->kind == HANDLE_EDIT && h->readable};
 }
 
-static int patch_flush(struct data_handle *h, struct reason *why)
+static int patch_flush(struct data_handle *h, const struct plan_access *access, struct reason *why)
 {
 	int r;
 
@@ -442,7 +484,7 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	if (h->pending.count) {
 		r = document_sort(&h->pending);
 		if (!r)
-			r = data_merge(h->fs, h->b, &h->pending, why);
+			r = data_merge(h->fs, h->b, access, &h->pending, why);
 		if (r)
 			return r;
 		document_clear(&h->pending);
@@ -452,7 +494,7 @@ static int patch_flush(struct data_handle *h, struct reason *why)
 	return json_reader_finish(&h->reader, why);
 }
 
-static int edit_flush(struct data_handle *h, struct reason *why)
+static int edit_flush(struct data_handle *h, const struct plan_access *access, struct reason *why)
 {
 	struct document base = {0}, now = {0};
 	struct text *text;
@@ -466,14 +508,14 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 	if (!text)
 		return -ENOMEM;
 	text->refs = 1;
-	text->modified = fs_now(h->fs);
 	r = buf_add_slice(&text->bytes, buf_slice(&h->buffer));
 	if (!r)
 		r = document_parse(buf_slice(&h->base->bytes), 0, &base, NULL);
 	if (!r)
 		r = document_parse(buf_slice(&h->buffer), 0, &now, why);
 	if (!r)
-		r = data_edit(h->fs, h->b, &(struct data_edit){.base = &base, .now = &now, .uid = h->opener.uid}, why);
+		r = data_edit(h->fs, h->b,
+			      &(struct data_edit){.base = &base, .now = &now, .uid = h->opener.uid, .access = access}, why);
 	document_release(&base);
 	document_release(&now);
 	if (r) {
@@ -481,6 +523,9 @@ static int edit_flush(struct data_handle *h, struct reason *why)
 		return r;
 	}
 	/* What has been committed is what later changes of this handle are compared with. */
+	bucket_lock(h->b);
+	text->modified = h->b->head.data_modified;
+	bucket_unlock(h->b);
 	data_text_put(h->base);
 	h->base = text;
 	h->dirty = false;
@@ -500,16 +545,17 @@ static void end_reading(struct data_handle *h)
 
 static int flush(struct data_handle *h, const struct caller *who, struct reason *why)
 {
+	struct plan_access access = access_of(h, who);
 	int r;
 
 	if (h->kind == HANDLE_READ)
 		return 0;
 	r = h->kind == HANDLE_PATCH ? h->pending.count && !h->poisoned : h->dirty;
 	if (r)
-		r = judge_commit(h, who);
+		r = plan_may(h->fs, h->b, &access);
 	if (r)
 		return r;
-	return h->kind == HANDLE_PATCH ? patch_flush(h, why) : edit_flush(h, why);
+	return h->kind == HANDLE_PATCH ? patch_flush(h, &access, why) : edit_flush(h, &access, why);
 }
 
 void data_closed_by(struct data_handle *h, pid_t thread)
@@ -523,24 +569,27 @@ void data_closed_by(struct data_handle *h, pid_t thread)
 
 int data_flush(struct data_handle *h, const struct caller *who, bool *opener_only, struct reason *why)
 {
-	int r;
+	int r = lock_to_flush(h);
 
-	pthread_mutex_lock(&h->lock);
+	*opener_only = false;
+	if (r)
+		return r;
 	r = flush(h, who, why);
 	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
-	pthread_mutex_unlock(&h->lock);
+	unlock_flushed(h);
 	return r;
 }
 
 int data_fsync(struct data_handle *h, const struct caller *who, struct reason *why)
 {
 	struct text *text = NULL;
-	int r;
+	int r = lock_to_flush(h);
 
-	pthread_mutex_lock(&h->lock);
+	if (r)
+		return r;
 	r = flush(h, who, why);
 	if (!r && h->kind != HANDLE_READ && h->readable)
-		r = judge(h, who, PRIVILEGE_READ, "read data.json");
+		r = bucket_check(h->fs, h->b, access_of(h, who).who, PRIVILEGE_READ, "read data.json");
 	if (!r && h->kind != HANDLE_READ && h->readable)
 		r = data_text(h->fs, h->b, &text);
 	if (text && h->kind == HANDLE_EDIT) {
@@ -556,7 +605,7 @@ int data_fsync(struct data_handle *h, const struct caller *who, struct reason *w
 			r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
 		data_text_put(text);
 	}
-	pthread_mutex_unlock(&h->lock);
+	unlock_flushed(h);
 	return r;
 }
 

@@ -137,22 +137,53 @@ static int plan_render(struct plan *p, struct buf *out)
 	return r ? r : document_render_end(out, first);
 }
 
-/* Without the bucket's lock, for others need that meanwhile, and in all buckets: the kernel keeps all moves between folders
- * waiting for one of them. */
+static unsigned access_changes(const struct plan *p)
+{
+	return __atomic_load_n(&p->b->acl_changes, __ATOMIC_ACQUIRE) +
+	       __atomic_load_n(&p->fs->root->acl_changes, __ATOMIC_ACQUIRE);
+}
+
+int plan_may(struct fs *fs, struct bucket *b, const struct plan_access *a)
+{
+	int r = a ? bucket_check(fs, b, a->who, PRIVILEGE_EDIT, "write data.json") : 0;
+
+	return r || !a || !a->reads ? r : bucket_check(fs, b, a->who, PRIVILEGE_READ, "read data.json");
+}
+
+/* Takes the lock, with the verdict of the access lists as they are then: judging reads files, which needs no lock. */
+static int lock_again(const struct plan *p)
+{
+	unsigned changes;
+	int r;
+
+	for (;;) {
+		changes = access_changes(p);
+		r = plan_may(p->fs, p->b, p->access);
+		bucket_lock(p->b);
+		if (r || changes == access_changes(p))
+			return r;
+		bucket_unlock(p->b);
+	}
+}
+
+/* Others need the bucket's lock meanwhile. And the kernel keeps all moves between folders of a mount waiting for one of them,
+ * which may be in this bucket. */
 static int judge_unlocked(struct plan *p, struct slice text, struct schema_pace *pace, struct reason *why)
 {
 	struct schema *schema = schema_share(p->schema);
 	uint64_t changes = p->b->data_changes;
 	struct head head;
-	int r;
+	int r, allowed;
 
 	bucket_unlock(p->b);
 	fs_pause(p->fs, true);
 	r = schema_check_at(schema, text, pace, why);
 	fs_pause(p->fs, false);
-	bucket_lock(p->b);
+	allowed = lock_again(p);
 	if (p->b->dead)
 		r = BUCKET_GONE;
+	else if (allowed)
+		r = allowed;
 	else if (changes != p->b->data_changes || schema != p->b->schema)
 		r = plan_overtaken;
 	schema_free(schema);
@@ -217,21 +248,23 @@ int plan_commit(struct plan *p, struct reason *why)
 	return r;
 }
 
-int plan_run(struct fs *fs, struct bucket *b, int (*change)(struct plan *p, void *context), void *context)
+int plan_run(struct fs *fs, struct bucket *b, const struct plan_access *access,
+	     int (*change)(struct plan *p, void *context), void *context)
 {
 	enum { most_tries = 3 };
 	struct plan plan;
 	int r = plan_overtaken;
 
+	bucket_lock(b);
 	for (int tries = 1; r == plan_overtaken; tries++) {
-		bucket_lock(b);
 		r = plan_init(&plan, fs, b);
+		plan.access = access;
 		/* Nobody is overtaken for ever. */
 		plan.keeps_lock = tries == most_tries;
 		if (!r)
 			r = change(&plan, context);
-		bucket_unlock(b);
 		plan_release(&plan);
 	}
+	bucket_unlock(b);
 	return r;
 }

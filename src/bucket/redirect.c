@@ -133,6 +133,21 @@ bool redirect_is(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t p
 	return is;
 }
 
+uint64_t redirect_node(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name)
+{
+	const struct redirect *r;
+	uint64_t number, node;
+
+	if (is_empty(fs))
+		return 0;
+	number = redirect_name(b, parent, name);
+	pthread_mutex_lock(&fs->lock);
+	r = find(fs, thread);
+	node = r && r->names[0] == number ? r->node : 0;
+	pthread_mutex_unlock(&fs->lock);
+	return node;
+}
+
 void redirect_hold(struct fs *fs, pid_t thread, struct file *f)
 {
 	struct redirect *r;

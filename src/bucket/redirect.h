@@ -15,6 +15,7 @@ struct redirect {
 	uint64_t names[2]; /* … by one of these names (redirect_name): the one it has and the one it lost last; 0: none */
 	unsigned wants;  /* tree_open_flag */
 	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
+	uint64_t node;   /* of data.json, instead of a file (data_node.h); 0: none */
 	int64_t since;
 };
 
@@ -31,6 +32,8 @@ void redirect_free(struct redirect *r);
 struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name);
 /* Whether a thread looks again for this name, and what it wants there. */
 bool redirect_is(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name, unsigned *wants);
+/* The node of data.json that a thread which looks again is to find by this name; 0: none. */
+uint64_t redirect_node(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name);
 /* What it finds is held until it comes. Takes no reference over. */
 void redirect_hold(struct fs *fs, pid_t thread, struct file *f);
 /* At the end of the mount. */

@@ -517,10 +517,12 @@ static int parse_moved(struct scratch *moved, struct document *out)
 
 /* The edit that turns `base` into what the scratch file holds. `moved`: what data.json was when the same user moved it
  * away, or NULL; the file itself, where that comes back, and then its base is what it was. */
-static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scratch *moved, struct reason *why)
+static int commit(struct fs *fs, struct bucket *b, const struct caller *who, struct scratch *s, struct scratch *moved,
+		  struct reason *why)
 {
+	struct plan_access access = {who, false};
 	struct document base = {0}, now = {0}, was = {0};
-	struct data_edit edit = {.base = &base, .now = &now, .moved = moved ? &was : NULL, .whole = true, .uid = s->uid};
+	struct data_edit edit = {&base, &now, moved ? &was : NULL, true, s->uid, &access};
 	int r = data_is_long(fs, s->bytes.len, 0) ? BUCKET_LONG : parse(s, &now, why);
 
 	if (!r)
@@ -528,7 +530,7 @@ static int commit(struct fs *fs, struct bucket *b, struct scratch *s, struct scr
 	if (!r && moved)
 		r = parse_moved(moved, &was);
 	if (!r)
-		r = s->was_data && !moved ? data_merge(fs, b, &now, why) : data_edit(fs, b, &edit, why);
+		r = s->was_data && !moved ? data_merge(fs, b, &access, &now, why) : data_edit(fs, b, &edit, why);
 	document_release(&base);
 	document_release(&now);
 	document_release(&was);
@@ -622,7 +624,7 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 /* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused
  * the first is undone, whether the new document was begun before or after it. What was moved away may also be what
  * comes back. */
-static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, struct reason *why)
+static int replace_data(struct fs *fs, struct bucket *b, const struct caller *who, struct scratch *s, struct reason *why)
 {
 	struct scratch *moved = find_moved(b, s);
 	bool one_save = moved && moved->since >= s->since, undo = one_save || (moved && is_lately(fs, b, moved));
@@ -633,7 +635,7 @@ static int replace_data(struct fs *fs, struct bucket *b, struct scratch *s, stru
 		scratch_put(moved);
 		return BUCKET_LONG;
 	}
-	r = commit(fs, b, s, one_save ? moved : NULL, why);
+	r = commit(fs, b, who, s, one_save ? moved : NULL, why);
 	if (moved && (!r || (undo && r != BUCKET_LONG && !undo_move(fs, b, moved))))
 		end_moved(b, moved);
 	if (moved)
@@ -654,7 +656,7 @@ static int onto_data(struct fs *fs, struct bucket *b, const struct caller *who, 
 	if (!r && no_replace && data_attr(fs, b, who, &attr) == 0)
 		r = BUCKET_EXISTS;
 	if (!r)
-		r = replace_data(fs, b, s, why);
+		r = replace_data(fs, b, who, s, why);
 	if (!r)
 		scratch_unlink(fs, b, who, from);
 	scratch_put(s);

@@ -564,7 +564,8 @@ static int publish(struct publication *p, struct document *patch, struct reason 
 		version_demoted(p->demoted[i]);
 	for (size_t i = 0; p->b->making.count && i < p->count; i++)
 		overtake(p, &p->all[i], NULL, NULL);
-	data_forget_text(p->fs, p->b);
+	if (patch->count)
+		data_forget_text(p->fs, p->b);
 	bucket_hand_over_locked(p->fs, p->t);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "bucket/control.h"
+#include "bucket/data_node.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
 #include "fuse/defer.h"
@@ -137,9 +138,10 @@ static bool ask_open(const struct question *q, const struct turn *turn)
 		return true;
 	}
 	if (call_is_data(&c)) {
-		/* Removed since it was looked up: stale, so that the kernel looks again and creates it. */
 		r = data_attr(c.fs, c.b, &c.who, &attr);
-		r = r == BUCKET_ABSENT ? BUCKET_GONE : r;
+		/* Removed since it was looked up: the kernel looks again, and creates it. */
+		if (r == BUCKET_ABSENT && c.node == NODE_DATA)
+			r = data_flags(fi.flags) == DATA_READ ? data_node_again(c.fs, c.b, c.who.pid) : BUCKET_GONE;
 		if (!r)
 			r = open_data(&c, data_flags(fi.flags) | (turn->closed > 0 ? DATA_WAITS : 0), &fi);
 	} else if (scratch_is(c.node)) {

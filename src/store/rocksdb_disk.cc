@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -123,6 +124,10 @@ public:
 	}
 
 private:
+	static bool is_full(const IOStatus &s)
+	{
+		return s.IsNoSpace() || (s.IsIOError() && s.ToString().find(strerror(EDQUOT)) != std::string::npos);
+	}
 	/* Not more than needed: see PrepareWrite. */
 	void take_room(size_t at, size_t len, const IOOptions &o, IODebugContext *d)
 	{
@@ -131,7 +136,7 @@ private:
 
 		if (at + len <= allocated_)
 			return;
-		if (!allocate(at, end, o, d).IsNoSpace() || !allocate(at, at + len, o, d).IsNoSpace())
+		if (!is_full(allocate(at, end, o, d)) || !is_full(allocate(at, at + len, o, d)))
 			return;
 		room_.make(room_.context);
 		allocate(at, end, o, d);

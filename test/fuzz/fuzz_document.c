@@ -198,7 +198,7 @@ static void step_merge(struct state *s, struct choices *c)
 		map_put(&next, &given.at[i]);
 	next.present = true;
 	r = data_check_merge(s->f.fs, s->f.b, &patch, &headroom, NULL);
-	CLAIM(data_merge(s->f.fs, s->f.b, &patch, NULL) == becomes(s, &next));
+	CLAIM(data_merge(s->f.fs, s->f.b, NULL, &patch, NULL) == becomes(s, &next));
 	CLAIM(!r == (map_size(&next) == map_size(&s->map)));
 	if (!r && headroom && s->max)
 		CLAIM(map_size(&s->map) + headroom <= s->max);

@@ -269,6 +269,62 @@ def test_quiet_readers():
         assert 'z' in read(path)
 
 
+def test_locks_of_the_document():
+    """A lock on data.json is one lock, also while the document is being changed: flock, shells, and whoever can write."""
+    with Mount() as m:
+        b = bucket(m)
+        write(b + '/data.json', '{"n": 0, "m": 0}')
+        add = 'n=$(jq .{0} data.json); echo "{{\\"{0}\\": $((n + 1))}}" > data.json'
+        parallel(4, lambda i: [sh(f"flock data.json sh -c '{add.format('n')}'", cwd=b) for _ in range(10)])
+        parallel(4, lambda i: [sh(f"exec 9< data.json; flock 9; {add.format('m')}", cwd=b) for _ in range(10)])
+        assert json.loads(read(b + '/data.json')) == {'n': 40, 'm': 40}, read(b + '/data.json')
+
+
+def test_no_errors_beside_changes():
+    """Readers of a document that comes and goes find it or not, and nothing else."""
+    with Mount() as m:
+        b = bucket(m)
+        path = b + '/data.json'
+        write(path, '{"a": 1}')
+        child = os.fork()
+        if child == 0:
+            try:
+                while True:
+                    write(path, '{"a": 1}')
+                    os.unlink(path)
+            finally:
+                os._exit(1)
+        try:
+            end, found = time.time() + 2, 0
+            while time.time() < end:
+                try:
+                    found += read(path).startswith('{')
+                except FileNotFoundError:
+                    pass
+            assert found
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        # By a descriptor and large: there is no name to find another inode by.
+        write(path, json.dumps({'pad': 'x' * 300000}))
+        held = os.open(path, os.O_PATH)
+        for i in range(20):
+            write(path, '{"i": %d}' % i)
+            assert len(read(f'/proc/self/fd/{held}')) > 300000
+        os.close(held)
+
+
+def test_poll_by_name_with_an_open_descriptor():
+    with Mount() as m:
+        b = bucket(m)
+        path = b + '/data.json'
+        write(path, '{"a": 1}')
+        time.sleep(1)
+        with open(path):
+            sh(f'echo \'{{"a": "longer"}}\' > {path}')
+            assert wait_for(lambda: os.stat(path).st_size == len(read(path)), 4)
+
+
 def watch(path):
     """A descriptor that becomes readable when the file is closed after writing."""
     libc = ctypes.CDLL(None, use_errno=True)

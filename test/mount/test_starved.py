@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 
 from harness import *
@@ -140,6 +141,23 @@ def test_what_the_kernel_locks_for_all():
             else:
                 os.rmdir(b)
         starve(m, attack, prepare)
+
+
+def test_one_descriptor():
+    """Many threads at one descriptor of a document whose schema is at work."""
+    with Mount() as m:
+        b = m / 'attacked'
+        held = {}
+
+        def attack(i):
+            if not held:
+                fd = held['fd'] = os.open(b + '/data.json', os.O_RDWR)
+                for _ in range(20):
+                    threading.Thread(target=lambda: [os.pread(fd, 10, 0) for _ in iter(int, 1)], daemon=True).start()
+            os.pwrite(held['fd'], b'{"k%d": %d}' % (i, time.monotonic_ns()), 0)
+            os.ftruncate(held['fd'], 30)
+            os.fsync(held['fd'])
+        starve(m, attack, lambda: judge_slowly(b))
 
 
 def test_signals_are_no_end():

@@ -67,7 +67,7 @@ static void merge(struct fixture *f, const char *text)
 	struct document patch = {0};
 
 	assert_int_equal(document_parse(S(text), 0, &patch, NULL), 0);
-	assert_int_equal(data_merge(f->fs, f->b, &patch, NULL), 0);
+	assert_int_equal(data_merge(f->fs, f->b, NULL, &patch, NULL), 0);
 	document_release(&patch);
 }
 

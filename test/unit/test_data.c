@@ -356,6 +356,14 @@ static void set_limit(struct fixture *f)
 	assert_int_equal(bucket_limit_set(f->fs, f->b, &test_root, 0, &limit, NULL), 0);
 }
 
+static void take_edit_away(struct fixture *f)
+{
+	struct slice nobody = S("user:1");
+	bool narrowed;
+
+	assert_int_equal(bucket_acl_set(f->fs, f->b, &test_root, PRIVILEGE_EDIT, &nobody, &narrowed, NULL), 0);
+}
+
 static int patch_beside(struct fixture *f, void (*what)(struct fixture *f), const char *text)
 {
 	int r;
@@ -368,7 +376,11 @@ static int patch_beside(struct fixture *f, void (*what)(struct fixture *f), cons
 
 static void test_what_happens_while_a_schema_judges(void **state)
 {
+	struct slice everybody = S("*");
+	struct caller user = {.uid = 1000, .gid = 1000, .pid = 77};
 	struct fixture *f = *state;
+	struct data_handle *h;
+	bool narrowed;
 
 	judged = f;
 	f->fs->options.pause = pause;
@@ -390,6 +402,16 @@ static void test_what_happens_while_a_schema_judges(void **state)
 	assert_int_equal(patch_beside(f, forbid_more, "{\"b\": 2}"), BUCKET_INVALID);
 	assert_text(f, "{\n  \"a\": 1\n}\n");
 	assert_int_equal(f->b->head.data_keys, 1);
+	/* Whoever may not edit any more commits nothing, though it has begun before. */
+	set_schema(f, "{\"maxProperties\": 3}");
+	assert_int_equal(bucket_acl_set(f->fs, f->b, &test_root, PRIVILEGE_EDIT, &everybody, &narrowed, NULL), 0);
+	assert_int_equal(data_open(f->fs, f->b, &user, NODE_DATA, DATA_WRITE | DATA_TRUNCATE, &h, NULL), 0);
+	assert_int_equal(write_text(h, 0, "{\"z\": 1}"), 0);
+	meanwhile = take_edit_away;
+	assert_int_equal(flush(h), BUCKET_DENIED);
+	assert_null(meanwhile);
+	data_close(h, NULL);
+	assert_text(f, "{\n  \"a\": 1\n}\n");
 	f->fs->options.pause = NULL;
 }
 
