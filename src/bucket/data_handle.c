@@ -22,7 +22,7 @@ struct data_handle {
 	struct buf buffer;    /* edit: the text; patch that can read: what was written */
 	bool own_buffer;      /* edit: the buffer is in use, the snapshot is only what to compare with */
 	bool readable;
-	unsigned flushing;    /* threads that may take long and merge it, with the lock or about to take it; atomic */
+	unsigned slow;        /* threads that may take long and have the lock, or wait for it; atomic */
 	struct charge charge; /* for the buffers */
 	bool dirty;           /* edit: something was written since the last commit */
 	struct reading_key reading; /* read, edit: as whose to keep the snapshot, if anybody's */
@@ -39,34 +39,28 @@ struct data_handle {
 	struct reason poison;
 };
 
-/* A merge may take seconds, and a thread that serves others does not wait for that: BUCKET_LONG. */
+/* A thread that may take long may have the lock for seconds. One that serves others does not wait for that: BUCKET_LONG. */
 static int lock_handle(struct data_handle *h)
 {
 	if (fs_may_take_long(h->fs)) {
+		/* One that waits for the lock counts as well: it may get it at any moment. */
+		__atomic_add_fetch(&h->slow, 1, __ATOMIC_SEQ_CST);
 		pthread_mutex_lock(&h->lock);
 		return 0;
 	}
 	while (pthread_mutex_trylock(&h->lock)) {
-		if (__atomic_load_n(&h->flushing, __ATOMIC_SEQ_CST))
+		if (__atomic_load_n(&h->slow, __ATOMIC_SEQ_CST))
 			return BUCKET_LONG;
 		sched_yield();
 	}
 	return 0;
 }
 
-/* For a merge. */
-static int lock_to_flush(struct data_handle *h)
-{
-	if (fs_may_take_long(h->fs))
-		__atomic_add_fetch(&h->flushing, 1, __ATOMIC_SEQ_CST);
-	return lock_handle(h);
-}
-
-static void unlock_flushed(struct data_handle *h)
+static void unlock_handle(struct data_handle *h)
 {
 	pthread_mutex_unlock(&h->lock);
 	if (fs_may_take_long(h->fs))
-		__atomic_sub_fetch(&h->flushing, 1, __ATOMIC_SEQ_CST);
+		__atomic_sub_fetch(&h->slow, 1, __ATOMIC_SEQ_CST);
 }
 
 /* How much text a handle may hold; at least enough for any document with generous indentation. */
@@ -299,7 +293,7 @@ int data_read(struct data_handle *h, uint64_t at, size_t len, struct buf *out)
 		r = BUCKET_WRONG_HANDLE;
 	else if (at < from.len)
 		r = buf_add(out, (const char *)from.at + at, len < from.len - at ? len : from.len - (size_t)at);
-	pthread_mutex_unlock(&h->lock);
+	unlock_handle(h);
 	return r;
 }
 
@@ -430,7 +424,7 @@ int data_write(struct data_handle *h, uint64_t at, bool append, struct slice byt
 		r = patch_write(h, at, append, bytes, why);
 	else if (h->kind == HANDLE_EDIT)
 		r = edit_write(h, at, append, bytes, why);
-	pthread_mutex_unlock(&h->lock);
+	unlock_handle(h);
 	return r;
 }
 
@@ -460,7 +454,7 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 		h->dirty |= !r;
 		show(h);
 	}
-	pthread_mutex_unlock(&h->lock);
+	unlock_handle(h);
 	return r;
 }
 
@@ -569,21 +563,21 @@ void data_closed_by(struct data_handle *h, pid_t thread)
 
 int data_flush(struct data_handle *h, const struct caller *who, bool *opener_only, struct reason *why)
 {
-	int r = lock_to_flush(h);
+	int r = lock_handle(h);
 
 	*opener_only = false;
 	if (r)
 		return r;
 	r = flush(h, who, why);
 	*opener_only = r == BUCKET_INCOMPLETE || r == BUCKET_INVALID || (r && r == h->poisoned);
-	unlock_flushed(h);
+	unlock_handle(h);
 	return r;
 }
 
 int data_fsync(struct data_handle *h, const struct caller *who, struct reason *why)
 {
 	struct text *text = NULL;
-	int r = lock_to_flush(h);
+	int r = lock_handle(h);
 
 	if (r)
 		return r;
@@ -605,7 +599,7 @@ int data_fsync(struct data_handle *h, const struct caller *who, struct reason *w
 			r = buf_add_slice(&h->buffer, buf_slice(&text->bytes));
 		data_text_put(text);
 	}
-	unlock_flushed(h);
+	unlock_handle(h);
 	return r;
 }
 
