@@ -214,6 +214,9 @@ static int judge(struct plan *p, struct reason *why)
 	else if (!r)
 		r = judge_unlocked(p, buf_slice(&text), &pace, why);
 	buf_release(&text);
+	/* A limit may have been set meanwhile. */
+	if (!r)
+		r = check_size(p, why);
 	/* The next ones need not be tried. */
 	if ((r == BUCKET_LONG || r == plan_overtaken) && why)
 		why->text[0] = 0;

@@ -90,12 +90,12 @@ public:
 	}
 	IOStatus Append(const rocksdb::Slice &data, const IOOptions &o, IODebugContext *d) override
 	{
-		return again(FSWritableFileOwnerWrapper::Append(data, o, d));
+		return ended(FSWritableFileOwnerWrapper::Append(data, o, d), o, d);
 	}
 	IOStatus Append(const rocksdb::Slice &data, const IOOptions &o, const rocksdb::DataVerificationInfo &v,
 			IODebugContext *d) override
 	{
-		return again(FSWritableFileOwnerWrapper::Append(data, o, v, d));
+		return ended(FSWritableFileOwnerWrapper::Append(data, o, v, d), o, d);
 	}
 	IOStatus PositionedAppend(const rocksdb::Slice &data, uint64_t at, const IOOptions &o, IODebugContext *d) override
 	{
@@ -111,7 +111,15 @@ public:
 		return again(FSWritableFileOwnerWrapper::Truncate(size, o, d));
 	}
 	IOStatus Close(const IOOptions &o, IODebugContext *d) override { return again(FSWritableFileOwnerWrapper::Close(o, d)); }
-	IOStatus Flush(const IOOptions &o, IODebugContext *d) override { return again(FSWritableFileOwnerWrapper::Flush(o, d)); }
+	IOStatus Flush(const IOOptions &o, IODebugContext *d) override
+	{
+		IOStatus s = again(FSWritableFileOwnerWrapper::Flush(o, d));
+
+		/* After each record of a log. */
+		if (s.ok())
+			whole_ = GetFileSize(o, d);
+		return s;
+	}
 	IOStatus Sync(const IOOptions &o, IODebugContext *d) override { return again(FSWritableFileOwnerWrapper::Sync(o, d)); }
 	IOStatus Fsync(const IOOptions &o, IODebugContext *d) override { return again(FSWritableFileOwnerWrapper::Fsync(o, d)); }
 	IOStatus RangeSync(uint64_t at, uint64_t len, const IOOptions &o, IODebugContext *d) override
@@ -124,6 +132,14 @@ public:
 	}
 
 private:
+	/* A full disk takes a part of a record. RocksDB never writes to this log again; but if the process is killed before all
+	 * memtables are in tables, the next start takes the part for damage, and refuses to open tables that are newer. */
+	IOStatus ended(IOStatus s, const IOOptions &o, IODebugContext *d)
+	{
+		if (is_log_ && !s.ok())
+			FSWritableFileOwnerWrapper::Truncate(whole_, o, d).PermitUncheckedError();
+		return again(s);
+	}
 	static bool is_full(const IOStatus &s)
 	{
 		return s.IsNoSpace() || (s.IsIOError() && s.ToString().find(strerror(EDQUOT)) != std::string::npos);
@@ -154,6 +170,7 @@ private:
 	Room room_;
 	bool is_log_;
 	size_t allocated_ = 0;
+	uint64_t whole_ = 0; /* bytes, up to the end of the last record */
 };
 
 class Folder : public rocksdb::FSDirectoryWrapper {

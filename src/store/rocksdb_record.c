@@ -214,15 +214,18 @@ static int commit_locked(struct rocksdb_store *s, struct stripe *stripe, uint32_
 	return r;
 }
 
-/* Whether it removes anything. On a full disk only such a commit may use what is left. */
+/* Whether it removes something, or adds nothing. On a full disk only such a commit may use what is left. */
 static bool gives_room(const struct store_batch *batch)
 {
 	struct store_op op;
+	bool adds = false;
 
-	for (size_t at = 0; store_batch_next(batch, &at, &op);)
+	for (size_t at = 0; store_batch_next(batch, &at, &op);) {
 		if (op.kind == STORE_OP_DELETE || op.kind == STORE_OP_DROP)
 			return true;
-	return false;
+		adds = true;
+	}
+	return !adds;
 }
 
 int rocks_record_commit(struct store *base, uint32_t bucket, uint64_t expect, struct slice head,
