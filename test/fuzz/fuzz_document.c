@@ -250,6 +250,9 @@ static void step_edit(struct state *s, struct choices *c, bool replace)
 		map_remove(&now, &now.at[choose(c, (unsigned)now.count)]);
 	map_document(&base, &a);
 	map_document(&now, &b);
+	/* Where there is no document, a whole one is put as any file is. */
+	if (replace && !s->map.present)
+		base = (struct map){0};
 	want = map_edit(&next, &base, &now) ? becomes(s, &next) : BUCKET_CONFLICT;
 	CLAIM(data_edit(s->f.fs, s->f.b, &(struct data_edit){.base = &a, .now = &b, .whole = replace}, NULL) == want);
 	document_release(&a);
