@@ -28,12 +28,13 @@ struct bucket {
 	uint64_t max_data_size, max_file_size, max_total_size; /* … and as the limits have it: for who looks without the lock */
 
 	pthread_mutex_t handles_lock; /* innermost: */
-	struct data_opened *data_opened; /* those who have data.json open (data_node.h), newest first; … */
-	unsigned data_writers; /* … of them, those who write, … */
-	unsigned data_readers, data_stale; /* … those who only read NODE_DATA: what the document is now, and what it was before */
-	uint64_t data_changes; /* how often it became another one since it was loaded */
+	struct data_opened *data_opened; /* the descriptors of data.json (data_node.h), newest first; of these, … */
+	unsigned data_writers; /* … how many can write, … */
+	unsigned data_readers; /* … how many only read NODE_DATA and have today's document, … */
+	unsigned data_stale;   /* … and how many have an older one */
+	uint64_t data_changes; /* how often the document has become another one since the bucket was loaded */
 
-	int64_t data_changed; /* when it did last, or somebody came who will change it (fs_moment); 0: not yet; atomic */
+	int64_t data_changed; /* when it did last, or a writer waited for readers (fs_moment); 0: not yet; atomic */
 
 	pthread_mutex_t lock; /* guards all below */
 	bool dead;            /* removed; handles may still be open. Atomic for who looks without the lock */

@@ -85,14 +85,14 @@ enum data_open_flag {
 	DATA_CREATED = 16, /* the file was absent: an edit begins as an empty text instead of {} */
 };
 
-/* Keeps a reference on the bucket. `node`: NODE_DATA, or as a look-up found it (data_node.h). BUCKET_DENIED, BUCKET_ABSENT;
- * BUCKET_REDIRECTED and BUCKET_WAIT as for data_opened_add. */
+/* Keeps a reference on the bucket. `node`: NODE_DATA, or as a look-up found it (data_node.h). BUCKET_DENIED,
+ * BUCKET_ABSENT; BUCKET_REDIRECTED and BUCKET_WAIT as for data_opened_add. */
 int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags,
 	      struct data_handle **out, struct reason *why);
-/* An edit of `base` (taken over, also on failure) that begins as that or, with DATA_TRUNCATE, as an empty text; privileges,
- * flags and results as for data_open. */
-int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base, unsigned flags,
-		   struct data_handle **out, struct reason *why);
+/* An edit of `base` (taken over, also on failure) that begins as that or, with DATA_TRUNCATE, as an empty text;
+ * privileges, flags and results as for data_open. */
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base,
+		   unsigned flags, struct data_handle **out, struct reason *why);
 /* Whose handle it is: what it reads is kept as what they have read, and once an edit is committed, what they wrote. */
 void data_keep_reading(struct data_handle *h, const struct reading_key *key);
 /* Up to `len` bytes into `out`; fewer only at the end. BUCKET_WRONG_HANDLE. */

@@ -39,7 +39,8 @@ struct data_handle {
 	struct reason poison;
 };
 
-/* A thread that may take long may have the lock for seconds. One that serves others does not wait for that: BUCKET_LONG. */
+/* A thread that may take long may have the lock for seconds. One that serves others does not wait for that:
+ * BUCKET_LONG. */
 static int lock_handle(struct data_handle *h)
 {
 	if (fs_may_take_long(h->fs)) {
@@ -148,7 +149,8 @@ static void show(struct data_handle *h)
 				 h->dirty ? fs_now(h->fs) : h->base->modified, NULL);
 }
 
-static struct data_handle *new_handle(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, unsigned flags)
+static struct data_handle *new_handle(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node,
+				      unsigned flags)
 {
 	struct json_sink sink = {patch_entry, patch_object, NULL};
 	struct data_handle *h = calloc(1, sizeof(*h));
@@ -163,7 +165,8 @@ static struct data_handle *new_handle(struct fs *fs, struct bucket *b, const str
 	h->kind = !(flags & DATA_WRITE) ? HANDLE_READ :
 		  !(flags & DATA_READ) || flags & DATA_TRUNCATE ? HANDLE_PATCH : HANDLE_EDIT;
 	h->own_buffer = h->kind == HANDLE_EDIT && flags & DATA_CREATED;
-	h->opened = (struct data_opened){.node = node, .thread = who->pid, .uid = who->uid, .writes = h->kind != HANDLE_READ};
+	h->opened = (struct data_opened){
+		.node = node, .thread = who->pid, .uid = who->uid, .writes = h->kind != HANDLE_READ};
 	pthread_mutex_init(&h->lock, NULL);
 	sink.context = h;
 	json_reader_init(&h->reader, JSON_OBJECTS, &sink, (size_t)data_buffer_max(b));
@@ -235,8 +238,8 @@ int data_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 	return 0;
 }
 
-int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base, unsigned flags,
-		   struct data_handle **out, struct reason *why)
+int data_open_edit(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct text *base,
+		   unsigned flags, struct data_handle **out, struct reason *why)
 {
 	struct data_handle *h;
 	int r = data_open(fs, b, who, node, (flags & (DATA_READ | DATA_WAITS)) | DATA_WRITE, &h, why);
@@ -458,12 +461,13 @@ int data_truncate(struct data_handle *h, uint64_t len, struct reason *why)
 	return r;
 }
 
-/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. The caller is judged if
- * it is the same user, for the opener may be gone. */
+/* A commit and a new snapshot are new accesses: the privilege may have been taken away since the open. The caller is
+ * judged if it is the same user, for the opener may be gone. */
 static struct plan_access access_of(struct data_handle *h, const struct caller *who)
 {
 	/* An edit is compared with what is there, and its refusal tells of that. */
-	return (struct plan_access){who && who->uid == h->opener.uid ? who : &h->opener, h->kind == HANDLE_EDIT && h->readable};
+	return (struct plan_access){who && who->uid == h->opener.uid ? who : &h->opener,
+				    h->kind == HANDLE_EDIT && h->readable};
 }
 
 static int patch_flush(struct data_handle *h, const struct plan_access *access, struct reason *why)

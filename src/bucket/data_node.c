@@ -22,8 +22,8 @@ static bool is_quiet_reader(const struct data_opened *o)
 
 /* ---- who has it open ---- */
 
-/* Whether the document may change while a new reader has it, or a reader has an older one on NODE_DATA. With b->handles_lock
- * held. */
+/* Whether the document may change while a new reader has it, or a reader has an older one on NODE_DATA. With
+ * b->handles_lock held. */
 static bool is_busy(struct fs *fs, struct bucket *b)
 {
 	int64_t changed = __atomic_load_n(&b->data_changed, __ATOMIC_RELAXED);
@@ -38,7 +38,8 @@ static bool others_read(struct fs *fs, struct bucket *b, pid_t thread)
 	bool is = false;
 
 	if (b->data_readers)
-		for (const struct data_opened *o = b->data_opened; o && !is && now - o->since < data_reading; o = o->next)
+		for (const struct data_opened *o = b->data_opened; o && !is && now - o->since < data_reading;
+		     o = o->next)
 			is = is_quiet_reader(o) && o->quiet && o->thread != thread;
 	return is;
 }
@@ -164,8 +165,8 @@ struct text *data_node_text(struct bucket *b, uint64_t node)
 	return text;
 }
 
-/* A snapshot's node has one text, for every caller. NODE_DATA may have several, so each thread is shown for a while the one
- * that it has opened itself. A user that has lost the privilege is shown what that user has opened. */
+/* A snapshot's node has one text, for every caller. NODE_DATA may have several, so each thread is shown for a while the
+ * one that it has opened itself. A user that has lost the privilege is shown what that user has opened. */
 struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
 {
 	const struct data_opened *found = NULL;

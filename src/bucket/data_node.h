@@ -1,14 +1,14 @@
 /* Which inode data.json has for each caller, and who has it open.
  *
- * The kernel keeps one size and one set of pages for an inode. fstat, mmap and sendfile go by them, whatever the descriptor.
- * A document changes while it is open, and a descriptor must show the size of the text that it reads. So while a document is
- * being changed each reader gets an inode of its own (SNAPSHOT_NODE), which nobody writes to:
+ * The kernel keeps one size and one set of pages for an inode. fstat, mmap and sendfile go by them, whatever the
+ * descriptor. A document changes while it is open, and a descriptor must show the size of the text that it reads. So
+ * while a document is being changed each reader gets an inode of its own (SNAPSHOT_NODE), which no name leads to:
  *
  *   open to read -> BUCKET_REDIRECTED -> the kernel looks the name up again (redirect.h) -> a new node -> open.
  *
- * The name, writers and watchers (inotify) keep NODE_DATA. In quiet times readers have NODE_DATA too, which costs nothing; the
- * first open for writing then waits until the readers of that moment are done. Locks belong to inodes as well: so programs that
- * open a file for others to lock it (shells, flock) always get NODE_DATA. */
+ * The name, writers and watchers (inotify) keep NODE_DATA. In quiet times readers have NODE_DATA too, which costs
+ * nothing; the first open for writing then waits until the readers of that moment are done. Locks belong to inodes as
+ * well: so programs that open a file for others to lock it (shells, flock) always get NODE_DATA. */
 #pragma once
 
 #include "bucket/bucket.h"
@@ -34,18 +34,18 @@ enum data_opened_flag {
 	DATA_OPENED_HERE = 2,  /* it is not redirected: the caller has just created the file */
 };
 
-/* With node, thread, uid and writes. BUCKET_REDIRECTED: the kernel is to look the name up again. BUCKET_WAIT: a reader has
- * just opened it. Else the caller removes it. */
+/* With node, thread, uid and writes. BUCKET_REDIRECTED: the kernel is to look the name up again. BUCKET_WAIT: a reader
+ * has just opened it. Else the caller removes it. */
 int data_opened_add(struct fs *fs, struct bucket *b, const struct caller *who, struct data_opened *o, unsigned flags);
-/* Has the thread look the name up again, and find a node of its own: BUCKET_REDIRECTED. The kernel does so once for an open, so
- * whatever else is a reason to look again must come with this. */
+/* Has the thread look the name up again, and find a node of its own: BUCKET_REDIRECTED. The kernel does so once for an
+ * open, so whatever else is a reason to look again must come with this. */
 int data_node_again(struct fs *fs, struct bucket *b, pid_t thread);
 void data_opened_remove(struct bucket *b, struct data_opened *o);
 /* What it shows from now on. `text` as above, and not NULL again after it was. */
 void data_opened_show(struct bucket *b, struct data_opened *o, uint64_t size, int64_t modified, struct text *text);
 
-/* What a snapshot's node reads, referenced; NULL: nobody has it open, or it is no such node. An open of what is open already
- * (/proc/self/fd) is of the same inode, and so of the same text. */
+/* What a snapshot's node reads, referenced; NULL: nobody has it open, or it is no such node. An open of what is open
+ * already (/proc/self/fd) is of the same inode, and so of the same text. */
 struct text *data_node_text(struct bucket *b, uint64_t node);
 /* What stat of the node shows the caller, if not what the document has now. */
 struct data_shown {

@@ -5,12 +5,13 @@
 #include "bucket/file.h"
 #include "bucket/schema.h"
 
-/* A verdict of this file alone: the document is another one by now, and what was judged is not what would be committed. */
+/* A verdict of this file alone: the document is another one by now, and what was judged is not what would be committed.
+ */
 enum { plan_overtaken = -0x10000 };
 
 int plan_init(struct plan *p, struct fs *fs, struct bucket *b)
 {
-	*p = (struct plan){.fs = fs, .b = b, .head = b->head, .keeps_lock = true};
+	*p = (struct plan){.fs = fs, .b = b, .head = b->head, .keeps_lock = true, .judged_briefly = true};
 	if (b->dead)
 		return BUCKET_GONE;
 	return control_schema(fs, b, &p->schema);
@@ -166,8 +167,8 @@ static int lock_again(const struct plan *p)
 	}
 }
 
-/* Others need the bucket's lock meanwhile. And the kernel keeps all moves between folders of a mount waiting for one of them,
- * which may be in this bucket. */
+/* Others need the bucket's lock meanwhile. And the kernel keeps all moves between folders of a mount waiting for one of
+ * them, which may be in this bucket. */
 static int judge_unlocked(struct plan *p, struct slice text, struct schema_pace *pace, struct reason *why)
 {
 	struct schema *schema = schema_share(p->schema);
@@ -198,7 +199,9 @@ static int judge_unlocked(struct plan *p, struct slice text, struct schema_pace 
 static int judge(struct plan *p, struct reason *why)
 {
 	enum { long_steps = 10000 };
-	struct schema_pace pace = {!fs_may_take_long(p->fs), p->fs->options.is_abandoned, 0};
+	struct schema_pace pace = {.shortly = !fs_may_take_long(p->fs),
+				   .briefly = p->judged_briefly,
+				   .stop = p->fs->options.is_abandoned};
 	struct buf text = {0};
 	bool took_long;
 	int r;
@@ -262,6 +265,7 @@ int plan_run(struct fs *fs, struct bucket *b, const struct plan_access *access,
 	for (int tries = 1; r == plan_overtaken; tries++) {
 		r = plan_init(&plan, fs, b);
 		plan.access = access;
+		plan.judged_briefly = false;
 		/* Nobody is overtaken for ever. */
 		plan.keeps_lock = tries == most_tries;
 		if (!r)

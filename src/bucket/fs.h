@@ -34,8 +34,8 @@ struct fs_options {
 	bool (*may_take_long)(void);
 	/* Whether nobody waits for what the calling thread does, any more; NULL: always somebody does. */
 	bool (*is_abandoned)(void);
-	/* Between its beginning and its end the calling thread keeps nobody from its bucket, though it is at work there. NULL is
-	 * fine. With no lock held. */
+	/* Between its beginning and its end the calling thread keeps nobody from its bucket, though it is at work
+	 * there. NULL is fine. With no lock held. */
 	void (*pause)(bool begins);
 	/* The same for any names of a bucket, with no lock held. */
 	void (*names_lost)(void *context, uint32_t bucket);

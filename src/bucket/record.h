@@ -33,10 +33,10 @@ enum {
 	NODE_ROOT_JOB = 13,    /* @job */
 	NODE_FIRST = 16, /* the first of the user's */
 };
-/* No number of a stored node reaches this. With the lower bit alone it is a kept document's (history.h), with the document's
- * revision in the bits below; with the higher one alone a temporary file's (scratch.h); with both data.json as one reader has
- * it open (data_node.h). The last two are counted (fs->transient_count) and never come again while it is mounted: the kernel
- * may still know one that is gone. */
+/* No number of a stored node reaches this. With the lower bit alone it is a kept document's (history.h), with the
+ * document's revision in the bits below; with the higher one alone a temporary file's (scratch.h); with both data.json
+ * as one reader has it open (data_node.h). The last two are counted (fs->transient_count) and never come again while it
+ * is mounted: the kernel may still know one that is gone. */
 #define NODE_END (1ULL << 38)
 #define HISTORY_NODE NODE_END
 #define SCRATCH_NODE (NODE_END << 1)

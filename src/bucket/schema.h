@@ -30,6 +30,7 @@ int schema_check(const struct schema *s, struct slice text, struct reason *why);
 /* The same within limits. */
 struct schema_pace {
 	bool shortly;         /* about a millisecond: what takes longer is BUCKET_LONG, and nothing is decided */
+	bool briefly;         /* a tenth of a second at most, for others wait: what takes longer is BUCKET_INVALID */
 	bool (*stop)(void);   /* asked from time to time: true ends it with -EINTR. NULL: it goes on to its end */
 	uint64_t steps;       /* it took */
 };

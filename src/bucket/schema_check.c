@@ -11,6 +11,7 @@ enum {
 	steps_min = 20000000, /* about a second at most … */
 	steps_a_byte = 8,     /* … and more for what is large, … */
 	steps_bytes_max = 4 << 20, /* … up to here: whoever sets a limit must not buy time with it */
+	steps_briefly = 2000000, /* about a tenth of a second */
 	steps_shortly = 20000, /* about a millisecond */
 };
 
@@ -441,7 +442,7 @@ int schema_check_at(const struct schema *s, struct slice text, struct schema_pac
 	struct run run = {.schema = s,
 			  .why = why,
 			  .quiet = !why,
-			  .steps = pace->shortly ? steps_shortly : most,
+			  .steps = pace->shortly ? steps_shortly : pace->briefly ? steps_briefly : most,
 			  .stop = pace->stop};
 	struct json_tree tree;
 	struct spot whole = {0};
@@ -462,7 +463,7 @@ int schema_check_at(const struct schema *s, struct slice text, struct schema_pac
 
 int schema_check(const struct schema *s, struct slice text, struct reason *why)
 {
-	struct schema_pace pace = {false, NULL, 0};
+	struct schema_pace pace = {0};
 
 	return schema_check_at(s, text, &pace, why);
 }

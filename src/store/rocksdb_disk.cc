@@ -1,14 +1,15 @@
 /* The part of the local backend that needs RocksDB's C++ interface (rocksdb_disk.h): RocksDB's view of the disk.
  *
- * RocksDB calls an error of write(2) "fatal" unless the file system says that it may be tried again, and after a fatal error
- * DB::Resume() does nothing. Here every error of writing may be tried again: Resume() begins a new log and writes the
- * memtables to tables, and the memtables hold exactly the commits that succeeded. "No space left" is reported as any other
- * error, because RocksDB has a poller of its own for it, and the store has its own already (rocksdb_health.c).
+ * RocksDB calls an error of write(2) "fatal" unless the file system says that it may be tried again, and after a fatal
+ * error DB::Resume() does nothing. Here every error of writing may be tried again: Resume() begins a new log and writes
+ * the memtables to tables, and the memtables hold exactly the commits that succeeded. "No space left" is reported as
+ * any other error, because RocksDB has a poller of its own for it, and the store has its own already
+ * (rocksdb_health.c).
  *
- * A full disk must not fail a log all the same. It fills when a log needs new blocks, which is mostly when a memtable is full,
- * too. A table that is to be written just then and has not been begun is forgotten by RocksDB 7.8 after an error (BackgroundFlush
- * returns before it takes the request from its queue), and Resume() waits for it for ever. So a log has its blocks before it is
- * written to, from the store's ballast if need be. */
+ * A full disk must not fail a log all the same. It fills when a log needs new blocks, which is mostly when a memtable
+ * is full, too. A table that is to be written just then and has not been begun is forgotten by RocksDB 7.8 after an
+ * error (BackgroundFlush returns before it takes the request from its queue), and Resume() waits for it for ever. So a
+ * log has its blocks before it is written to, from the store's ballast if need be. */
 #include "store/rocksdb_disk.h"
 
 #include <rocksdb/db.h>
@@ -132,8 +133,9 @@ public:
 	}
 
 private:
-	/* A full disk takes a part of a record. RocksDB never writes to this log again; but if the process is killed before all
-	 * memtables are in tables, the next start takes the part for damage, and refuses to open tables that are newer. */
+	/* A full disk takes a part of a record. RocksDB never writes to this log again; but if the process is killed
+	 * before all memtables are in tables, the next start takes the part for damage, and refuses to open tables that
+	 * are newer. */
 	IOStatus ended(IOStatus s, const IOOptions &o, IODebugContext *d)
 	{
 		if (is_log_ && !s.ok())

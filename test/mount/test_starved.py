@@ -277,6 +277,25 @@ def test_large_transactions():
         starve(m, attack)
 
 
+def test_transactions_and_a_slow_schema():
+    """To publish is a move for the kernel, which keeps all other moves waiting for it."""
+    with Mount() as m:
+        b = m / 'attacked'
+
+        def attack(i):
+            t = b + f'/.bucketfs/tx/t{i}'
+            os.path.isdir(t) or os.mkdir(t)
+            write(t + '/data.json', '{"k%d": %d}' % (i, time.monotonic_ns()))
+            os.rename(t, b + '/.bucketfs/commit')
+        starve(m, attack, lambda: judge_slowly(b))
+        t = b + '/.bucketfs/tx/last'
+        os.mkdir(t)
+        write(t + '/data.json', '{"last": 1}')
+        fails(errno.EINVAL, os.rename, t, b + '/.bucketfs/commit')
+        assert 'too many steps' in read(b + '/.bucketfs/errors')
+        os.setxattr(b + '/data.json', 'user.bucketfs.key.last', b'1')
+
+
 def test_many_attributes():
     with Mount() as m:
         b = m / 'attacked'
