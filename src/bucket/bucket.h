@@ -48,7 +48,7 @@ struct bucket {
 	struct limits limits; /* what counts here: its own, else the mount's */
 	struct schema *schema; /* compiled, if … */
 	bool schema_known;     /* … it was asked for (control_schema) */
-	struct scratch *scratch; /* scratch.h */
+	struct scratch *scratch; /* scratch.h; atomic for who looks whether there are any */
 	struct text *text;    /* the document as of now, if it was rendered since it changed */
 	int64_t resolved;      /* when @job or @device led somebody here last (fs_moment); 0: not in this mount; atomic */
 	int64_t published;     /* when a file was published last; atomic */

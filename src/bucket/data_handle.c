@@ -139,7 +139,7 @@ static int charge(struct data_handle *h, size_t more, struct reason *why)
 	return budget_charge(h->fs->budget, &h->charge, h->opener.uid, bytes + more, why);
 }
 
-/* What fstat shows, after the text has changed. Of a patch, what the document has now. */
+/* Tells what fstat shows, after the text has changed. fstat of a patch shows the document as it is now. */
 static void show(struct data_handle *h)
 {
 	if (h->kind == HANDLE_READ)

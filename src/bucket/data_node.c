@@ -20,7 +20,7 @@ static bool is_quiet_reader(const struct data_opened *o)
 	return o->node == NODE_DATA && !o->writes;
 }
 
-/* ---- who has it open ---- */
+/* ---- the descriptors ---- */
 
 /* Whether the document may change while a new reader has it, or a reader has an older one on NODE_DATA. With
  * b->handles_lock held. */

@@ -1,4 +1,4 @@
-/* Which inode data.json has for each caller, and who has it open.
+/* The inode of data.json for each caller, and the descriptors that are open.
  *
  * The kernel keeps one size and one set of pages for an inode. fstat, mmap and sendfile go by them, whatever the
  * descriptor. A document changes while it is open, and a descriptor must show the size of the text that it reads. So
@@ -41,13 +41,13 @@ int data_opened_add(struct fs *fs, struct bucket *b, const struct caller *who, s
  * open, so whatever else is a reason to look again must come with this. */
 int data_node_again(struct fs *fs, struct bucket *b, pid_t thread);
 void data_opened_remove(struct bucket *b, struct data_opened *o);
-/* What it shows from now on. `text` as above, and not NULL again after it was. */
+/* fstat of it shows this from now on. `text` as above; once it is set, it is not NULL again. */
 void data_opened_show(struct bucket *b, struct data_opened *o, uint64_t size, int64_t modified, struct text *text);
 
-/* What a snapshot's node reads, referenced; NULL: nobody has it open, or it is no such node. An open of what is open
- * already (/proc/self/fd) is of the same inode, and so of the same text. */
+/* The text of a snapshot's node, referenced; NULL: it is not open, or it is no such node. A second open of the node
+ * (/proc/self/fd) is of the same inode, and so of the same text. */
 struct text *data_node_text(struct bucket *b, uint64_t node);
-/* What stat of the node shows the caller, if not what the document has now. */
+/* The size and time that stat of the node shows the caller, if these are not the document's of now. */
 struct data_shown {
 	bool is;  /* there is such a thing */
 	bool own; /* the caller's user has it open; if they may not read it any more, this is what they have read, … */

@@ -43,7 +43,7 @@ int plan_run(struct fs *fs, struct bucket *b, const struct plan_access *access,
  * BUCKET_GONE. */
 int plan_init(struct plan *p, struct fs *fs, struct bucket *b);
 void plan_release(struct plan *p);
-/* What the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
+/* The value that the key has now. BUCKET_NO_ATTRIBUTE. The view is valid until the next call for this plan. */
 int plan_look(struct plan *p, struct slice key, struct member_view *m);
 int plan_put(struct plan *p, const struct member_view *m);
 int plan_delete(struct plan *p, struct slice key);

@@ -131,7 +131,7 @@ static void unlink_from_list(struct bucket *b, struct scratch *s)
 {
 	for (struct scratch **at = &b->scratch; *at; at = &(*at)->next) {
 		if (*at == s) {
-			*at = s->next;
+			__atomic_store_n(at, s->next, __ATOMIC_RELAXED);
 			break;
 		}
 	}
@@ -209,7 +209,7 @@ static int make(struct fs *fs, struct bucket *b, const struct caller *who, struc
 	pthread_mutex_init(&s->lock, NULL);
 	s->refs = 1;
 	s->next = b->scratch;
-	b->scratch = s;
+	__atomic_store_n(&b->scratch, s, __ATOMIC_RELAXED);
 	*out = s;
 	return 0;
 }
