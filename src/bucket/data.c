@@ -171,12 +171,13 @@ static void show(struct attr *attr, const struct data_shown *shown)
 
 int data_attr_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct attr *attr)
 {
-	struct data_shown shown = data_node_shows(fs, b, who, node);
+	struct data_shown shown;
 	int r = data_attr(fs, b, who, attr);
 
 	/* What is told of an inode, the kernel tells everybody who has it. */
 	if (!r && node != NODE_DATA_BLIND && attr->inode != inode_of(b->number, NODE_DATA))
 		r = BUCKET_DENIED;
+	shown = data_node_shows(fs, b, who, node, r);
 	if ((r == BUCKET_ABSENT || r == BUCKET_DENIED) && shown.own) {
 		/* Of a document that is gone there is nothing to be hidden. */
 		shown.is |= shown.has || r == BUCKET_DENIED;

@@ -513,7 +513,8 @@ static int edit_flush(struct data_handle *h, const struct plan_access *access, s
 		r = document_parse(buf_slice(&h->buffer), 0, &now, why);
 	if (!r)
 		r = data_edit(h->fs, h->b,
-			      &(struct data_edit){.base = &base, .now = &now, .uid = h->opener.uid, .access = access}, why);
+			      &(struct data_edit){.base = &base, .now = &now, .uid = h->opener.uid, .access = access},
+			      why);
 	document_release(&base);
 	document_release(&now);
 	if (r) {

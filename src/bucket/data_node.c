@@ -167,7 +167,7 @@ struct text *data_node_text(struct bucket *b, uint64_t node)
 
 /* A snapshot's node has one text, for every caller. NODE_DATA may have several, so each thread is shown for a while the
  * one that it has opened itself. A user that has lost the privilege is shown what that user has opened. */
-struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node)
+struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool denied)
 {
 	const struct data_opened *found = NULL;
 	struct data_shown shown = {0};
@@ -177,6 +177,9 @@ struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct 
 	for (const struct data_opened *o = b->data_opened; o && !shown.is; o = o->next) {
 		bool own = o->uid == who->uid;
 
+		/* There may be thousands, and the newest come first. */
+		if (!denied && node == NODE_DATA && now - o->since >= data_own_size)
+			break;
 		shown.own |= own && (o->node == node || !snapshot_is(node));
 		if (o->node != node || !o->shows)
 			continue;

@@ -55,7 +55,8 @@ struct data_shown {
 	uint64_t size;
 	int64_t modified;
 };
-struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node);
+/* `denied`: `own` and `has` are asked for as well. */
+struct data_shown data_node_shows(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, bool denied);
 /* The node that a look-up of the name finds. */
 uint64_t data_node_find(struct fs *fs, struct bucket *b, const struct caller *who);
 /* The document is another one now. With b->lock held. */

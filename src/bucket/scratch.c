@@ -624,7 +624,8 @@ static struct scratch *find_referenced(struct bucket *b, uid_t uid, struct slice
 /* Programs that keep a backup move data.json away first: then this is one save in two steps. If the second is refused
  * the first is undone, whether the new document was begun before or after it. What was moved away may also be what
  * comes back. */
-static int replace_data(struct fs *fs, struct bucket *b, const struct caller *who, struct scratch *s, struct reason *why)
+static int replace_data(struct fs *fs, struct bucket *b, const struct caller *who, struct scratch *s,
+			struct reason *why)
 {
 	struct scratch *moved = find_moved(b, s);
 	bool one_save = moved && moved->since >= s->since, undo = one_save || (moved && is_lately(fs, b, moved));

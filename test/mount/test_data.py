@@ -263,7 +263,7 @@ def test_quiet_readers():
             assert os.fstat(f.fileno()).st_size == before
             os.lseek(f.fileno(), 0, 0)
             assert len(f.read()) == before
-        # Who reads it and writes it: nobody waits for themselves.
+        # A shell that reads it and writes it does not wait for itself.
         time.sleep(1)
         sh(f'tr y z < {path} > {path}')
         assert 'z' in read(path)

@@ -386,7 +386,7 @@ static void test_what_happens_while_a_schema_judges(void **state)
 	f->fs->options.pause = pause;
 	set_schema(f, "{\"maxProperties\": 3}");
 	assert_int_equal(patch(f, "{\"a\": 1}"), 0);
-	/* What is judged is what is committed, and nothing of the others is lost. */
+	/* The schema has judged the document that is committed, and nothing of the others is lost. */
 	assert_int_equal(patch_beside(f, merge_another, "{\"c\": 3}"), 0);
 	assert_text(f, "{\n  \"a\": 1,\n  \"b\": 2,\n  \"c\": 3\n}\n");
 	assert_int_equal(patch_beside(f, set_limit, "{\"a\": 11}"), 0);
@@ -402,7 +402,7 @@ static void test_what_happens_while_a_schema_judges(void **state)
 	assert_int_equal(patch_beside(f, forbid_more, "{\"b\": 2}"), BUCKET_INVALID);
 	assert_text(f, "{\n  \"a\": 1\n}\n");
 	assert_int_equal(f->b->head.data_keys, 1);
-	/* Whoever may not edit any more commits nothing, though it has begun before. */
+	/* A user that may not edit any more commits nothing, though the merge has begun before. */
 	set_schema(f, "{\"maxProperties\": 3}");
 	assert_int_equal(bucket_acl_set(f->fs, f->b, &test_root, PRIVILEGE_EDIT, &everybody, &narrowed, NULL), 0);
 	assert_int_equal(data_open(f->fs, f->b, &user, NODE_DATA, DATA_WRITE | DATA_TRUNCATE, &h, NULL), 0);
