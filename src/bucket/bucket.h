@@ -54,7 +54,7 @@ struct bucket {
 	int64_t published;     /* when a file was published last; atomic */
 	int64_t listed;        /* when a folder of it was listed last; atomic */
 	struct table making;   /* files that are not published yet, by parent and name (version.h) */
-	uint64_t turns;        /* given to those of them that were closed and to what took a name, since it was loaded */
+	uint64_t turns;        /* the last that was given to one of them that was closed, or to what took a name */
 	uint64_t names;        /* how many names other than a new file's own have been put */
 	bool no_partials;      /* none was there when they were looked for, and none has been named since */
 	int64_t partials_kept; /* when they were looked for in vain last, because all are open */
@@ -88,6 +88,13 @@ static inline bool bucket_try_lock(struct bucket *b)
 static inline void bucket_unlock(struct bucket *b)
 {
 	pthread_mutex_unlock(&b->lock);
+}
+
+/* The store has a record of this turn, of before the bucket was loaded: all that are given from now on come after it. */
+static inline void bucket_has_turn(struct bucket *b, uint64_t turn)
+{
+	if (turn > b->turns)
+		b->turns = turn;
 }
 
 /* Tells who keeps names that this one means another inode now, or none. With or without the lock. */

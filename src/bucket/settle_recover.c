@@ -215,6 +215,7 @@ int settle_recover(struct fs *fs, struct bucket *b)
 	/* A damaged record has a number, and is passed over; where the store itself cannot be read, there is no next one. */
 	while (!(r = settle_next(fs, b, after, &s)) || (r == -EIO && s.number > after)) {
 		after = s.number;
+		bucket_has_turn(b, s.turn);
 		if (!r && (memcmp(s.boot, fs->options.boot, sizeof(s.boot)) == 0 || s.kept))
 			r = recover_whole(fs, b, &s);
 		else if (!r)

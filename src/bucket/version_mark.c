@@ -130,8 +130,10 @@ static int load_one(struct fs *fs, struct bucket *b, struct mark *m)
 		f->written = f->node.size > 0;
 		f->candidate = m->state == MARK_CANDIDATE || m->state == MARK_OVERTAKEN;
 		f->turn = m->turn;
-		f->overtaken = m->state == MARK_OVERTAKEN ? m->turn + 1 : 0;
+		f->overtaken = m->state != MARK_OVERTAKEN ? 0 : m->by > m->turn ? m->by : m->turn + 1;
 		f->closed = m->state == MARK_OVERTAKEN;
+		bucket_has_turn(b, m->turn);
+		bucket_has_turn(b, f->overtaken);
 		table_add(&b->making, &f->by_name, slice_hash(f->node.name, f->node.parent));
 		m->file = f;
 	}

@@ -126,13 +126,30 @@ void version_demoted(struct file *f)
 	file_count(f, (int64_t)f->stored.size);
 }
 
+/* What a file that is being made had closed before this turn is older than what has the name since then: nothing to fall back to. */
+static void supersede_fallback(struct file *f, uint64_t turn, struct store_batch *batch)
+{
+	struct head head = f->b->head;
+	struct settle s;
+	int r = settle_load(f->fs, f->b, f->node.number, &s);
+
+	if (!r && s.turn && s.turn < turn)
+		settle_drop_fallback(&s, batch);
+	if (!r)
+		settle_write(f->fs, f->b, &s, &head, batch);
+	batch->error = batch->error ? batch->error : r;
+	settle_release(&s);
+}
+
 void version_overtake(struct bucket *b, const struct overtaking *o, struct store_batch *batch)
 {
 	struct file *f = NULL;
 
 	while ((f = tree_next_making(b, o->parent, o->name, f))) {
-		/* The first that overtakes it counts. */
-		if (f == o->by || !f->turn || f->turn > o->turn || f->overtaken > f->turn)
+		if (batch && f != o->by && f->turn > o->turn)
+			supersede_fallback(f, o->turn, batch);
+		/* The earliest that overtakes it counts. */
+		if (f == o->by || !f->turn || f->turn > o->turn || (f->overtaken > f->turn && f->overtaken <= o->turn))
 			continue;
 		if (!batch)
 			f->overtaken = o->turn;
@@ -351,6 +368,7 @@ static int drop_version(struct file *f, const struct node *holder, struct node *
 {
 	struct file *open = NULL;
 	struct settle own = {0}, heir = {0};
+	struct overtaking over = {f->node.parent, f->node.name, f, NULL, f->turn};
 	bool preferred, safe;
 	int r = settle_load(f->fs, f->b, stored->number, &own);
 
@@ -361,8 +379,15 @@ static int drop_version(struct file *f, const struct node *holder, struct node *
 	preferred = !r && f->candidate && safe && settle_prefers(&heir, f->overtaken, batch);
 	if (!r)
 		r = tree_delete_node(f->fs, f->b, stored, preferred ? &heir : NULL, head, batch, &open);
-	if (!r && preferred)
+	if (!r && preferred) {
+		/* What was closed before the new fallback is older than that, as if it had had the name. */
+		if (own.content && !own.safe)
+			over.turn = own.turn;
+		version_overtake(f->b, &over, batch);
+		version_overtake(f->b, &over, NULL);
+		settle_takes_name(&heir, f->overtaken);
 		settle_write(f->fs, f->b, &heir, head, batch);
+	}
 	/* The name is not this one's. */
 	if (!r && holder && !preferred)
 		tree_put_own_name(f->fs, f->b, holder, batch);

@@ -809,6 +809,88 @@ static void test_superseded_by_two_that_were_lost(void **state)
 	expect(f, "a", 100, '1');
 }
 
+/* Three that were closed for good are held open when the fourth takes the name: two that the disk has, then an empty one, or the empty one
+ * in another order. The fourth is lost: the last of the three has the name, whatever was released, in whatever order, and not what the
+ * fourth had replaced. */
+static void superseded_by_one(void **state, int released)
+{
+	struct fixture *f = *state, after = {.store = f->store};
+	struct file_open *first, *second;
+
+	put(f, "a", 100, 'o');
+	settle_due(f->fs, INT64_MAX);
+	put(f, "a", large, 'p');
+	put(f, "a", large, 'q');
+	first = create(f, NODE_FILES, "a");
+	write_fill(first, 0, large, '1');
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	assert_int_equal(file_settle(first->file), 0);
+	second = create(f, NODE_FILES, "a");
+	assert_int_equal(file_flush(second, FILE_CLOSER_DONE), 0);
+	assert_int_equal(file_settle(second->file), 0);
+	put(f, "a", large, '3');
+	if (released & 1)
+		file_close(first, false);
+	if (released & 2)
+		file_close(second, false);
+	if (released & 4)
+		file_close(first, false);
+	lose_bytes(f, "a", 0);
+	test_boot++;
+	assert_int_equal(test_fs_open(f->store, &after.fs), 0);
+	assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+	expect(&after, "a", 0, 0);
+	assert_counts(&after);
+	f->b->dead = true;
+	bucket_put(after.fs, after.b);
+	fs_close(after.fs);
+	if (!(released & 5))
+		file_close(first, true);
+	if (!(released & 2))
+		file_close(second, true);
+	f->b->dead = false;
+	restart(f, false);
+}
+
+static void test_last_of_two_that_one_supersedes(void **state)
+{
+	static const int released[] = {0, 1, 2, 3, 6};
+
+	for (size_t i = 0; i < sizeof(released) / sizeof(released[0]); i++)
+		superseded_by_one(state, released[i]);
+}
+
+/* Closed, on the disk and superseded; then the daemon is killed, and then the power goes. */
+static void test_superseded_before_a_kill(void **state)
+{
+	struct fixture *f = *state, after = {.store = f->store};
+	struct file_open *first;
+
+	put(f, "a", large, 'o');
+	settle_due(f->fs, INT64_MAX);
+	first = create(f, NODE_FILES, "a");
+	write_fill(first, 0, large, '1');
+	assert_int_equal(file_flush(first, FILE_CLOSER_DONE), 0);
+	assert_int_equal(file_settle(first->file), 0);
+	put(f, "b", 100, 'b');
+	put(f, "a", large, '2');
+	for (int times = 0; times < 2; times++) {
+		assert_int_equal(test_fs_open(f->store, &after.fs), 0);
+		assert_int_equal(bucket_find(after.fs, S("nightly"), &after.b), 0);
+		expect(&after, "a", large, times ? '1' : '2');
+		assert_counts(&after);
+		if (!times)
+			lose_bytes(&after, "a", 0);
+		bucket_put(after.fs, after.b);
+		fs_close(after.fs);
+		test_boot++;
+	}
+	f->b->dead = true;
+	file_close(first, true);
+	f->b->dead = false;
+	restart(f, false);
+}
+
 /* Closed with nothing in it while somebody else has it open, and then replaced twice: if both are lost, it is empty. */
 static void test_empty_one_that_is_held(void **state)
 {
@@ -911,6 +993,7 @@ enum { slots = 5, names = 3, versions_most = 200 };
 
 struct world {
 	unsigned seed;
+	int most_names; /* in use */
 	struct file_open *slot[slots];
 	size_t size[versions_most]; /* of each version; all its bytes are its number */
 	int name[versions_most];
@@ -932,7 +1015,7 @@ static void put_version(struct fixture *f, struct world *w)
 		return;
 	w->size[++w->versions] = size;
 	w->of_slot[at] = w->versions;
-	w->name[w->versions] = (int)(random() % names);
+	w->name[w->versions] = (int)(random() % w->most_names);
 	w->slot[at] = create(f, NODE_FILES, name_of[w->name[w->versions]]);
 	/* Two that open a new file before anything is in it have the same one, and what is written then is in both. If it was fsynced
 	 * and nobody has closed it, that makes it one that is being written again. */
@@ -1044,8 +1127,8 @@ static void one_step(struct fixture *f, struct world *w)
 		w->slot[at] = NULL;
 		break;
 	case 9:
-		from = (int)(random() % names);
-		to = (int)(random() % names);
+		from = (int)(random() % w->most_names);
+		to = (int)(random() % w->most_names);
 		if (from == to && is_making(w, from))
 			forget(w, from);
 		rename_name(f, NODE_FILES, name_of[from], NODE_FILES, name_of[to]);
@@ -1053,7 +1136,7 @@ static void one_step(struct fixture *f, struct world *w)
 			forget(w, from), forget(w, to);
 		break;
 	case 10:
-		to = (int)(random() % names);
+		to = (int)(random() % w->most_names);
 		if (random() % 3)
 			break;
 		unlink_name(f, NODE_FILES, name_of[to], false);
@@ -1062,6 +1145,17 @@ static void one_step(struct fixture *f, struct world *w)
 	default:
 		settle_due(f->fs, random() % 2 ? INT64_MAX : fs_moment(f->fs) - 100);
 	}
+}
+
+/* The daemon is killed, and another one starts in the same boot. */
+static void kill_and_start(struct fixture *f, struct fixture *after)
+{
+	assert_int_equal(test_fs_open(f->store, &after->fs), 0);
+	assert_int_equal(bucket_find(after->fs, S("nightly"), &after->b), 0);
+	if (after->b->head.next_node > NODE_FIRST)
+		assert_counts(after);
+	bucket_put(after->fs, after->b);
+	fs_close(after->fs);
 }
 
 /* Of what is not known to be on the disk some is not. */
@@ -1152,6 +1246,7 @@ static void test_anything_and_then_the_power_goes(void **state)
 		void *context[] = {&after, &w};
 
 		srandom(seed);
+		w.most_names = seed % 2 ? names : 1;
 		test_time = 1000000000;
 		test_boot = 1;
 		assert_int_equal(memory_store_open(&f.store), 0);
@@ -1161,6 +1256,8 @@ static void test_anything_and_then_the_power_goes(void **state)
 			one_step(&f, &w);
 			assert_counts(&f);
 		}
+		if (random() % 3 == 0)
+			kill_and_start(&f, &after);
 		lose_some(&f);
 		test_boot++;
 		assert_int_equal(test_fs_open(f.store, &after.fs), 0);
@@ -1491,7 +1588,8 @@ int main(void)
 		T(test_changed_before_it_is_settled), T(test_shortened_in_place), T(test_short_content_is_an_error),
 		T(test_checksums_are_those_of_the_content), T(test_closed_with_nothing_in_it), T(test_closed_by_a_child), T(test_superseded_by_what_was_lost),
 		T(test_superseded_and_released), T(test_superseded_by_two_that_were_lost),
-		T(test_empty_one_that_is_held), T(test_empty_one_that_is_shared), T(test_superseded_and_rewritten_before),
+		T(test_last_of_two_that_one_supersedes), T(test_superseded_before_a_kill), T(test_empty_one_that_is_held),
+		T(test_empty_one_that_is_shared), T(test_superseded_and_rewritten_before),
 		T(test_superseded_and_rewritten_after), cmocka_unit_test(test_anything_and_then_the_power_goes),
 		T(test_failed_sync_is_made_again), T(test_half_of_it_was_settled), T(test_written_over_while_it_was_made),
 		T(test_rewritten_in_place_before_it_is_settled), T(test_fallback_is_written), T(test_records_cannot_be_read),
