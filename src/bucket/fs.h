@@ -26,6 +26,7 @@ struct fs_options {
 	size_t memory_max;   /* bytes that all users together may make it hold (budget.h); 0: no bound */
 	size_t files_max;    /* likewise open files */
 	bool collide_refuse; /* two given names with one stored form: EEXIST instead of replacing */
+	bool symlinks_off;   /* no link of a user is made, nor followed */
 	unsigned char boot[boot_size]; /* which boot of the system this is */
 	char device[256]; /* what @device and @job call it */
 	/* A name means another inode now, or none, and the kernel may not know. May be NULL; called with locks held. */

@@ -114,8 +114,8 @@ static int add_data(const struct bucket *b, struct snapshot *s, struct buf *out)
 
 struct entry {
 	struct node node;
-	size_t name, job; /* where they begin in `names`, … */
-	size_t name_len, job_len;
+	size_t name, job, given, target; /* where they begin in `names`, … */
+	size_t name_len, job_len, given_len;
 };
 
 struct entries {
@@ -136,7 +136,8 @@ static int collect(const struct bucket *b, struct snapshot *s, struct entries *e
 
 		if (fault)
 			return bucket_damaged(b, "file", node.number, fault);
-		entry = (struct entry){.node = node_without_names(&node), .name_len = node.name.len, .job_len = node.job.len};
+		entry = (struct entry){.node = node_without_names(&node), .name_len = node.name.len, .job_len = node.job.len,
+				       .given_len = node.given.len};
 		if (e->count == e->cap) {
 			size_t cap = e->cap ? e->cap * 2 : 64;
 			struct entry *grown = realloc(e->all, cap * sizeof(*grown));
@@ -151,6 +152,12 @@ static int collect(const struct bucket *b, struct snapshot *s, struct entries *e
 		entry.job = e->names.len;
 		if (!r)
 			r = buf_add_slice(&e->names, node.job);
+		entry.given = e->names.len;
+		if (!r)
+			r = buf_add_slice(&e->names, node.given);
+		entry.target = e->names.len;
+		if (!r)
+			r = buf_add_slice(&e->names, node.target);
 		if (r)
 			return r;
 		e->all[e->count++] = entry;
@@ -202,8 +209,8 @@ static int add_path(const struct bucket *b, const struct entries *e, const struc
 	return r;
 }
 
-static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, const struct entry *entry, bool first,
-		    struct buf *out)
+static int add_file(struct fs *fs, struct bucket *b, const struct bucket_look *look, const struct entries *e, const struct entry *entry,
+		    bool first, struct buf *out)
 {
 	struct buf path = {0};
 	int r = buf_add_format(out, "%s\n    {\n    \"id\": %llu", first ? "" : ",", (unsigned long long)entry->node.number);
@@ -218,6 +225,15 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 		r = add_string(out, "filename", name_of(e, entry));
 	if (!r)
 		r = add_string(out, "path", buf_slice(&path));
+	/* As its maker spelled it. */
+	if (!r)
+		r = add_string(out, "name", entry->given_len ? slice_of(e->names.data + entry->given, entry->given_len) :
+							       name_of(e, entry));
+	if (!r && entry->node.kind == NODE_LINK)
+		r = add_string(out, "link", slice_of(e->names.data + entry->target, entry->node.size));
+	if (!r)
+		r = buf_add_format(out, ",\n    \"mode\": \"%04o\"",
+				   entry->node.kind == NODE_LINK ? 0777 : look->file_mode | entry->node.exec);
 	if (!r)
 		r = buf_add_format(out, ",\n    \"size\": %llu", (unsigned long long)entry->node.size);
 	if (!r)
@@ -234,6 +250,7 @@ static int add_file(struct fs *fs, struct bucket *b, const struct entries *e, co
 
 static int add_files(struct fs *fs, struct bucket *b, struct snapshot *s, struct buf *out)
 {
+	struct bucket_look look = bucket_look(fs, b);
 	struct entries e = {0};
 	bool first = true;
 	int r = collect(b, s, &e);
@@ -243,9 +260,9 @@ static int add_files(struct fs *fs, struct bucket *b, struct snapshot *s, struct
 	if (!r)
 		r = buf_add_string(out, ",\n  \"files\": [");
 	for (size_t i = 0; !r && i < e.count; i++) {
-		if (e.all[i].node.kind != NODE_FILE || tree_is_unlisted(&s->unlisted, e.all[i].node.number))
+		if (e.all[i].node.kind == NODE_FOLDER || tree_is_unlisted(&s->unlisted, e.all[i].node.number))
 			continue;
-		r = add_file(fs, b, &e, &e.all[i], first, out);
+		r = add_file(fs, b, &look, &e, &e.all[i], first, out);
 		first = false;
 	}
 	free(e.all);

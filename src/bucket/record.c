@@ -162,13 +162,13 @@ struct node node_without_names(const struct node *n)
 {
 	struct node copy = *n;
 
-	copy.name = copy.given = copy.job = slice_of(NULL, 0);
+	copy.name = copy.given = copy.job = copy.target = slice_of(NULL, 0);
 	return copy;
 }
 
 int node_encode(const struct node *n, struct buf *out)
 {
-	int r = buf_reserve(out, 80 + n->name.len + n->given.len + n->job.len);
+	int r = buf_reserve(out, 80 + n->name.len + n->given.len + n->job.len + n->target.len);
 
 	if (r)
 		return r;
@@ -192,6 +192,7 @@ int node_encode(const struct node *n, struct buf *out)
 	buf_add_slice(out, n->given);
 	buf_add_byte(out, (unsigned char)n->job.len);
 	buf_add_slice(out, n->job);
+	buf_add_slice(out, n->target);
 	return 0;
 }
 
@@ -215,6 +216,15 @@ static const char *check_names(const struct node *n)
 	return NULL;
 }
 
+static const char *check_link(const struct node *n)
+{
+	if (n->place != PLACE_NONE || n->content || n->exec)
+		return "it is a link with a content or a mode";
+	if (!n->target.len || n->target.len > link_target_max || n->target.len != n->size || memchr(n->target.at, 0, n->target.len))
+		return "it is a link that leads nowhere";
+	return check_names(n);
+}
+
 const char *node_check(const struct node *n)
 {
 	if (n->number < NODE_FIRST || n->number >= NODE_END)
@@ -223,8 +233,10 @@ const char *node_check(const struct node *n)
 		return "it is in itself";
 	if (n->parent != NODE_FILES && (n->parent < NODE_FIRST || n->parent >= NODE_END))
 		return "its folder's number is none";
-	if (n->kind != NODE_FILE && n->kind != NODE_FOLDER)
-		return "it is neither a file nor a folder";
+	if (n->kind != NODE_FILE && n->kind != NODE_FOLDER && n->kind != NODE_LINK)
+		return "it is no file, no folder and no link";
+	if (n->kind == NODE_LINK)
+		return check_link(n);
 	if (n->place > PLACE_CONTENT)
 		return "its content is at a place that nobody knows";
 	if (n->exec & ~0111u)
@@ -263,6 +275,9 @@ const char *node_decode(struct node *n, struct slice record)
 	n->name = bytes_read(&r, bytes_read_8(&r));
 	n->given = bytes_read(&r, bytes_read_8(&r));
 	n->job = bytes_read(&r, bytes_read_8(&r));
+	n->target = slice_of(NULL, 0);
+	if (n->kind == NODE_LINK && n->size <= link_target_max)
+		n->target = bytes_read(&r, n->size);
 	if (version != record_version)
 		return "it has another version";
 	if (r.bad || r.left)

@@ -84,10 +84,11 @@ int head_encode(const struct head *h, const struct acl *acl, const struct own_li
 /* -EIO for a damaged one, and then there is nothing to release. */
 int head_decode(struct head *h, struct acl *acl, struct own_limits *own, struct slice record, const char **fault);
 
-enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2 };
+enum node_kind { NODE_FILE = 1, NODE_FOLDER = 2, NODE_LINK = 3 };
+enum { link_target_max = 4095 };
 enum node_place { PLACE_NONE, PLACE_INLINE, PLACE_CONTENT };
 
-/* A file or folder.
+/* A file, folder or symbolic link.
  *
  * Its slices are views: they point into the record that was decoded, or into an open file. A node is valid for as long
  * as that is. A node that is kept for longer is a copy that node_without_names made, and whatever it needs of its names
@@ -105,6 +106,7 @@ struct node {
 	struct slice name;  /* normalised */
 	struct slice given; /* as its creator spelled it; empty: the same */
 	struct slice job;   /* whose job made it; empty: none */
+	struct slice target; /* of a link, as it was given: `size` bytes, and no others are anywhere */
 };
 
 /* A copy to be kept, which has no strings. */

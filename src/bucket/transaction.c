@@ -211,8 +211,8 @@ int transaction_list(struct fs *fs, struct bucket *b, const struct caller *who, 
 
 struct moved {
 	struct node node; /* as it is in the transaction */
-	size_t name, given, job; /* where they begin in `names`, each behind the other */
-	size_t name_len, given_len, job_len;
+	size_t name, given, job, target; /* where they begin in `names`, each behind the other */
+	size_t name_len, given_len, job_len, target_len;
 	uint64_t number;  /* in the bucket; 0: not there yet */
 	uint64_t folder;  /* in the bucket, where that may hold something by the same name; else 0 */
 	bool is_new;      /* a folder that the bucket did not have */
@@ -220,6 +220,7 @@ struct moved {
 
 struct publication {
 	struct fs *fs;
+	const struct caller *who;
 	struct bucket *b, *t;
 	struct head head;
 	struct store_batch batch;
@@ -237,7 +238,8 @@ static int collect_one(struct publication *p, const struct node *node)
 	struct moved m = {.node = node_without_names(node),
 			  .name_len = node->name.len,
 			  .given_len = node->given.len,
-			  .job_len = node->job.len};
+			  .job_len = node->job.len,
+			  .target_len = node->target.len};
 	int r;
 
 	if (p->count == p->cap) {
@@ -257,6 +259,9 @@ static int collect_one(struct publication *p, const struct node *node)
 	m.job = p->names.len;
 	if (!r)
 		r = buf_add_slice(&p->names, node->job);
+	m.target = p->names.len;
+	if (!r)
+		r = buf_add_slice(&p->names, node->target);
 	if (!r)
 		p->all[p->count++] = m;
 	return r;
@@ -319,13 +324,14 @@ static void overtake(struct publication *p, const struct moved *m, struct file *
 	struct slice name = slice_of(p->names.data + m->name, m->name_len);
 	struct overtaking over = {.parent = m->folder, .name = name, .demoted = demoted, .turn = p->turn};
 
-	if (m->folder && m->node.kind == NODE_FILE)
+	if (m->folder && m->node.kind != NODE_FOLDER)
 		version_overtake(p->b, &over, batch);
 }
 
 /* What has the name in the bucket: a folder is used, a file is replaced by a file. */
-static int meet(struct publication *p, struct moved *m, uint64_t parent, struct slice name)
+static int meet(struct publication *p, struct moved *m, uint64_t parent, struct slice name, struct reason *why)
 {
+	struct slice given = m->given_len ? slice_of(p->names.data + m->given, m->given_len) : name;
 	struct found found = {0};
 	struct file *open = NULL;
 	int r = tree_find_name(p->fs, p->b, parent, name, &found);
@@ -352,7 +358,9 @@ static int meet(struct publication *p, struct moved *m, uint64_t parent, struct 
 	} else if (!r && found.node.kind == NODE_FOLDER) {
 		r = BUCKET_IS_FOLDER;
 	} else if (!r) {
-		r = tree_delete_node(p->fs, p->b, &found.node, NULL, &p->head, &p->batch, &open);
+		r = tree_collision(p->fs, p->b, p->who, &found.node, given, why);
+		if (!r)
+			r = tree_delete_node(p->fs, p->b, &found.node, NULL, &p->head, &p->batch, &open);
 	}
 	tree_found_release(&found);
 	if (!r && open)
@@ -364,7 +372,7 @@ static int check_file(struct publication *p, const struct moved *m, struct slice
 {
 	const struct limits *l = &p->b->limits;
 
-	if (m->node.kind != NODE_FILE)
+	if (m->node.kind == NODE_FOLDER)
 		return 0;
 	if (!name_has_type(name, l->accepted_file_types)) {
 		reason_set(why, "accepted_file_types is %.100s, which %.*s is not", l->accepted_file_types, (int)name.len,
@@ -389,10 +397,11 @@ static int move_one(struct publication *p, struct moved *m, const struct moved *
 	node.name = slice_of(p->names.data + m->name, m->name_len);
 	node.given = slice_of(p->names.data + m->given, m->given_len);
 	node.job = slice_of(p->names.data + m->job, m->job_len);
+	node.target = slice_of(p->names.data + m->target, m->target_len);
 	r = check_file(p, m, node.name, why);
 	if (!r && !(folder && folder->is_new)) {
 		m->folder = parent;
-		r = meet(p, m, parent, node.name);
+		r = meet(p, m, parent, node.name, why);
 		if (r == BUCKET_IS_FOLDER || r == BUCKET_NOT_FOLDER)
 			reason_set(why, "%.*s is a folder in one of the two and a file in the other", (int)node.name.len,
 				   (const char *)node.name.at);
@@ -604,9 +613,9 @@ bool transaction_is_early(struct fs *fs, struct bucket *b, const struct caller *
 }
 
 /* With no other change between what is looked at and the commit. */
-static int try_to_publish(struct fs *fs, struct bucket *b, struct bucket *t, struct reason *why)
+static int try_to_publish(struct fs *fs, struct bucket *b, struct bucket *t, const struct caller *who, struct reason *why)
 {
-	struct publication p = {.fs = fs, .b = b, .t = t};
+	struct publication p = {.fs = fs, .who = who, .b = b, .t = t};
 	struct document patch = {0};
 	int r;
 
@@ -654,7 +663,7 @@ int transaction_commit(struct fs *fs, struct bucket *b, const struct caller *who
 	if (!r)
 		r = settle_bucket(fs, t);
 	if (!r)
-		r = try_to_publish(fs, b, t, why);
+		r = try_to_publish(fs, b, t, who, why);
 	/* Names mean other files now. */
 	if (!r)
 		bucket_names_lost(fs, b);

@@ -202,11 +202,14 @@ int tree_check_folder(struct fs *fs, struct bucket *b, uint64_t parent)
 void tree_fill(const struct bucket_look *look, const struct bucket *b, const struct node *n, struct attr *attr)
 {
 	bool folder = n->kind == NODE_FOLDER;
+	uint32_t mode = folder		    ? S_IFDIR | look->folder_mode :
+			n->kind == NODE_LINK ? S_IFLNK | 0777 :
+					       S_IFREG | look->file_mode | (n->exec & 0111u);
 
 	*attr = (struct attr){
 		.inode = inode_of(b->number, n->number),
 		.generation = b->generation,
-		.mode = folder ? S_IFDIR | look->folder_mode : S_IFREG | look->file_mode | (n->exec & 0111u),
+		.mode = mode,
 		.uid = n->uid,
 		.gid = n->gid,
 		.size = n->size,
@@ -322,7 +325,9 @@ int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file 
 	if (!*out)
 		r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);
 	if (!*out && !r)
-		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER : file_new(fs, b, &found.node, FILE_STORED, out);
+		r = found.node.kind == NODE_FOLDER ? BUCKET_IS_FOLDER :
+		    found.node.kind == NODE_LINK   ? BUCKET_IS_LINK :
+						     file_new(fs, b, &found.node, FILE_STORED, out);
 	bucket_unlock(b);
 	tree_found_release(&found);
 	return r;
@@ -418,7 +423,8 @@ int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, co
 	struct reason what;
 	char path[320];
 
-	if (slice_equal(given, was) || slice_equal(given, old->name))
+	/* Where it is refused, only the name that it was given leads to it. Elsewhere programs may use the name that is listed. */
+	if (slice_equal(given, was) || (!fs->options.collide_refuse && slice_equal(given, old->name)))
 		return 0;
 	reason_set(&what, "\"%.*s\" and \"%.*s\" are both stored as %.*s", was.len > 60 ? 60 : (int)was.len,
 		   (const char *)was.at, given.len > 60 ? 60 : (int)given.len, (const char *)given.at,
@@ -481,6 +487,20 @@ int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, u
 
 	if (!r) {
 		r = buf_add_slice(name, node->given.len ? node->given : node->name);
+		bucket_unlock(b);
+	}
+	tree_found_release(&found);
+	return r;
+}
+
+int tree_target(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *target)
+{
+	struct found found = {0};
+	const struct node *node;
+	int r = lock_node(fs, b, who, number, &found, &node);
+
+	if (!r) {
+		r = node->kind == NODE_LINK ? buf_add_slice(target, node->target) : BUCKET_INVALID;
 		bucket_unlock(b);
 	}
 	tree_found_release(&found);
@@ -578,13 +598,25 @@ int tree_check_room(struct fs *fs, struct bucket *b, struct slice name, bool fol
 	return r;
 }
 
-struct node tree_new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind,
-			    uint64_t parent, struct slice name, struct slice given)
+int tree_check_bytes(const struct bucket *b, uint64_t bytes, struct reason *why)
+{
+	uint64_t most = b->limits.max_total_size;
+	uint64_t total = b->head.file_bytes + b->head.attribute_bytes +
+			 (uint64_t)__atomic_load_n(&b->pending_bytes, __ATOMIC_RELAXED) + bytes;
+
+	if (!most || total <= most)
+		return 0;
+	reason_set(why, "the bucket's files and attributes would have %llu bytes and max_total_size is %llu",
+		   (unsigned long long)total, (unsigned long long)most);
+	return BUCKET_OVER_QUOTA;
+}
+
+struct node tree_new_node(struct fs *fs, const struct caller *who, enum node_kind kind, uint64_t parent, struct slice name,
+			  struct slice given)
 {
 	int64_t now = fs_now(fs);
 
 	return (struct node){
-		.number = b->head.next_node++,
 		.parent = parent,
 		.kind = (uint8_t)kind,
 		.uid = who->uid,
@@ -623,8 +655,9 @@ static int create(struct fs *fs, struct bucket *b, const struct caller *who, uin
 	} else if (r == BUCKET_ABSENT) {
 		r = tree_check_room(fs, b, name, false, why);
 		if (!r) {
-			struct node node = tree_new_node(fs, b, who, NODE_FILE, parent, name, given);
+			struct node node = tree_new_node(fs, who, NODE_FILE, parent, name, given);
 
+			node.number = b->head.next_node++;
 			node.exec = mode & 0111;
 			node.job = slice_of(job, job_len);
 			/* Before anybody can find it: it is looked for without the lock. */

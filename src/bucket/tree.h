@@ -23,6 +23,8 @@ int tree_lookup(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		int64_t closed, struct attr *attr, bool *canonical);
 /* The name as it was given at creation. */
 int tree_given_name(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *name);
+/* Where a symbolic link leads. BUCKET_INVALID: it is none. */
+int tree_target(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *target);
 /* Who made a file, and in which job. */
 int tree_source(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct buf *job, uint32_t *uid);
 /* The number of the folder that a node is in. BUCKET_GONE. */
@@ -37,7 +39,7 @@ enum tree_open_flag {
 	TREE_REPLACE = 32,   /* set by version_choose: see struct file_open */
 };
 
-/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER, BUCKET_REDIRECTED; BUCKET_WAIT as above, for who writes
+/* Opens a file by number. BUCKET_GONE, BUCKET_DENIED, BUCKET_IS_FOLDER, BUCKET_IS_LINK, BUCKET_REDIRECTED; BUCKET_WAIT as above, for who writes
  * to a new file and for who reads what a killed writer has closed. */
 int tree_open(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, unsigned flags, int64_t closed,
 	      struct file_open **out, struct reason *why);
@@ -47,6 +49,9 @@ int tree_create(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 		uint32_t mode, unsigned flags, struct file_open **out, bool *canonical, struct reason *why);
 int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 	       uint64_t *number, bool *canonical, struct reason *why);
+/* A symbolic link, whose target is kept as it is given. BUCKET_NOT_PERMITTED with symlinks=off; BUCKET_OVER_QUOTA. */
+int tree_symlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name, struct slice target,
+		 uint64_t *number, bool *canonical, struct reason *why);
 /* unlink, or rmdir with `folder`. BUCKET_IS_FOLDER, BUCKET_NOT_FOLDER, BUCKET_NOT_EMPTY. */
 int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice name,
 		bool folder, bool *canonical);

@@ -94,6 +94,9 @@ static int delete_content(struct fs *fs, struct bucket *b, const struct node *n,
 	bool kept = false;
 	int r = settle_load(fs, b, n->number, &own);
 
+	/* Nor is a link anything that a file could fall back to. */
+	if (n->kind == NODE_LINK)
+		heir = NULL;
 	if (r) {
 		settle_release(&own);
 		return r;
@@ -230,13 +233,50 @@ int tree_drop_unlisted(struct fs *fs, struct bucket *b, uint64_t parent)
 	return r;
 }
 
+/* Makes something that no commit knows yet, under a name that must be free: `new` has what it is but for its number. */
+static int make_node(struct fs *fs, struct bucket *b, struct node *new, struct reason *why)
+{
+	bool folder = new->kind == NODE_FOLDER;
+	struct store_batch batch = {0};
+	struct found found = {0};
+	struct head head;
+	int r = tree_check_folder(fs, b, new->parent);
+
+	if (!r)
+		r = bucket_check_numbers(fs, b);
+	if (!r)
+		r = tree_find_name(fs, b, new->parent, new->name, &found);
+	if (r == BUCKET_ABSENT)
+		r = folder ? tree_check_depth(fs, b, new->parent, why) : tree_check_bytes(b, new->size, why);
+	else if (r == 0)
+		r = BUCKET_EXISTS;
+	if (!r)
+		r = tree_check_room(fs, b, new->name, folder, why);
+	if (!r) {
+		new->number = b->head.next_node++;
+		head = b->head;
+		if (folder)
+			fresh_begin(fs->fresh, inode_of(b->number, new->number));
+		r = tree_put_record(new, &batch);
+		tree_put_name(fs, b, new, &batch);
+		head.files++;
+		head.file_bytes += new->size;
+		if (!r)
+			r = tree_touch(fs, b, new->parent, &head, &batch);
+		if (!r)
+			r = bucket_commit(fs, b, &head, &batch);
+	}
+	store_batch_release(&batch);
+	tree_found_release(&found);
+	return r;
+}
+
 int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given,
 	       uint64_t *number, bool *canonical, struct reason *why)
 {
 	char normal[name_max];
 	struct slice name = slice_of(normal, 0);
-	struct store_batch batch = {0};
-	struct found found = {0};
+	struct node new;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a folder");
 
 	if (!r)
@@ -244,35 +284,41 @@ int tree_mkdir(struct fs *fs, struct bucket *b, const struct caller *who, uint64
 	if (r)
 		return r;
 	*canonical = slice_equal(given, name);
+	new = tree_new_node(fs, who, NODE_FOLDER, parent, name, given);
 	bucket_lock(b);
-	r = tree_check_folder(fs, b, parent);
-	if (!r)
-		r = bucket_check_numbers(fs, b);
-	if (!r)
-		r = tree_find_name(fs, b, parent, name, &found);
-	if (r == BUCKET_ABSENT)
-		r = tree_check_depth(fs, b, parent, why);
-	else if (r == 0)
-		r = BUCKET_EXISTS;
-	if (!r)
-		r = tree_check_room(fs, b, name, true, why);
-	if (!r) {
-		struct node node = tree_new_node(fs, b, who, NODE_FOLDER, parent, name, given);
-		struct head head = b->head;
-
-		*number = node.number;
-		fresh_begin(fs->fresh, inode_of(b->number, node.number));
-		r = tree_put_record(&node, &batch);
-		tree_put_name(fs, b, &node, &batch);
-		head.files++;
-		if (!r)
-			r = tree_touch(fs, b, parent, &head, &batch);
-		if (!r)
-			r = bucket_commit(fs, b, &head, &batch);
-	}
+	r = make_node(fs, b, &new, why);
 	bucket_unlock(b);
-	store_batch_release(&batch);
-	tree_found_release(&found);
+	*number = new.number;
+	return r;
+}
+
+int tree_symlink(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t parent, struct slice given, struct slice target,
+		 uint64_t *number, bool *canonical, struct reason *why)
+{
+	char normal[name_max], job[node_job_max];
+	struct slice name = slice_of(normal, 0);
+	struct node new;
+	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a symbolic link");
+
+	if (!r && fs->options.symlinks_off) {
+		reason_set(why, "there are no symbolic links here: the mount has symlinks=off");
+		r = BUCKET_NOT_PERMITTED;
+	}
+	if (!r && (!target.len || target.len > link_target_max))
+		r = BUCKET_NAME_TOO_LONG;
+	if (!r)
+		r = name_normalise(given, normal, &name.len);
+	if (r)
+		return r;
+	*canonical = slice_equal(given, name);
+	new = tree_new_node(fs, who, NODE_LINK, parent, name, given);
+	new.job = slice_of(job, who->job ? who->job(who, job, sizeof(job)) : 0);
+	new.target = target;
+	new.size = target.len;
+	bucket_lock(b);
+	r = make_node(fs, b, &new, why);
+	bucket_unlock(b);
+	*number = new.number;
 	return r;
 }
 
@@ -521,7 +567,7 @@ static int rename_commit(struct fs *fs, struct bucket *b, const struct found *fr
 	bool same = to && to->node.number == from->node.number;
 	/* A file that was closed before does not take its name back from a file; from a folder it cannot, and becomes
 	 * the partial. */
-	bool takes_name = !same && moved->kind == NODE_FILE;
+	bool takes_name = !same && moved->kind != NODE_FOLDER;
 	struct overtaking over = {.parent = moved->parent, .name = moved->name, .turn = takes_name ? ++b->turns : 0};
 	struct settle settle;
 	struct file *open = NULL;
@@ -594,7 +640,7 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 		if (r == BUCKET_ABSENT)
 			r = 0;
 	}
-	if (!r && exists && to.node.number != from.node.number && to.node.kind == NODE_FILE && !m->no_replace)
+	if (!r && exists && to.node.number != from.node.number && to.node.kind != NODE_FOLDER && !m->no_replace)
 		r = tree_collision(fs, b, m->who, &to.node, m->new_given, why);
 	if (!r && exists && to.node.number != from.node.number) {
 		r = m->no_replace ? BUCKET_EXISTS : check_replace(fs, b, &from.node, &to.node);
@@ -610,7 +656,7 @@ static int rename_locked(struct fs *fs, struct bucket *b, const struct renaming 
 		r = check_not_inside(fs, b, from.node.number, m->new_parent);
 	if (!r && from.node.kind == NODE_FOLDER)
 		r = tree_check_move(fs, b, &from.node, m->new_parent, why);
-	if (!r && from.node.kind == NODE_FILE && !name_has_type(m->new_name, b->limits.accepted_file_types)) {
+	if (!r && from.node.kind != NODE_FOLDER && !name_has_type(m->new_name, b->limits.accepted_file_types)) {
 		reason_set(why, "accepted_file_types is %.100s", b->limits.accepted_file_types);
 		r = BUCKET_NOT_PERMITTED;
 	}

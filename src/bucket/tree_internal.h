@@ -10,9 +10,11 @@ struct file *tree_find_making(struct bucket *b, uint64_t parent, struct slice na
 int tree_check_folder(struct fs *fs, struct bucket *b, uint64_t parent);
 /* Whether one more file or folder of this name may be. */
 int tree_check_room(struct fs *fs, struct bucket *b, struct slice name, bool folder, struct reason *why);
-/* A record for something new, with the next number. */
-struct node tree_new_node(struct fs *fs, struct bucket *b, const struct caller *who, enum node_kind kind, uint64_t parent,
-			  struct slice name, struct slice given);
+/* Whether so many bytes more may be, which are in no content. BUCKET_OVER_QUOTA. */
+int tree_check_bytes(const struct bucket *b, uint64_t bytes, struct reason *why);
+/* A record for something new, without a number. Without the lock. */
+struct node tree_new_node(struct fs *fs, const struct caller *who, enum node_kind kind, uint64_t parent, struct slice name,
+			  struct slice given);
 /* The open file for a number, made if need be; referenced. Without the lock. BUCKET_GONE, BUCKET_IS_FOLDER. */
 int tree_get_file(struct fs *fs, struct bucket *b, uint64_t number, struct file **out);
 /* stat of a record, and of what an open file knows better. Neither needs the lock. */

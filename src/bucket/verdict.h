@@ -19,6 +19,7 @@ enum bucket_verdict {
 	BUCKET_CROSSES, /* between two places that share nothing: copy instead */
 	BUCKET_IS_FOLDER,
 	BUCKET_NOT_FOLDER,
+	BUCKET_IS_LINK,
 	BUCKET_NO_ATTRIBUTE,
 	BUCKET_VALUE_TOO_LARGE, /* an extended attribute */
 	BUCKET_READ_ONLY,

@@ -163,6 +163,8 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 		/* On failure the caller puts it: not here, for the bucket is locked. */
 		return take_name(fs, b, who, *f, given);
 	}
+	if (*f && fs->options.collide_refuse)
+		return tree_collision(fs, b, who, &(*f)->node, given, NULL);
 	if (!*f && b->making.count &&
 	    (is_one_closing(fs, b, parent, name, closed) || is_partial_closing(fs, b, parent, name, closed)))
 		return BUCKET_WAIT;
@@ -342,28 +344,37 @@ static bool lost_name(struct file *f, const struct caller *who, const struct red
 	       redirect_lost_name(f->fs, f->inode);
 }
 
+/* With collide=refuse: by which of its names a file is to be written is known when its thread looks that up once more. */
+static bool must_be_named(const struct file *f, unsigned wants)
+{
+	return f->fs->options.collide_refuse && wants & (TREE_WRITE | TREE_TRUNCATE) && !file_is(&f->unlinked);
+}
+
 /* `redirected`: what this thread was told before, or NULL. */
 static int choose(struct file *f, const struct caller *who, const struct redirect *redirected, unsigned *flags,
 		  struct reason *why)
 {
 	unsigned wants = *flags;
+	bool elsewhere = only_writes(wants) && wants & (TREE_TRUNCATE | TREE_APPEND);
 	struct file *version = NULL;
 	int r;
 
 	if (lost_name(f, who, redirected))
 		return redirect(f, who, wants, NULL);
 	r = strayed(f, who, redirected, wants);
-	if (r || !only_writes(wants) || !(wants & (TREE_TRUNCATE | TREE_APPEND)))
+	if (r)
 		return r;
 	if (redirected && redirected->to == f)
-		return join(f, flags, why);
+		return elsewhere ? join(f, flags, why) : 0;
 	/* Opened by something else than its name, so that looking again did not help; or not known by its thread. */
 	if ((redirected && redirected->from == f->inode) || who->pid == 0)
-		return wants & TREE_TRUNCATE && !file_is(&f->version) ? replace_here(f, flags, why) : 0;
-	if (wants & TREE_TRUNCATE)
+		return elsewhere && wants & TREE_TRUNCATE && !file_is(&f->version) ? replace_here(f, flags, why) : 0;
+	if (elsewhere && wants & TREE_TRUNCATE)
 		r = begin_version(f, who, flags, &version);
-	else
+	else if (elsewhere)
 		version = version_to_append(f);
+	if (!r && !version && must_be_named(f, wants))
+		version = file_share(f);
 	return r || !version ? r : redirect(f, who, wants, version);
 }
 
@@ -437,7 +448,7 @@ int version_replace(struct file **f, const struct caller *who, struct slice give
 	struct file *version = NULL;
 	int r = 0;
 
-	if (*flags & TREE_TRUNCATE) {
+	if (*flags & TREE_TRUNCATE || ((*f)->fs->options.collide_refuse && *flags & TREE_WRITE)) {
 		bucket_lock((*f)->b);
 		r = tree_collision((*f)->fs, (*f)->b, who, &(*f)->node, given, why);
 		bucket_unlock((*f)->b);

@@ -125,10 +125,12 @@ static bool is_sound(const struct node *n)
 	char normal[name_max];
 	size_t len;
 
-	if (n->kind != NODE_FILE && n->kind != NODE_FOLDER)
+	if (n->kind != NODE_FILE && n->kind != NODE_FOLDER && n->kind != NODE_LINK)
 		return false;
 	if (n->kind == NODE_FOLDER && (n->place != PLACE_NONE || n->size))
 		return false;
+	if (n->kind == NODE_LINK)
+		return !node_check(n);
 	if (n->place > PLACE_CONTENT || (n->place == PLACE_NONE && n->size) || (n->place == PLACE_CONTENT) != !!n->content)
 		return false;
 	return n->name.len && !name_normalise(n->name, normal, &len) && slice_equal(n->name, slice_of(normal, len));

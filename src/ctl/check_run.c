@@ -225,7 +225,7 @@ int check_run(const struct request *r)
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 	/* What the backend would log is a finding here. */
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	status = check_and_show(&o, &report);
 	if (fflush(stdout) || ferror(stdout)) {
 		say_error("cannot write the output");

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <linux/magic.h>
@@ -25,6 +26,7 @@
 #include "fuse/options.h"
 #include "fuse/patience.h"
 #include "fuse/place.h"
+#include "fuse/ready.h"
 #include "fuse/ring.h"
 #include "fuse/scrubber.h"
 #include "fuse/settler.h"
@@ -93,7 +95,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	 * close would be here before its release. */
 	conn->max_background = background_max;
 	notifier_begin(fe->notifier);
-	log_info("connected: FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
+	snprintf(fe->connection, sizeof(fe->connection), "FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
 		 fuse_pkgversion(), fe->io_uring ? "io_uring" : "classic channel");
 }
 
@@ -179,7 +181,8 @@ struct mount {
 	struct scrubber *scrubber;
 	struct background *pruner;
 	unsigned char boot[boot_size];
-	int ready; /* where to tell the waiting parent, or -1 */
+	struct ready *ready;
+	int parent; /* the process that started this one waits there for the mount; -1: none does */
 	bool signals, mounted;
 };
 
@@ -266,6 +269,7 @@ static int open_fs(struct mount *m, struct reason *why)
 		.mount_uid = getuid(),
 		.squash_root = m->options->squash_root,
 		.collide_refuse = m->options->collide_refuse,
+		.symlinks_off = !m->options->symlinks,
 		.memory_max = memory_max(),
 		.files_max = files_max(),
 		.may_take_long = worker_may_take_long,
@@ -287,6 +291,30 @@ static int open_fs(struct mount *m, struct reason *why)
 	return r;
 }
 
+/* What libfuse says of options that it does not know, in pieces. */
+static char refusal[300];
+
+static void keep_refusal(enum fuse_log_level level, const char *format, va_list args)
+{
+	size_t len = strlen(refusal);
+
+	if (level <= FUSE_LOG_ERR)
+		vsnprintf(refusal + len, sizeof(refusal) - len, format, args);
+}
+
+/* libfuse speaks where we do. */
+static void log_libfuse(enum fuse_log_level level, const char *format, va_list args)
+{
+	char text[1000];
+
+	vsnprintf(text, sizeof(text), format, args);
+	text[strcspn(text, "\n")] = 0;
+	log_line(level <= FUSE_LOG_ERR	    ? LOG_LEVEL_ERROR :
+		 level == FUSE_LOG_WARNING ? LOG_LEVEL_WARNING :
+		 level <= FUSE_LOG_INFO	    ? LOG_LEVEL_INFO :
+					      LOG_LEVEL_DEBUG, "%s", text);
+}
+
 /* Before the store is touched, for libfuse may not like the options. */
 static int make_session(struct mount *m, struct reason *why)
 {
@@ -295,7 +323,7 @@ static int make_session(struct mount *m, struct reason *why)
 	int r = session_options(m->options, &fe->io_uring);
 
 	ops.init = op_init;
-	fe->passthrough = m->options->passthrough != PASSTHROUGH_OFF;
+	fe->passthrough = m->options->passthrough == 0;
 	fe->store_is_stacked = is_stacked(m->options->store);
 	fe->sync_on_close = m->options->sync;
 	fe->job_env = caller_job_variables = m->options->job_env;
@@ -308,10 +336,13 @@ static int make_session(struct mount *m, struct reason *why)
 	pthread_mutex_init(&fe->lock, NULL);
 	if (r)
 		return r;
+	fuse_set_log_func(keep_refusal);
 	fe->session = fuse_session_new(&m->options->args, &ops, sizeof(ops), fe);
+	fuse_set_log_func(log_libfuse);
 	if (fe->session)
 		return 0;
-	reason_set(why, "libfuse refuses these options; see bucketfs --help");
+	refusal[strcspn(refusal, "\n")] = 0;
+	reason_set(why, "%s; see bucketfs --help", *refusal ? refusal : "libfuse refuses these options");
 	return -EINVAL;
 }
 
@@ -437,7 +468,7 @@ static int start_session(struct mount *m, struct reason *why)
 	fe->fs->options.context = fe;
 	fe->fs->options.name_lost = name_lost;
 	fe->fs->options.names_lost = names_lost;
-	r = rings_new(&fe->rings, fe->io_uring && m->options->give_way != GIVE_WAY_OFF, ring_ends, m);
+	r = rings_new(&fe->rings, fe->io_uring && m->options->give_way == 0, ring_ends, m);
 	if (!r)
 		r = later_new(&fe->disk, "disk", sync_finish, fe);
 	if (!r)
@@ -467,24 +498,29 @@ static int start_session(struct mount *m, struct reason *why)
 	return 0;
 }
 
-static void tell_ready(struct mount *m)
+/* From here on only the log speaks. */
+static void begin_log(void *context)
 {
-	int null;
+	const struct mount *m = context;
+	const struct options *o = m->options;
+	enum log_target target = options_log_target(o);
+	int null, r = log_open(target, o->log, (enum log_level)o->log_level);
 
-	log_open(m->options->log_target, m->options->log_level);
-	if (m->ready < 0)
+	if (r) {
+		log_warning("the log cannot go to %s (%s): it goes to stderr", target == LOG_TARGET_FILE ? o->log : "/dev/log", strerror(-r));
+		target = LOG_TARGET_STDERR;
+	}
+	log_info("store %s mounted at %s: %s", o->store, o->mountpoint, m->fe.connection);
+	if (m->parent < 0)
 		return;
-	if (write(m->ready, "", 1) != 1)
-		log_warning("nobody waits for the mount any more");
-	close(m->ready);
-	m->ready = -1;
-	/* From here on only the log speaks; the terminal may go away. */
+	/* The terminal may go away, and whoever reads from it or writes to it is somebody else. */
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3; fd++)
-		if (fd < 2 || m->options->log_target != LOG_TARGET_STDERR)
+		if (fd < 2 || target != LOG_TARGET_STDERR)
 			dup2(null, fd);
 	if (null > 2)
 		close(null);
+	setsid();
 }
 
 /* The kernel lets everybody go who still waits for an answer. Threads of ours may be about to give one: so the number is not
@@ -511,6 +547,7 @@ static void stop(struct mount *m)
 	leave_in_time();
 	if (fe->session && m->mounted)
 		disconnect(fe->session);
+	ready_free(m->ready);
 	workers_drain(fe->workers);
 	patience_drain(fe->patience);
 	patience_drain(fe->publishing);
@@ -561,9 +598,10 @@ static int serve(struct mount *m)
 	return r < 0 ? r : 0;
 }
 
-static int run(struct options *o, int ready)
+/* `parent`: as in struct mount. */
+static int run(struct options *o, int parent)
 {
-	struct mount m = {.options = o, .ready = ready};
+	struct mount m = {.options = o, .parent = parent};
 	struct reason why = {.text = ""};
 	int r = make_session(&m, &why);
 
@@ -573,13 +611,14 @@ static int run(struct options *o, int ready)
 		r = open_fs(&m, &why);
 	if (!r)
 		r = start_session(&m, &why);
+	if (!r)
+		r = ready_new(&m.ready, o->mountpoint, parent, begin_log, &m);
 	if (r) {
 		fprintf(stderr, "bucketfs: %s\n", *why.text ? why.text : strerror(-r));
 	} else {
-		tell_ready(&m);
-		log_info("store %s mounted at %s", o->store, o->mountpoint);
 		r = serve(&m);
 	}
+	ready_notify("STOPPING=1");
 	stop(&m);
 	return r ? 1 : 0;
 }
@@ -606,7 +645,8 @@ static int run_in_background(struct options *o)
 		return read(pipes[0], &byte, 1) == 1 ? 0 : 1;
 	}
 	close(pipes[0]);
-	setsid();
+	/* It stays in its process group until it is mounted: an automount lets only its own group by (autofs), and would wait for
+	 * this mount whenever another process looks at the mount point. */
 	return run(o, pipes[1]);
 }
 
@@ -651,8 +691,8 @@ int main(int argc, char **argv)
 		/* What is in the store is for nobody else's eyes. */
 		umask(077);
 		/* Until the mount is there, whoever started it is listening. */
-		log_open(LOG_TARGET_STDERR, o.log_level);
-		if (place_prepare(&o.store, &o.mountpoint, &why)) {
+		log_open(LOG_TARGET_STDERR, NULL, LOG_LEVEL_WARNING);
+		if (options_check_log(&o, &why) || place_prepare(&o.store, &o.mountpoint, &why)) {
 			fprintf(stderr, "bucketfs: %s\n", why.text);
 			r = 1;
 		} else if (chdir("/")) {

@@ -1,4 +1,4 @@
-/* @device and @job: symbolic links that lead every caller to their own bucket, like /proc/self. */
+/* Symbolic links: those in files/, and @device and @job, which lead every caller to their own bucket, like /proc/self. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -108,18 +108,44 @@ static void run(struct worker_job *base)
 	free(job);
 }
 
+/* One that a user made. */
+static void read_target(fuse_req_t req, fuse_ino_t inode)
+{
+	struct buf target = {0};
+	struct call c;
+	int r;
+
+	if (!call_begin(&c, req, inode, "readlink"))
+		return;
+	c.told = true;
+	r = call_in_tree(&c) ? tree_target(c.fs, c.b, &c.who, c.node, &target) : BUCKET_INVALID;
+	if (!r && c.fs->options.symlinks_off) {
+		c.told = false;
+		reason_set(&c.why, "symbolic links lead nowhere here: the mount has symlinks=off");
+		r = BUCKET_NOT_PERMITTED;
+	}
+	if (!r)
+		r = buf_add_byte(&target, 0);
+	if (r) {
+		call_end(&c, r);
+	} else {
+		fuse_reply_readlink(req, (char *)target.data);
+		call_release(&c);
+	}
+	buf_release(&target);
+}
+
 void op_readlink(fuse_req_t req, fuse_ino_t inode)
 {
-	struct link_job *job = call_begin_later(sizeof(*job), req, inode, "readlink");
+	struct link_job *job;
 
-	if (!job)
-		return;
-	if (!call_is_link(&job->c)) {
-		job->c.told = true;
-		call_end(&job->c, BUCKET_INVALID);
-		free(job);
+	if (inode != inode_of(0, NODE_ROOT_DEVICE) && inode != inode_of(0, NODE_ROOT_JOB)) {
+		read_target(req, inode);
 		return;
 	}
+	job = call_begin_later(sizeof(*job), req, inode, "readlink");
+	if (!job)
+		return;
 	/* It may ask the name service, and reads /proc. */
 	job->job = (struct worker_job){.run = run, .uid = job->c.who.uid};
 	workers_add(job->c.fe->workers, &job->job);

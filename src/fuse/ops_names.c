@@ -209,7 +209,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	if (S_ISREG(mode) && call_in_tree(&c)) {
 		r = mknod_tree(&c, slice_str(name), mode, &attr, &canonical);
 	} else {
-		r = not_here(&c, "only plain files and folders, and only in files/");
+		r = not_here(&c, "only plain files, folders and symbolic links, and only in files/");
 	}
 	call_end_entry(&c, r, &attr, canonical);
 }
@@ -224,16 +224,39 @@ static void not_permitted(fuse_req_t req, fuse_ino_t parent, const char *name, c
 	call_end(&c, BUCKET_NOT_PERMITTED);
 }
 
-void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+static int symlink_tree(struct call *c, struct slice name, struct slice target, struct attr *attr, bool *canonical)
 {
-	(void)link, (void)name;
-	not_permitted(req, parent, "symlink", "there are no symbolic links in a bucket");
+	uint64_t number;
+	int r = tree_symlink(c->fs, c->b, &c->who, c->node, name, target, &number, canonical, &c->why);
+
+	if (r)
+		return r;
+	if (!*canonical)
+		notifier_spelled(c->fe->notifier, inode_of(c->b->number, c->node), name, false);
+	return tree_attr(c->fs, c->b, &c->who, number, attr);
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	struct call c;
+	struct attr attr;
+	bool canonical = true;
+	int r;
+
+	if (!call_begin(&c, req, parent, "symlink"))
+		return;
+	c.leaf = name;
+	if (call_in_tree(&c))
+		r = symlink_tree(&c, slice_str(name), slice_str(target), &attr, &canonical);
+	else
+		r = not_here(&c, "symbolic links only in files/");
+	call_end_entry(&c, r, &attr, canonical);
 }
 
 void op_link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char *name)
 {
 	(void)inode, (void)name;
-	not_permitted(req, parent, "link", "there are no hard links in a bucket");
+	not_permitted(req, parent, "link", "there are no hard links in a bucket: copy it (cp -r, tar --hard-dereference)");
 }
 
 /* ---- removing ---- */

@@ -1,8 +1,12 @@
 #include "fuse/options.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bucket/verdict.h"
 
@@ -30,6 +34,7 @@ void options_help(void)
 	       "\n"
 	       "Behaviour:\n"
 	       "  -o collide=replace|refuse  two names with one stored form: the newer replaces the older, or EEXIST (replace)\n"
+	       "  -o symlinks=off    no symbolic links in files/: none is made, none is followed\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
 	       "  -o sync            every close is an fsync\n"
 	       "  -o scrub=DAYS      read all contents over 32K once in so many days, slowly, and compare their checksums (0: no)\n"
@@ -42,7 +47,7 @@ void options_help(void)
 	       "  -o io_uring=auto|on|off   FUSE over io_uring (auto: where the kernel has it enabled)\n"
 	       "  -o passthrough=auto|off   large files are read by the kernel itself (auto: where it can, as root)\n"
 	       "  -o give_way=auto|off      who waits for the daemon runs before it (auto: where it serves many requests)\n"
-	       "  -o log=stderr|syslog      where the log goes (stderr with -f, else syslog)\n"
+	       "  -o log=stderr|syslog|FILE where the log goes (stderr with -f, else syslog)\n"
 	       "  -o log_level=error|warning|info|debug   (info)\n"
 	       "  -o trace           log every call into the store\n"
 	       "and the usual ones of mount(8), such as ro, nosuid, nodev, noexec, noatime.\n");
@@ -76,88 +81,108 @@ static int one_of(const char *value, const char *const *words)
 	return -1;
 }
 
+enum option_kind {
+	OPTION_FLAG,   /* NAME sets a bool */
+	OPTION_TEXT,   /* NAME=TEXT */
+	OPTION_NUMBER, /* NAME=NUMBER, of at most `most` */
+	OPTION_CHOICE, /* NAME=WORD, one of `words`: its place among them */
+};
+
+struct own_option {
+	const char *name;
+	enum option_kind kind;
+	size_t at; /* in struct options */
+	const char *const *words;
+	unsigned long most;
+};
+
+static const char *const yes_words[] = {"off", "on", NULL}, *const auto_words[] = {"auto", "on", "off", NULL};
+static const char *const auto_or_off[] = {"auto", "off", NULL}, *const roots[] = {"admin", "squash", NULL};
+static const char *const logs[] = {"stderr", "syslog", NULL};
+static const char *const levels[] = {"error", "warning", "info", "debug", NULL}, *const collides[] = {"replace", "refuse", NULL};
+
+static const struct own_option own_options[] = {
+	{"sync", OPTION_FLAG, offsetof(struct options, sync), NULL, 0},
+	{"accept_loss", OPTION_FLAG, offsetof(struct options, accept_loss), NULL, 0},
+	{"trace", OPTION_FLAG, offsetof(struct options, trace), NULL, 0},
+	{"device", OPTION_TEXT, offsetof(struct options, device), NULL, 0},
+	{"device_acl", OPTION_TEXT, offsetof(struct options, device_acl), NULL, 0},
+	{"editors", OPTION_TEXT, offsetof(struct options, editors), NULL, 0},
+	{"job_env", OPTION_TEXT, offsetof(struct options, job_env), NULL, 0},
+	{"job_schema", OPTION_TEXT, offsetof(struct options, job_schema), NULL, 0},
+	{"log", OPTION_TEXT, offsetof(struct options, log), NULL, 0},
+	{"scrub", OPTION_NUMBER, offsetof(struct options, scrub), NULL, 3650},
+	{"io_uring", OPTION_CHOICE, offsetof(struct options, io_uring), auto_words, 0},
+	{"passthrough", OPTION_CHOICE, offsetof(struct options, passthrough), auto_or_off, 0},
+	{"give_way", OPTION_CHOICE, offsetof(struct options, give_way), auto_or_off, 0},
+	{"log_level", OPTION_CHOICE, offsetof(struct options, log_level), levels, 0},
+	{"root", OPTION_CHOICE, offsetof(struct options, squash_root), roots, 0},
+	{"collide", OPTION_CHOICE, offsetof(struct options, collide_refuse), collides, 0},
+	{"symlinks", OPTION_CHOICE, offsetof(struct options, symlinks), yes_words, 0},
+};
+
+static int set_text(char **at, const char *value)
+{
+	free(*at);
+	*at = strdup(value);
+	return *at ? 0 : -1;
+}
+
+static int set_number(const char *option, const char *value, unsigned long most, unsigned *at)
+{
+	char *end;
+	unsigned long number = strtoul(value, &end, 10);
+
+	if (*end || end == value || *value == '-' || number > most)
+		return wrong_value(option);
+	*at = (unsigned)number;
+	return 0;
+}
+
+static int set_choice(const char *option, const char *value, const char *const *words, unsigned *at)
+{
+	int choice = one_of(value, words);
+
+	if (choice < 0)
+		return wrong_value(option);
+	*at = (unsigned)choice;
+	return 0;
+}
+
 /* 1: not ours; 0: done; -1: wrong. */
 static int own_option(struct options *o, const char *option)
 {
-	static const char *const urings[] = {"auto", "on", "off", NULL}, *const targets[] = {"stderr", "syslog", NULL};
-	static const char *const autos[] = {"auto", "off", NULL};
-	static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
-	static const char *const roots[] = {"squash", NULL}, *const collides[] = {"replace", "refuse", NULL};
-	const struct {
-		const char *name;
-		const char *const *values;
-	} choices[] = {{"io_uring", urings}, {"log", targets}, {"log_level", levels}, {"root", roots}, {"collide", collides},
-		       {"passthrough", autos}, {"give_way", autos}};
-	const char *equals = strchr(option, '=');
+	const char *equals = strchr(option, '='), *value = equals ? equals + 1 : NULL;
+	struct slice name = slice_of(option, equals ? (size_t)(equals - option) : strlen(option));
 	struct reason why;
-	int r, choice;
+	int r;
 
-	if (strcmp(option, "sync") == 0)
-		return o->sync = true, 0;
-	if (strcmp(option, "accept_loss") == 0)
-		return o->accept_loss = true, 0;
-	if (strcmp(option, "trace") == 0)
-		return o->trace = true, 0;
-	if (!equals)
-		return 1;
-	const struct {
-		const char *name;
-		char **at;
-	} texts[] = {{"device", &o->device}, {"device_acl", &o->device_acl}, {"editors", &o->editors},
-		   {"job_env", &o->job_env}, {"job_schema", &o->job_schema}};
-	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		if (strlen(texts[i].name) != (size_t)(equals - option) || strncmp(option, texts[i].name, (size_t)(equals - option)))
+	for (size_t i = 0; i < sizeof(own_options) / sizeof(*own_options); i++) {
+		const struct own_option *own = &own_options[i];
+		char *at = (char *)o + own->at;
+
+		if (!slice_equal(name, slice_str(own->name)) || (own->kind == OPTION_FLAG) != !value)
 			continue;
-		free(*texts[i].at);
-		*texts[i].at = strdup(equals + 1);
-		return *texts[i].at ? 0 : -1;
+		switch (own->kind) {
+		case OPTION_FLAG:
+			*(bool *)(void *)at = true;
+			return 0;
+		case OPTION_TEXT:
+			if (own->at == offsetof(struct options, log) && *value != '/' && one_of(value, logs) < 0)
+				return wrong_value(option);
+			return set_text((char **)(void *)at, value);
+		case OPTION_NUMBER:
+			return set_number(option, value, own->most, (unsigned *)(void *)at);
+		case OPTION_CHOICE:
+			return set_choice(option, value, own->words, (unsigned *)(void *)at);
+		}
 	}
-	struct slice name = slice_of(option, (size_t)(equals - option));
-	if (slice_equal(name, slice_str("scrub"))) {
-		char *end;
-		unsigned long days = strtoul(equals + 1, &end, 10);
-
-		if (*end || end == equals + 1 || equals[1] == '-' || days > 3650)
-			return wrong_value(option);
-		return o->scrub = (unsigned)days, 0;
-	}
-	r = limits_set(&o->limits, name, equals + 1, &why);
+	if (!value)
+		return 1;
+	r = limits_set(&o->limits, name, value, &why);
 	if (r == BUCKET_INVALID)
 		fprintf(stderr, "bucketfs: option %s\n", why.text);
-	if (r != BUCKET_ABSENT)
-		return r ? -1 : 0;
-	for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
-		if (!slice_equal(name, slice_str(choices[i].name)))
-			continue;
-		choice = one_of(equals + 1, choices[i].values);
-		if (choice < 0)
-			return wrong_value(option);
-		switch (i) {
-		case 0:
-			o->io_uring = (unsigned)choice;
-			break;
-		case 1:
-			o->log_target = (enum log_target)choice;
-			o->log_given = true;
-			break;
-		case 2:
-			o->log_level = (enum log_level)choice;
-			break;
-		case 3:
-			o->squash_root = true;
-			break;
-		case 4:
-			o->collide_refuse = choice == 1;
-			break;
-		case 5:
-			o->passthrough = (unsigned)choice;
-			break;
-		default:
-			o->give_way = (unsigned)choice;
-		}
-		return 0;
-	}
-	return 1;
+	return r == BUCKET_ABSENT ? 1 : r ? -1 : 0;
 }
 
 /* -o a,b\,c,d: a backslash takes the next character as it is. */
@@ -197,7 +222,7 @@ static int usage_error(const char *what, const char *which)
 
 int options_parse(struct options *o, int argc, char **argv)
 {
-	*o = (struct options){.limits = limits_default, .log_level = LOG_LEVEL_INFO};
+	*o = (struct options){.limits = limits_default, .log_level = LOG_LEVEL_INFO, .symlinks = 1};
 	if (fuse_opt_add_arg(&o->args, "bucketfs"))
 		return 1;
 	for (int i = 1; i < argc; i++) {
@@ -227,9 +252,28 @@ int options_parse(struct options *o, int argc, char **argv)
 	}
 	if (!o->help && !o->version && !o->mountpoint)
 		return usage_error(o->store ? "no mount point given" : "no store and no mount point given", NULL);
-	if (!o->log_given)
-		o->log_target = o->foreground ? LOG_TARGET_STDERR : LOG_TARGET_SYSLOG;
 	return 0;
+}
+
+enum log_target options_log_target(const struct options *o)
+{
+	if (!o->log)
+		return o->foreground ? LOG_TARGET_STDERR : LOG_TARGET_SYSLOG;
+	return strcmp(o->log, "stderr") == 0 ? LOG_TARGET_STDERR : strcmp(o->log, "syslog") == 0 ? LOG_TARGET_SYSLOG : LOG_TARGET_FILE;
+}
+
+int options_check_log(const struct options *o, struct reason *why)
+{
+	int fd;
+
+	if (options_log_target(o) != LOG_TARGET_FILE)
+		return 0;
+	fd = open(o->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	if (fd < 0)
+		reason_set(why, "option log=%s: %s", o->log, strerror(errno));
+	else
+		close(fd);
+	return fd < 0 ? -1 : 0;
 }
 
 void options_release(struct options *o)
@@ -241,5 +285,6 @@ void options_release(struct options *o)
 	free(o->editors);
 	free(o->job_env);
 	free(o->job_schema);
+	free(o->log);
 	fuse_opt_free_args(&o->args);
 }

@@ -7,22 +7,24 @@
 #include "fuse/lowlevel.h"
 #include "util/log.h"
 
+enum uring { URING_AUTO, URING_ON, URING_OFF };
+
 struct options {
 	char *store, *mountpoint;
 	bool foreground, help, version;
 	bool debug;       /* libfuse's own messages */
 	bool trace;       /* every call into the store, in the log */
-	bool squash_root; /* root=squash */
-	bool collide_refuse; /* collide=refuse */
 	bool sync;
 	unsigned scrub;   /* days between two passes; 0: none */
 	bool accept_loss; /* start with what is left of a damaged log */
-	enum { URING_AUTO, URING_ON, URING_OFF } io_uring;
-	enum { PASSTHROUGH_AUTO, PASSTHROUGH_OFF } passthrough;
-	enum { GIVE_WAY_AUTO, GIVE_WAY_OFF } give_way;
-	bool log_given;
-	enum log_target log_target;
-	enum log_level log_level;
+	/* The place of a word among those that there are (options.c). */
+	unsigned io_uring;       /* enum uring */
+	unsigned passthrough, give_way; /* 0: auto, 1: off */
+	unsigned squash_root;    /* 1: root=squash */
+	unsigned collide_refuse; /* 1: collide=refuse */
+	unsigned symlinks;       /* 0: symlinks=off */
+	unsigned log_level;      /* enum log_level */
+	char *log;               /* stderr, syslog or the path of a file; NULL: not given */
 	struct limits limits;
 	char *device, *device_acl, *editors, *job_env, *job_schema; /* NULL: not given */
 	struct fuse_args args; /* what is left for libfuse */
@@ -30,5 +32,9 @@ struct options {
 
 /* 0; or 1 after one line on stderr saying what is wrong. */
 int options_parse(struct options *o, int argc, char **argv);
+/* Nonzero: the log's file cannot be written, which `why` says. */
+int options_check_log(const struct options *o, struct reason *why);
+/* Where the log goes once the mount is there. */
+enum log_target options_log_target(const struct options *o);
 void options_release(struct options *o);
 void options_help(void);

@@ -137,6 +137,7 @@ static void check_node(const struct node *n)
 	CLAIM(again.created == n->created && again.size == n->size && again.blocks == n->blocks &&
 	      again.content == n->content);
 	CLAIM(slice_equal(again.name, n->name) && slice_equal(again.given, n->given) && slice_equal(again.job, n->job));
+	CLAIM(slice_equal(again.target, n->target));
 	for (size_t len = 0; len < record.len; len++)
 		CLAIM(node_decode(&again, slice_of(record.data, len)));
 	buf_release(&record);
@@ -153,13 +154,13 @@ static void any_node(struct slice record)
 static void made_node(struct choices *c)
 {
 	struct node n = {.number = choose_number(c), .parent = choose_number(c)};
-	struct slice given = choose_bytes(c, name_max), job = choose_bytes(c, 80);
+	struct slice given = choose_bytes(c, name_max), job = choose_bytes(c, 80), target = choose_bytes(c, 300);
 	char normal[name_max];
 	struct buf record = {0};
 	struct node again = {.number = n.number, .parent = n.parent};
 	size_t len = 0;
 
-	n.kind = (uint8_t)choose(c, 4);
+	n.kind = (uint8_t)choose(c, 5);
 	n.place = (uint8_t)choose(c, 4);
 	n.exec = (uint8_t)choose_byte(c);
 	n.has_attributes = choose(c, 2);
@@ -176,6 +177,10 @@ static void made_node(struct choices *c)
 	n.name = slice_of(normal, len);
 	n.given = choose(c, 2) ? given : slice_of(NULL, 0);
 	n.job = job;
+	if (n.kind == NODE_LINK && choose(c, 4)) {
+		n.target = target;
+		n.size = target.len;
+	}
 	/* A decoder says the same of a record as node_check does of the node. */
 	CLAIM(!node_encode(&n, &record));
 	CLAIM(!node_decode(&again, buf_slice(&record)) == !node_check(&n));
@@ -184,6 +189,7 @@ static void made_node(struct choices *c)
 	buf_release(&record);
 	bytes_free(given);
 	bytes_free(job);
+	bytes_free(target);
 }
 
 /* ---- origins ---- */

@@ -44,6 +44,6 @@ static inline int test_fs_open(struct store *store, struct fs **fs)
 	};
 
 	options.boot[0] = test_boot;
-	log_open(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_STDERR, NULL, LOG_LEVEL_ERROR);
 	return fs_open(fs, store, &options);
 }

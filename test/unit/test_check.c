@@ -127,7 +127,7 @@ static int box_setup(void **state)
 	x->bucket = x->f.b->number;
 	bucket_put(x->f.fs, x->f.b);
 	close_fs(x);
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	return 0;
 }
 
@@ -366,7 +366,7 @@ static void serve(struct box *x, const char *name, unsigned without, void (*look
 	uint64_t sub = 0;
 
 	open_fs(x);
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	for (int i = 0; i < 2; i++) {
 		unsigned left = i ? without : 0;
 
@@ -466,7 +466,7 @@ static void test_live_and_broken(void **state)
 	blob_path(x, x->content, path);
 	assert_int_equal(truncate(path, 3), 0);
 	open_fs(x);
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	assert_int_equal(check(x, false, false), 0);
 	assert_true(x->sums.live);
 	expect_count(x, 2);
@@ -512,7 +512,7 @@ static void test_second_look(void **state)
 	struct check_options o = {.store = x->folder, .finding = note_finding, .progress = mend_meanwhile, .context = x};
 
 	open_fs(x);
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	name_empty(x, false);
 	x->count = x->notes = 0;
 	assert_int_equal(check_store(&o, &x->sums, NULL), 0);
@@ -1500,7 +1500,7 @@ static void break_by_chance(struct box *x, uint64_t seed)
 	if (left)
 		return;
 	open_fs(x);
-	log_open(LOG_TARGET_NONE, LOG_LEVEL_ERROR);
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
 	assert_int_equal(bucket_list(x->f.fs, 0, read_bucket, &x->f), 0);
 	if (bucket) {
 		assert_int_equal(bucket_find(x->f.fs, S("other"), &x->f.b), 0);

@@ -821,7 +821,7 @@ static void faulty_setup(struct fixture *f, struct faulty *faulty)
 	assert_int_equal(memory_store_open(&f->store), 0);
 	assert_int_equal(faulty_store_open(&f->store, f->store, faulty), 0);
 	assert_int_equal(fixture_open(f), 0);
-	log_open(LOG_TARGET_STDERR, (enum log_level)-1);
+	log_open(LOG_TARGET_STDERR, NULL, (enum log_level)-1);
 	put_file(f, NODE_FILES, "a", "old");
 }
 
@@ -892,7 +892,7 @@ static void test_store_fails_after_a_crash(void **state)
 		f.b->dead = true;
 		after = (struct fixture){.store = f.store};
 		assert_int_equal(test_fs_open(f.store, &after.fs), 0);
-		log_open(LOG_TARGET_STDERR, (enum log_level)-1);
+		log_open(LOG_TARGET_STDERR, NULL, (enum log_level)-1);
 		faulty_fails(&faulty, call);
 		r = bucket_lookup(after.fs, S("nightly"), &after.b);
 		faulty.fail_at = 0;
