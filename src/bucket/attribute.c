@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "bucket/attribute_bag.h"
+#include "bucket/gone.h"
 #include "bucket/tree.h"
 
 static int check_name(struct slice name)
@@ -9,11 +11,101 @@ static int check_name(struct slice name)
 	return name.len > name_max ? BUCKET_NAME_TOO_LONG : name.len ? 0 : BUCKET_INVALID;
 }
 
+/* ---- of a node that has lost its name ---- */
+
+/* The open file of a node that the store does not have any more; referenced. NULL: it is not open, or the store has it. */
+static struct file *unlinked_file(struct fs *fs, const struct bucket *b, uint64_t node)
+{
+	struct file *f = node >= NODE_FIRST ? file_find(fs, inode_of(b->number, node)) : NULL;
+
+	if (f && file_is(&f->unlinked))
+		return f;
+	if (f)
+		file_put(f);
+	return NULL;
+}
+
+enum bag_action { BAG_GET, BAG_SET, BAG_REMOVE, BAG_LIST };
+
+struct bag_change {
+	enum bag_action action;
+	struct slice name, value;
+	bool create, replace;
+	struct buf *out;
+};
+
+static int change_bag(struct file *f, const struct bag_change *c, struct reason *why)
+{
+	int r = 0;
+
+	switch (c->action) {
+	case BAG_GET:
+		return attribute_bag_get(&f->attributes, c->name, c->out);
+	case BAG_LIST:
+		return attribute_bag_list(&f->attributes, c->out);
+	case BAG_REMOVE:
+		return attribute_bag_remove(&f->attributes, c->name);
+	case BAG_SET:
+		r = budget_charge(f->fs->budget, &f->attributes_charge, f->node.uid,
+				  f->attributes.len + c->name.len + c->value.len + 8, why);
+		if (!r)
+			r = attribute_bag_set(&f->attributes, c->name, c->value, c->create, c->replace);
+		if (r == BUCKET_OVER_QUOTA && why && !why->text[0])
+			reason_set(why, "a file that has no name any more keeps %d bytes of attributes", attribute_bag_max);
+	}
+	return r;
+}
+
+/* BUCKET_GONE: nothing is known of the node. */
+static int change_gone(struct fs *fs, struct bucket *b, uint64_t node, const struct bag_change *c, struct reason *why)
+{
+	struct file *f = unlinked_file(fs, b, node);
+	uint64_t inode = inode_of(b->number, node);
+	int r;
+
+	if (f) {
+		bucket_lock(b);
+		r = change_bag(f, c, why);
+		bucket_unlock(b);
+		file_put(f);
+		return r;
+	}
+	if (node < NODE_FIRST)
+		return BUCKET_GONE;
+	switch (c->action) {
+	case BAG_GET:
+		return gone_attribute_get(fs, inode, c->name, c->out);
+	case BAG_LIST:
+		return gone_attribute_list(fs, inode, c->out);
+	case BAG_REMOVE:
+		return gone_attribute_remove(fs, inode, c->name);
+	default:
+		return gone_attribute_set(fs, inode, c->name, c->value, c->create, c->replace);
+	}
+}
+
+void attribute_keep(struct file *f, const struct buf *bag)
+{
+	buf_clear(&f->attributes);
+	if (!bag->len)
+		return;
+	/* Without them it goes on all the same. */
+	if (!budget_charge(f->fs->budget, &f->attributes_charge, f->node.uid, bag->len, NULL))
+		buf_add_slice(&f->attributes, buf_slice(bag));
+}
+
+void attribute_forget(struct file *f)
+{
+	budget_release(f->fs->budget, &f->attributes_charge);
+	buf_release(&f->attributes);
+}
+
 int attribute_get(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,
 		  struct buf *value)
 {
+	struct bag_change get = {.action = BAG_GET, .name = name, .out = value};
 	struct key_buf key;
-	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute");
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "read an attribute"), gone;
 
 	if (!r)
 		r = check_name(name);
@@ -21,7 +113,10 @@ int attribute_get(struct fs *fs, struct bucket *b, const struct caller *who, uin
 		return r;
 	key = key_attribute(node, name);
 	r = store_get(fs->store, b->number, STORE_META, key_slice(&key), value);
-	return r == STORE_ABSENT ? BUCKET_NO_ATTRIBUTE : r;
+	if (r != STORE_ABSENT)
+		return r;
+	gone = change_gone(fs, b, node, &get, NULL);
+	return gone == BUCKET_GONE ? BUCKET_NO_ATTRIBUTE : gone;
 }
 
 /* ---- what a node has of them ---- */
@@ -134,6 +229,24 @@ static int check_room(const struct bucket *b, uint64_t node, const struct attrib
 	return 0;
 }
 
+/* The node's own record, unless it is open: tree_mark_attributes has seen to that then. */
+static int put_record(struct fs *fs, struct bucket *b, uint64_t node, struct store_batch *batch)
+{
+	struct found found = {0};
+	int r;
+
+	if (node < NODE_FIRST || file_peek(fs, inode_of(b->number, node)))
+		return 0;
+	r = tree_find_number(fs, b, node, &found);
+	if (!r) {
+		found.node.has_attributes = true;
+		found.node.changed = fs_now(fs);
+		r = tree_put_record(&found.node, batch);
+	}
+	tree_found_release(&found);
+	return r;
+}
+
 /* With b->lock held. `value` NULL: it is removed. */
 static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value,
 			 bool create, bool replace, struct reason *why)
@@ -168,45 +281,60 @@ static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct 
 			store_batch_delete(&batch, STORE_META, key_slice(&key));
 		put_totals(node, &is, &batch);
 		count_in(&head, counted, is.bytes);
-		r = bucket_commit(fs, b, &head, &batch);
+		r = put_record(fs, b, node, &batch);
 	}
+	if (!r)
+		r = bucket_commit(fs, b, &head, &batch);
 	store_batch_release(&batch);
 	buf_release(&old);
 	return r;
 }
 
+/* The record says that there are some as soon as there are, so that a removal of the file looks for them. An open file has a copy of it:
+ * there it is said before. */
+static int change(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value, bool create,
+		  bool replace, struct reason *why)
+{
+	bool open = false, now_open;
+	int r = node >= NODE_FIRST ? tree_mark_attributes(fs, b, node, &open) : 0;
+
+	if (r)
+		return r;
+	bucket_lock(b);
+	/* Opened since. What has been closed since is as good. */
+	now_open = node >= NODE_FIRST && !open && file_peek(fs, inode_of(b->number, node));
+	r = now_open ? 0 : change_locked(fs, b, node, name, value, create, replace, why);
+	bucket_unlock(b);
+	return now_open ? change(fs, b, node, name, value, create, replace, why) : r;
+}
+
 int attribute_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,
 		  struct slice value, bool create, bool replace, struct reason *why)
 {
+	struct bag_change set = {BAG_SET, name, value, create, replace, NULL};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "set an attribute");
 
 	if (!r)
 		r = check_name(name);
 	if (!r && value.len > attribute_value_max)
 		r = BUCKET_VALUE_TOO_LARGE;
-	/* The record says that there are some before there are, so that a removal of the file looks for them. */
-	if (!r && node >= NODE_FIRST)
-		r = tree_mark_attributes(fs, b, node);
 	if (r)
 		return r;
-	bucket_lock(b);
-	r = change_locked(fs, b, node, name, &value, create, replace, why);
-	bucket_unlock(b);
-	return r;
+	r = change(fs, b, node, name, &value, create, replace, why);
+	return r == BUCKET_GONE ? change_gone(fs, b, node, &set, why) : r;
 }
 
 int attribute_remove(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name)
 {
+	struct bag_change remove = {.action = BAG_REMOVE, .name = name};
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove an attribute");
 
 	if (!r)
 		r = check_name(name);
 	if (r)
 		return r;
-	bucket_lock(b);
-	r = change_locked(fs, b, node, name, NULL, false, true, NULL);
-	bucket_unlock(b);
-	return r;
+	r = change(fs, b, node, name, NULL, false, true, NULL);
+	return r == BUCKET_GONE ? change_gone(fs, b, node, &remove, NULL) : r;
 }
 
 struct listing {
@@ -235,17 +363,41 @@ static int add_name(void *context, struct slice name, struct slice value)
 
 int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct buf *names)
 {
+	struct bag_change list = {.action = BAG_LIST, .out = names};
 	struct listing l = {b, node, names};
 	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "list attributes");
 
 	if (!r)
 		r = each_of(fs, b, node, add_name, &l);
+	if (!r && !names->len)
+		r = change_gone(fs, b, node, &list, NULL);
+	if (r == BUCKET_GONE)
+		r = 0;
 	return r > 0 && r < BUCKET_DENIED ? 0 : r;
 }
 
 /* ---- with others' changes ---- */
 
-int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct head *head, struct store_batch *batch)
+/* One that does not fit is left out. */
+static int add_to_bag(void *context, struct slice name, struct slice value)
+{
+	int r = attribute_bag_set(context, name, value, false, false);
+
+	return r == -ENOMEM ? r : 0;
+}
+
+int attribute_keep_stored(struct file *f)
+{
+	struct buf bag = {0};
+	int r = f->node.has_attributes ? each_of(f->fs, f->b, f->node.number, add_to_bag, &bag) : 0;
+
+	if (!r)
+		attribute_keep(f, &bag);
+	buf_release(&bag);
+	return r;
+}
+
+int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct buf *bag, struct head *head, struct store_batch *batch)
 {
 	struct attribute_totals t;
 	struct store_cursor *cursor;
@@ -261,8 +413,13 @@ int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct 
 	r = store_cursor_open(fs->store, b->number, STORE_META, prefix, prefix, &cursor);
 	if (r)
 		return r;
-	while (!(r = store_cursor_next(cursor, &key, &value)))
+	while (!(r = store_cursor_next(cursor, &key, &value))) {
 		store_batch_delete(batch, STORE_META, key);
+		if (bag && name_in(key, prefix).len)
+			r = add_to_bag(bag, name_in(key, prefix), value);
+		if (r)
+			break;
+	}
 	store_cursor_close(cursor);
 	count_in(head, counted, 0);
 	return r == STORE_END ? 0 : r;

@@ -20,8 +20,16 @@ int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, ui
 
 /* ---- with b->lock held ---- */
 
-/* Adds the removal of all of a node's attributes to a batch. */
-int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct head *head, struct store_batch *batch);
+/* Adds the removal of all of a node's attributes to a batch, and to a bag (attribute_bag.h; or NULL) those that fit into it. */
+int attribute_delete_all(struct fs *fs, struct bucket *b, uint64_t node, struct buf *bag, struct head *head, struct store_batch *batch);
+/* A file is about to lose its name while it is open: these are its attributes for as long as it is, as far as its owner's share of memory
+ * goes (budget.h). */
+struct file;
+void attribute_keep(struct file *f, const struct buf *bag);
+/* The same with those that the store has. */
+int attribute_keep_stored(struct file *f);
+/* Its end. */
+void attribute_forget(struct file *f);
 /* Adds copies of one node's attributes, which may be in another bucket, to a batch. What `to` has by itself stays. */
 int attribute_copy_all(struct fs *fs, struct bucket *from_b, uint64_t from, struct bucket *to_b, uint64_t to,
 		       struct head *head, struct store_batch *batch);

@@ -459,7 +459,7 @@ static int remove_all(struct plan *p, void *context)
 		store_batch_delete(&p->batch, STORE_DOC, key);
 	store_cursor_close(cursor);
 	if (!r || r == STORE_END)
-		r = attribute_delete_all(p->fs, p->b, NODE_DATA, &p->head, &p->batch);
+		r = attribute_delete_all(p->fs, p->b, NODE_DATA, NULL, &p->head, &p->batch);
 	if (r)
 		return r;
 	p->head.data_present = false;

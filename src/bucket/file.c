@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bucket/attribute.h"
+#include "bucket/gone.h"
 #include "bucket/settle.h"
 #include "bucket/transaction.h"
 #include "bucket/tree.h"
@@ -118,6 +120,8 @@ static bool leave_table(struct file *f)
 		again = last && f->dirty && !f->unlisted && !f->unlinked && !b->dead && !lost;
 		if (!again)
 			f->refs--;
+		if (last && !again && f->unlinked)
+			gone_add(fs, b, &f->node, &f->attributes);
 		if (last && !again)
 			table_remove(&fs->files, &f->by_inode);
 		pthread_mutex_unlock(&fs->lock);
@@ -146,6 +150,7 @@ void file_put(struct file *f)
 	file_drop_content(f);
 	store_content_close(f->kept_content, false);
 	buf_release(&f->kept_bytes);
+	attribute_forget(f);
 	buf_release(&f->bytes);
 	buf_release(&f->checks);
 	pthread_rwlock_destroy(&f->lock);
@@ -218,11 +223,15 @@ int file_keep_all(struct fs *fs, struct bucket *b)
 		struct file *f = collected(&c, i);
 		struct node stored = f->stored;
 
-		/* The store has nothing of a pending file. */
+		/* The store has nothing of a pending file but attributes. */
+		if (!f->unlinked && f->pending)
+			r = attribute_keep_stored(f);
 		if (f->unlinked || f->pending)
 			continue;
 		stored.number = f->node.number;
 		r = file_keep(f, &stored);
+		if (!r)
+			r = attribute_keep_stored(f);
 	}
 	buf_release(&c.files);
 	return r;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bucket/bucket.h"
+#include "bucket/budget.h"
 
 enum { file_inline_max = 32768 };
 
@@ -50,6 +51,8 @@ struct file {
 	char name[name_max], given[name_max], job[node_job_max]; /* what node.name, .given and .job point at */
 	struct buf kept_bytes;            /* the stored content of a file unlinked while open, until it is loaded: … */
 	struct store_content *kept_content; /* … one or the other */
+	struct buf attributes;            /* of a file unlinked while open (attribute_bag.h), … */
+	struct charge attributes_charge;  /* … for which its owner is charged */
 
 	/* lock */
 	pthread_rwlock_t lock;

@@ -6,6 +6,7 @@
 
 #include "bucket/bucket.h"
 #include "bucket/fresh.h"
+#include "bucket/gone.h"
 #include "bucket/reading.h"
 #include "bucket/redirect.h"
 #include "bucket/refusal.h"
@@ -91,6 +92,8 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	if (!r)
 		r = fresh_new(&fs->fresh);
 	if (!r)
+		r = gone_new(&fs->gone);
+	if (!r)
 		r = bucket_load(fs, 0, &fs->root);
 	if (!r) {
 		fs->root->refs = 1;
@@ -128,6 +131,7 @@ void fs_close(struct fs *fs)
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
 	fresh_free(fs->fresh);
+	gone_free(fs->gone);
 	pthread_mutex_destroy(&fs->recovering);
 	pthread_rwlock_destroy(&fs->acl_lock);
 	pthread_mutex_destroy(&fs->lock);

@@ -69,6 +69,7 @@ struct fs {
 	struct redirect_lost *lost;
 	struct readings *readings; /* with a lock of its own */
 	struct fresh *fresh; /* likewise */
+	struct gone *gone;   /* likewise */
 	int64_t opened; /* when (fs_moment) */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	struct buf overdue;   /* likewise: those that do not wait any longer */

@@ -7,6 +7,7 @@
 
 #include "bucket/tree_internal.h"
 #include "bucket/fresh.h"
+#include "bucket/gone.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
 #include "util/log.h"
@@ -274,6 +275,22 @@ static bool is_openers(struct bucket *b, struct file *f, uid_t uid)
 	return is;
 }
 
+/* As the store has it, or had it a moment ago. */
+static int attr_stored(struct fs *fs, struct bucket *b, uint64_t number, struct found *found, struct attr *attr)
+{
+	int r = tree_find_number(fs, b, number, found);
+	bool gone = r == BUCKET_GONE;
+
+	if (gone)
+		r = gone_find(fs, inode_of(b->number, number), found);
+	if (r)
+		return r;
+	fill(fs, b, &found->node, attr);
+	attr->unlinked = gone;
+	attr->private |= gone;
+	return 0;
+}
+
 int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, struct attr *attr)
 {
 	struct file *f = number == NODE_FILES ? NULL : file_find(fs, inode_of(b->number, number));
@@ -291,8 +308,8 @@ int tree_attr(struct fs *fs, struct bucket *b, const struct caller *who, uint64_
 		r = attr_root(fs, b, attr);
 	else if (!r && f)
 		tree_fill_open(fs, b, f, attr);
-	else if (!r && !(r = tree_find_number(fs, b, number, &found)))
-		fill(fs, b, &found.node, attr);
+	else if (!r)
+		r = attr_stored(fs, b, number, &found, attr);
 	tree_found_release(&found);
 	if (f)
 		file_put(f);
@@ -459,6 +476,8 @@ static int lock_node(struct fs *fs, struct bucket *b, const struct caller *who, 
 	*node = f ? &f->node : &found->node;
 	if (!f)
 		r = tree_find_number(fs, b, number, found);
+	if (r == BUCKET_GONE)
+		r = gone_find(fs, inode_of(b->number, number), found);
 	if (r)
 		bucket_unlock(b);
 	return r;

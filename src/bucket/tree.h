@@ -68,11 +68,14 @@ struct tree_change {
 };
 int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number,
 	     const struct tree_change *change);
+/* Changes a record. */
+void tree_apply(struct node *n, const struct tree_change *change, int64_t now);
 /* truncate(2) by name. BUCKET_WAIT as above. */
 int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size, int64_t closed,
 		  struct reason *why);
-/* Notes in the record that the node has extended attributes. */
-int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number);
+/* If the node is open: notes there that it has extended attributes, which are about to change. Else nothing is done, and the caller
+ * changes its record. BUCKET_GONE: it has no name any more. */
+int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number, bool *open);
 
 /* The nodes in a folder whose number is greater than `after`, in the order of numbers, until `each` returns nonzero;
  * that is returned. Files that are not published are not listed. BUCKET_WAIT as above. */

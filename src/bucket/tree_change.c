@@ -7,6 +7,7 @@
 #include "bucket/settle.h"
 #include "bucket/tree_internal.h"
 #include "bucket/fresh.h"
+#include "bucket/gone.h"
 #include "bucket/version.h"
 #include "util/bytes.h"
 #include "util/log.h"
@@ -119,7 +120,7 @@ static int delete_content(struct fs *fs, struct bucket *b, const struct node *n,
 int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, struct settle *heir, struct head *head,
 		     struct store_batch *batch, struct file **open)
 {
-	bool attributes = n->has_attributes;
+	struct buf attributes = {0};
 	int r = 0;
 
 	*open = file_peek(fs, inode_of(b->number, n->number));
@@ -128,8 +129,13 @@ int tree_delete_node(struct fs *fs, struct bucket *b, const struct node *n, stru
 		if ((*open)->marked)
 			version_unmark(*open, head, batch);
 	}
-	if (!r && attributes)
-		r = attribute_delete_all(fs, b, n->number, head, batch);
+	if (!r && n->has_attributes)
+		r = attribute_delete_all(fs, b, n->number, &attributes, head, batch);
+	if (*open)
+		attribute_keep(*open, &attributes);
+	else
+		gone_add(fs, b, n, &attributes);
+	buf_release(&attributes);
 	if (!r)
 		r = delete_content(fs, b, n, heir, head, batch);
 	if (heir)
@@ -708,7 +714,7 @@ int tree_rename(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 
 /* ---- changing attributes ---- */
 
-static void apply(struct node *n, const struct tree_change *change, int64_t now)
+void tree_apply(struct node *n, const struct tree_change *change, int64_t now)
 {
 	if (change->mode)
 		n->exec = *change->mode & 0111;
@@ -719,50 +725,60 @@ static void apply(struct node *n, const struct tree_change *change, int64_t now)
 	n->changed = now;
 }
 
-/* Changes a record: in the open file, to be committed with it, or right in the store. `attributes`: has_attributes is
- * set as well. */
-static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const struct tree_change *change,
-		       bool attributes)
+/* The open file for a number, referenced; or NULL, and then with b->lock held. */
+static struct file *find_or_lock(struct fs *fs, struct bucket *b, uint64_t number)
 {
-	struct store_batch batch = {0};
-	struct found found = {0};
-	struct file *f;
-	int r = 0;
-
 	for (;;) {
-		f = file_find(fs, inode_of(b->number, number));
+		struct file *f = file_find(fs, inode_of(b->number, number));
+
 		if (f)
-			break;
+			return f;
 		bucket_lock(b);
 		/* Opened since: then it has a copy of the record, and that is the one to change. */
 		f = file_find(fs, inode_of(b->number, number));
 		if (!f)
-			break;
+			return NULL;
 		bucket_unlock(b);
 		file_put(f);
 	}
-	if (f && attributes && file_is(&f->unlinked)) {
-		file_put(f);
+}
+
+/* In the open file, to be committed with it. */
+static int change_open(struct file *f, const struct tree_change *change, bool attributes)
+{
+	int r = 0;
+
+	if (attributes && file_is(&f->unlinked))
 		return BUCKET_GONE;
-	}
+	pthread_rwlock_wrlock(&f->lock);
+	tree_apply(&f->node, change, fs_now(f->fs));
+	f->node.has_attributes |= attributes;
+	f->dirty = true;
+	/* A new file is not listed before it is closed, whatever happens to it until then. */
+	if (!file_is(&f->unlisted))
+		r = file_commit(f);
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}
+
+/* Changes a record: in the open file, or right in the store. */
+static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const struct tree_change *change)
+{
+	struct file *f = find_or_lock(fs, b, number);
+	struct store_batch batch = {0};
+	struct found found = {0};
+	int r;
+
 	if (f) {
-		pthread_rwlock_wrlock(&f->lock);
-		apply(&f->node, change, fs_now(fs));
-		f->node.has_attributes |= attributes;
-		f->dirty = true;
-		/* A new file is not listed before it is closed, whatever happens to it until then. */
-		if (!file_is(&f->unlisted))
-			r = file_commit(f);
-		pthread_rwlock_unlock(&f->lock);
+		r = change_open(f, change, false);
 		file_put(f);
 		return r;
 	}
 	r = b->dead ? BUCKET_GONE : tree_find_number(fs, b, number, &found);
-	if (!r && !(attributes && found.node.has_attributes)) {
+	if (!r) {
 		struct head head = b->head;
 
-		apply(&found.node, change, fs_now(fs));
-		found.node.has_attributes |= attributes;
+		tree_apply(&found.node, change, fs_now(fs));
 		r = tree_put_record(&found.node, &batch);
 		if (!r)
 			r = bucket_commit(fs, b, &head, &batch);
@@ -770,7 +786,7 @@ static int change_node(struct fs *fs, struct bucket *b, uint64_t number, const s
 	bucket_unlock(b);
 	store_batch_release(&batch);
 	tree_found_release(&found);
-	return r;
+	return r == BUCKET_GONE ? gone_change(fs, inode_of(b->number, number), change, NULL) : r;
 }
 
 int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number,
@@ -792,12 +808,20 @@ int tree_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t
 		bucket_unlock(b);
 		return r;
 	}
-	return change_node(fs, b, number, change, false);
+	return change_node(fs, b, number, change);
 }
 
-int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number)
+int tree_mark_attributes(struct fs *fs, struct bucket *b, uint64_t number, bool *open)
 {
-	return change_node(fs, b, number, &(struct tree_change){0}, true);
+	struct file *f = file_find(fs, inode_of(b->number, number));
+	int r = 0;
+
+	*open = f;
+	if (f) {
+		r = change_open(f, &(struct tree_change){0}, true);
+		file_put(f);
+	}
+	return r;
 }
 
 int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t number, uint64_t size, int64_t closed,
@@ -808,6 +832,8 @@ int tree_truncate(struct fs *fs, struct bucket *b, const struct caller *who, uin
 
 	if (!r)
 		r = tree_get_file(fs, b, number, &f);
+	if (r == BUCKET_GONE)
+		return gone_change(fs, inode_of(b->number, number), NULL, &size);
 	if (r)
 		return r;
 	r = version_wait_for_new(f, closed);

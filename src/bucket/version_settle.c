@@ -423,15 +423,19 @@ int version_drop(struct file *f)
 	struct bucket *b = f->b;
 	struct store_batch batch = {0};
 	struct head head = b->head;
+	struct buf bag = {0};
 	int r = 0;
 
 	if (f->pending && f->node.has_attributes)
-		r = attribute_delete_all(f->fs, b, f->node.number, &head, &batch);
-	else if (!f->pending)
+		r = attribute_delete_all(f->fs, b, f->node.number, &bag, &head, &batch);
+	if (!r && f->pending)
+		attribute_keep(f, &bag);
+	if (!r && !f->pending)
 		r = drop_stored(f, &head, &batch);
 	if (!r && (!f->pending || f->node.has_attributes))
 		r = bucket_commit(f->fs, b, &head, &batch);
 	store_batch_release(&batch);
+	buf_release(&bag);
 	if (!r) {
 		bucket_name_lost(f->fs, f->b, f->node.parent, f->node.name);
 		file_unlinked(f);

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "bucket/control.h"
+#include "bucket/gone.h"
 #include "bucket/transaction.h"
 #include "fuse/caller.h"
 #include "fuse/control_file.h"
@@ -66,6 +68,41 @@ bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *na
 	if (r)
 		fuse_reply_err(req, reply_errno(r));
 	return !r;
+}
+
+/* Folders that every bucket has, and those that were remembered. */
+static bool is_gone_folder(struct call *c, fuse_ino_t inode, struct found *found)
+{
+	static const uint64_t own[] = {NODE_BUCKET, NODE_FILES, NODE_CONTROL, NODE_TX, NODE_HISTORY};
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+		if (c->node == own[i])
+			return true;
+	return c->node >= NODE_FIRST && gone_find(c->fs, inode, found) == 0 && found->node.kind == NODE_FOLDER;
+}
+
+bool call_begin_gone(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name, struct attr *gone)
+{
+	struct found found = {0};
+	int r = begin(c, req, inode, name);
+	bool is = r == BUCKET_GONE && is_gone_folder(c, inode, &found);
+
+	*gone = (struct attr){0};
+	if (is) {
+		c->b = bucket_share(c->fs, c->fs->root);
+		*gone = (struct attr){.inode = inode,
+				      .mode = S_IFDIR | 0555,
+				      .uid = found.node.uid,
+				      .gid = found.node.gid,
+				      .modified = found.node.modified,
+				      .changed = found.node.changed,
+				      .unlinked = true,
+				      .private = true};
+	} else if (r) {
+		fuse_reply_err(req, reply_errno(r));
+	}
+	tree_found_release(&found);
+	return is || !r;
 }
 
 bool call_begin_turn(struct call *c, const struct question *q, const struct turn *turn, const char *name)

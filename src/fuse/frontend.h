@@ -101,6 +101,9 @@ struct call {
 int64_t call_clock(struct frontend *fe);
 /* Finds the bucket. False: it has been replied to. */
 bool call_begin(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name);
+/* The same for a request that a process may make of the folder that it is in, though that is gone with its bucket: then *gone is what
+ * the folder looks like, and c->b is the root. Else gone->mode is 0. */
+bool call_begin_gone(struct call *c, fuse_req_t req, fuse_ino_t inode, const char *name, struct attr *gone);
 /* The same for one that may be asked again (patience.h). */
 struct question;
 struct turn;

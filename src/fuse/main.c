@@ -71,6 +71,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
 	want(conn, FUSE_CAP_DONT_MASK, true);
+	/* A handle leads to its file as long as there is one, for numbers are permanent: NFS needs that. */
+	want(conn, FUSE_CAP_EXPORT_SUPPORT, true);
 	/* Content changes through this mount alone, so the kernel need not guess from times and sizes. */
 	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);

@@ -17,9 +17,9 @@ void op_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 	struct attr attr;
 
 	(void)fi;
-	if (!call_begin(&c, req, inode, "getattr"))
+	if (!call_begin_gone(&c, req, inode, "getattr", &attr))
 		return;
-	call_end_attr(&c, call_attr(&c, &attr), &attr);
+	call_end_attr(&c, attr.mode ? 0 : call_attr(&c, &attr), &attr);
 }
 
 static int64_t time_of(const struct timespec *t, bool now, int64_t present)
@@ -204,12 +204,13 @@ static int check_access(struct call *c, int mask)
 void op_access(fuse_req_t req, fuse_ino_t inode, int mask)
 {
 	struct call c;
+	struct attr gone;
 
-	if (!call_begin(&c, req, inode, "access"))
+	if (!call_begin_gone(&c, req, inode, "access", &gone))
 		return;
 	/* They only ask. */
 	c.told = true;
-	call_end(&c, check_access(&c, mask));
+	call_end(&c, gone.mode ? 0 : check_access(&c, mask));
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t inode)

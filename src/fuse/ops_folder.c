@@ -270,10 +270,11 @@ static void list(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, bool p
 
 void op_opendir(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *fi)
 {
+	struct attr gone;
 	struct call c;
 	int r = 0;
 
-	if (!call_begin(&c, req, inode, "opendir"))
+	if (!call_begin_gone(&c, req, inode, "opendir", &gone))
 		return;
 	/* Everybody may see which buckets there are. */
 	if (!call_is_root(&c))

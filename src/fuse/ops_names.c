@@ -33,12 +33,35 @@ static int lookup_data(struct call *c, struct attr *attr)
 	return 0;
 }
 
+/* By number: "." is the node itself and ".." its folder. The kernel asks so for a handle (open_by_handle_at, NFS) after it has forgotten
+ * the node. */
+static int lookup_number(struct call *c, bool parent, struct attr *attr)
+{
+	int r = 0;
+
+	if (parent && call_in_tree(c) && c->node != NODE_FILES) {
+		r = tree_parent(c->fs, c->b, c->node, &c->node);
+	} else if (parent && c->node == NODE_BUCKET && !call_is_root(c)) {
+		bucket_put(c->fs, c->b);
+		c->b = bucket_share(c->fs, c->fs->root);
+	} else if (parent && (c->node == NODE_TX || call_in_history(c))) {
+		c->node = NODE_CONTROL;
+	} else if (parent && control_is_history(c->node)) {
+		c->node = NODE_HISTORY;
+	} else if (parent) {
+		c->node = call_in_control(c) && c->node != NODE_CONTROL ? NODE_CONTROL : NODE_BUCKET;
+	}
+	return r ? r : call_attr(c, attr);
+}
+
 static int lookup(struct call *c, struct slice name, int64_t closed, struct attr *attr, bool *canonical)
 {
 	struct bucket *b;
 	int r;
 
 	*canonical = true;
+	if (slice_equal(name, slice_str(".")) || slice_equal(name, slice_str("..")))
+		return lookup_number(c, name.len == 2, attr);
 	if (call_is_root(c) && c->node == NODE_BUCKET && name.len && *(const char *)name.at == '@') {
 		c->node = link_node(name.at);
 		return c->node ? link_attr(c, attr) : BUCKET_ABSENT;
