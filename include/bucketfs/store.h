@@ -113,9 +113,10 @@ struct store_ops {
 	int (*content_read)(struct store_content *c, uint64_t at, void *bytes, size_t len, size_t *got);
 	int (*content_write)(struct store_content *c, uint64_t at, const void *bytes, size_t len);
 	int (*content_truncate)(struct store_content *c, uint64_t len);
-	int (*content_allocate)(struct store_content *c, uint64_t at, uint64_t len);
+	int (*content_allocate)(struct store_content *c, uint64_t at, uint64_t len, bool keep_size);
 	int (*content_punch)(struct store_content *c, uint64_t at, uint64_t len);
 	int (*content_blocks)(struct store_content *c, uint64_t *blocks);
+	int (*content_holes)(struct store_content *c, uint64_t at, uint64_t len, uint64_t *bytes);
 	int (*content_size)(struct store_content *c, uint64_t *size);
 	int (*content_unseal)(struct store_content *c);
 	int (*content_is_sealed)(struct store_content *c, uint64_t size, bool *sealed);
@@ -247,10 +248,11 @@ static inline int store_content_truncate(struct store_content *c, uint64_t len)
 	return c->ops->content_truncate(c, len);
 }
 
-/* Space for this range, so that writing there cannot fail for want of it; the length is made to reach its end. */
-static inline int store_content_allocate(struct store_content *c, uint64_t at, uint64_t len)
+/* Space for this range, so that writing there cannot fail for want of it; the length is made to reach its end, unless that is to be
+ * kept. What is allocated past the end is given back by store_content_truncate. */
+static inline int store_content_allocate(struct store_content *c, uint64_t at, uint64_t len, bool keep_size)
 {
-	return c->ops->content_allocate(c, at, len);
+	return c->ops->content_allocate(c, at, len, keep_size);
 }
 
 /* The range reads as zero and gives its space back; the length stays. */
@@ -259,10 +261,16 @@ static inline int store_content_punch(struct store_content *c, uint64_t at, uint
 	return c->ops->content_punch(c, at, len);
 }
 
-/* Space it takes, in units of 512 bytes, once everything is written, which it waits for. */
+/* Space it takes, in units of 512 bytes, with that of what is still to be written: it waits for nothing. */
 static inline int store_content_blocks(struct store_content *c, uint64_t *blocks)
 {
 	return c->ops->content_blocks(c, blocks);
+}
+
+/* For how many bytes of this range there is no space yet: a write there may need it. */
+static inline int store_content_holes(struct store_content *c, uint64_t at, uint64_t len, uint64_t *bytes)
+{
+	return c->ops->content_holes(c, at, len, bytes);
 }
 
 /* How many bytes there are, once everything is written, which it waits for. */

@@ -295,17 +295,23 @@ static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct 
 static int change(struct fs *fs, struct bucket *b, uint64_t node, struct slice name, const struct slice *value, bool create,
 		  bool replace, struct reason *why)
 {
-	bool open = false, now_open;
-	int r = node >= NODE_FIRST ? tree_mark_attributes(fs, b, node, &open) : 0;
+	bool is_file = node >= NODE_FIRST, open = false, again;
+	const struct file *f;
+	int r;
 
-	if (r)
-		return r;
-	bucket_lock(b);
-	/* Opened since. What has been closed since is as good. */
-	now_open = node >= NODE_FIRST && !open && file_peek(fs, inode_of(b->number, node));
-	r = now_open ? 0 : change_locked(fs, b, node, name, value, create, replace, why);
-	bucket_unlock(b);
-	return now_open ? change(fs, b, node, name, value, create, replace, why) : r;
+	do {
+		r = is_file ? tree_mark_attributes(fs, b, node, &open) : 0;
+		if (r)
+			return r;
+		bucket_lock(b);
+		f = is_file ? file_peek(fs, inode_of(b->number, node)) : NULL;
+		/* Opened or closed since. */
+		again = open != !!f;
+		if (!again)
+			r = f && f->unlinked ? BUCKET_GONE : change_locked(fs, b, node, name, value, create, replace, why);
+		bucket_unlock(b);
+	} while (again);
+	return r;
 }
 
 int attribute_set(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t node, struct slice name,

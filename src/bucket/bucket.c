@@ -611,12 +611,12 @@ static int remove_locked(struct fs *fs, struct bucket *b)
 }
 
 /* The bucket is gone whether or not its last records are. If their removal fails, the next start makes up for that. */
-static void removed(struct fs *fs, const struct caller *who, struct bucket *b)
+static void removed(struct fs *fs, const struct caller *who, struct bucket *b, const char *detail)
 {
 	scratch_drop_all(b);
 	if (transaction_purge(fs, b->number))
 		log_warning("transactions of %.*s will be removed at the next start", (int)b->name.len, (const char *)b->name.at);
-	fs_audit(who, "delete", b->name, NULL);
+	fs_audit(who, "delete", b->name, detail);
 	if (bucket_erase(fs, b->number))
 		log_warning("the records of deleted bucket number %u will be erased at the next start", b->number);
 }
@@ -666,7 +666,7 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 	if (r)
 		return r;
 	if (!may)
-		r = bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
+		r = bucket_check_end(fs, b, who);
 	if (!r)
 		r = check_time(fs, b, may);
 	if (!r)
@@ -676,7 +676,7 @@ static int remove_bucket(struct fs *fs, const struct caller *who, struct slice n
 		bucket_unlock(b);
 	}
 	if (!r)
-		removed(fs, who, b);
+		removed(fs, who, b, NULL);
 	bucket_put(fs, b);
 	return r;
 }
@@ -710,7 +710,7 @@ int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct buck
 		r = remove_locked(fs, b);
 	bucket_unlock(b);
 	if (!r)
-		removed(fs, who, b);
+		removed(fs, who, b, NULL);
 	return r;
 }
 
@@ -777,6 +777,22 @@ int bucket_purge(struct fs *fs, struct bucket *b)
 	if (!r)
 		scratch_drop_all(b);
 	return r ? r : bucket_erase(fs, b->number);
+}
+
+int bucket_remove_all(struct fs *fs, const struct caller *who, struct bucket *b)
+{
+	struct store_batch batch = {0};
+	int r = bucket_check_end(fs, b, who);
+
+	if (r)
+		return r;
+	bucket_lock(b);
+	r = b->dead ? BUCKET_GONE : purge_locked(fs, b, &batch);
+	bucket_unlock(b);
+	store_batch_release(&batch);
+	if (!r)
+		removed(fs, who, b, "with everything in it");
+	return r;
 }
 
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name)

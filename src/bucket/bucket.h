@@ -147,6 +147,8 @@ int bucket_remove_untouched(struct fs *fs, const struct caller *who, struct buck
 /* rmdir, which needs the delete privilege. BUCKET_NOT_EMPTY while it holds keys or files, BUCKET_ABSENT, BUCKET_BUSY:
  * another thread has had its lock for over 100 ms. */
 int bucket_remove(struct fs *fs, const struct caller *who, struct slice name);
+/* The same with everything in it, in one commit; it takes as long as it takes. BUCKET_GONE. */
+int bucket_remove_all(struct fs *fs, const struct caller *who, struct bucket *b);
 
 /* Every bucket whose number is greater than `after`, in the order of numbers, until `each` returns nonzero; that is
  * returned. */
@@ -161,6 +163,10 @@ bool bucket_may(struct fs *fs, const struct bucket *b, const struct caller *who,
  * bucket that is disabled. */
 int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who, enum privilege privilege,
 		 const char *action);
+/* The same for removing something in it: whoever may delete the bucket may also remove what is in it. */
+int bucket_check_removal(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action);
+/* The same for deleting the bucket itself: its admins may, also when it is disabled. */
+int bucket_check_end(struct fs *fs, const struct bucket *b, const struct caller *who);
 /* False: nothing in it can be changed. A transaction is what the bucket is that it will be published in. */
 bool bucket_is_enabled(struct fs *fs, const struct bucket *b);
 /* Notes why, and is BUCKET_READ_ONLY. */

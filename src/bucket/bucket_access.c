@@ -89,10 +89,17 @@ static int denied(struct fs *fs, const struct bucket *b, const struct caller *wh
 		    who->pid, b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/",
 		    privilege_name[privilege], action);
 	struct reason why;
-	char path[name_max + 1];
+	char path[name_max + 1], giver[160];
 
 	snprintf(path, sizeof(path), "%.*s", b->number ? (int)b->name.len : 1, b->number ? (const char *)b->name.at : "/");
-	reason_set_own(&why, "the privilege to %s is missing, which it takes to %s", privilege_name[privilege], action);
+	if (slice_starts_with(b->name, slice_str("device.")))
+		snprintf(giver, sizeof(giver), "bucketctl acl @device and the mount option device_acl give it");
+	else if (b->number)
+		snprintf(giver, sizeof(giver), "the bucket's owner and its admins give it: bucketctl acl %.*s", (int)b->name.len,
+			 (const char *)b->name.at);
+	else
+		snprintf(giver, sizeof(giver), "admins of the mount give it: bucketctl acl /");
+	reason_set_own(&why, "to %s takes the privilege to %s, which you do not have; %s", action, privilege_name[privilege], giver);
 	fs_refused(fs, 0, who, path, "EACCES", &why);
 	return BUCKET_DENIED;
 }
@@ -118,7 +125,8 @@ int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller 
 	uint32_t number = transaction_path(fs, b, path, sizeof(path));
 	struct reason why;
 
-	reason_set_own(&why, "the bucket is disabled, so nobody can %s", action);
+	reason_set_own(&why, "the bucket is disabled, so that it can be read only: to %s, enable it first, which takes the privilege to edit "
+			     "(echo '{\"enabled\": true}' > .bucketfs/meta.json)", action);
 	fs_refused(fs, number, who, path, "EROFS", &why);
 	return BUCKET_READ_ONLY;
 }
@@ -129,6 +137,18 @@ int bucket_check(struct fs *fs, const struct bucket *b, const struct caller *who
 	if (!bucket_may(fs, b, who, privilege))
 		return denied(fs, b, who, privilege, action);
 	return privilege != PRIVILEGE_READ && !bucket_is_enabled(fs, b) ? bucket_read_only(fs, b, who, action) : 0;
+}
+
+int bucket_check_removal(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)
+{
+	if (!bucket_may(fs, b, who, PRIVILEGE_DELETE))
+		return bucket_check(fs, b, who, PRIVILEGE_EDIT, action);
+	return bucket_is_enabled(fs, b) ? 0 : bucket_read_only(fs, b, who, action);
+}
+
+int bucket_check_end(struct fs *fs, const struct bucket *b, const struct caller *who)
+{
+	return bucket_may(fs, b, who, PRIVILEGE_ADMIN) ? 0 : bucket_check(fs, b, who, PRIVILEGE_DELETE, "delete the bucket");
 }
 
 int bucket_check_enter(struct fs *fs, const struct bucket *b, const struct caller *who, const char *action)

@@ -484,8 +484,8 @@ int control_check_write(struct fs *fs, struct bucket *b, const struct caller *wh
 		return bucket_check(fs, b, who, PRIVILEGE_ADMIN, "change the schema");
 	if (node != NODE_META)
 		return BUCKET_NOT_PERMITTED;
-	/* The one way to enable a bucket again. */
-	if (bucket_may(fs, b, who, PRIVILEGE_ADMIN))
+	/* The one way to enable a bucket again: who may disable it may. */
+	if (bucket_may(fs, b, who, PRIVILEGE_EDIT))
 		return 0;
 	return bucket_check(fs, b, who, PRIVILEGE_EDIT, "change the metadata");
 }

@@ -471,7 +471,7 @@ static int remove_all(struct plan *p, void *context)
 int data_remove(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *removed)
 {
 	struct removal c = {who->uid, {0}};
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "remove data.json");
+	int r = bucket_check_removal(fs, b, who, "remove data.json");
 
 	if (!r)
 		r = plan_run(fs, b, NULL, remove_all, &c);

@@ -107,6 +107,8 @@ static bool leave_table(struct file *f)
 
 		/* Bytes written through a mapping come after the last flush. Of a file without a name nothing is kept. */
 		pthread_rwlock_wrlock(&f->lock);
+		if (!file_is(&f->unlisted) && !file_is(&f->unlinked))
+			file_give_back_locked(f);
 		if (!file_is(&f->unlisted) && !file_is(&f->unlinked) && f->dirty && file_commit(f)) {
 			log_error("bucket %.*s: a file could not be committed after its last close: what came after its "
 				  "last flush is lost", (int)b->name.len, (const char *)b->name.at);
@@ -285,8 +287,14 @@ int file_save_all(struct fs *fs, struct bucket *b)
 void file_node(struct file *f, struct node *node)
 {
 	const struct node *n = &f->node;
+	uint64_t blocks;
 
 	pthread_rwlock_rdlock(&f->lock);
+	/* The record has them as of the last commit. */
+	if (n->place != PLACE_CONTENT)
+		blocks = (n->size + 511) / 512;
+	else if (!f->content || !(f->unsaved || f->exposed) || store_content_blocks(f->content, &blocks))
+		blocks = n->blocks;
 	*node = (struct node){
 		.number = n->number,
 		.kind = n->kind,
@@ -298,7 +306,7 @@ void file_node(struct file *f, struct node *node)
 		.changed = n->changed,
 		.accessed = n->accessed,
 		.size = n->size,
-		.blocks = n->blocks,
+		.blocks = blocks,
 	};
 	pthread_rwlock_unlock(&f->lock);
 }

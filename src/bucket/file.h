@@ -60,6 +60,7 @@ struct file {
 	struct node stored;  /* as of the last commit, without names */
 	bool stored_whole;   /* that was published, or whole for all that was known: something to fall back to (settle.h) */
 	bool loaded;         /* `bytes` or `content` is what node.place says */
+	bool preallocated;   /* `content` has space past the end, for as long as the file is open; atomic */
 	bool trimmed;        /* `content` has no bytes past the record's size */
 	bool dirty;          /* differs from what is stored, and … */
 	bool unsaved;        /* … so does its content; atomic */
@@ -193,6 +194,8 @@ struct settle;
 int file_add_content(struct file *f, struct settle *settle, struct store_batch *batch);
 /* It is in the store as it is now; with both locks held. */
 void file_settled(struct file *f);
+/* The last one that has it open is about to go: space past the end is given back. With f->lock held for writing. */
+void file_give_back_locked(struct file *f);
 /* The content it has in hand is let go. With f->lock held for writing, or by its last user. */
 void file_drop_content(struct file *f);
 /* It has no content any more, also where that is lent: for a new one to begin. With f->lock held for writing. */
@@ -237,6 +240,7 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why);
 int file_truncate_alone(struct file *f, uint64_t size, struct reason *why);
 /* ftruncate(2). */
 int file_truncate_open(struct file_open *h, uint64_t size, struct reason *why);
+/* Space for a range, also inside the file, where it may have holes. Past the end with `keep_size`: for as long as the file is open. */
 int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size, struct reason *why);
 int file_punch(struct file *f, uint64_t at, uint64_t len);
 /* lseek with SEEK_DATA or SEEK_HOLE. BUCKET_NO_DATA_THERE. */

@@ -270,6 +270,27 @@ static int prepare(struct file *f, uint64_t end)
 	return r;
 }
 
+/* Whether a range may be written, with the reserve of the disk in mind: that counts bytes for which there is no space yet. What is
+ * written over needs none, and so does a hole that stays one. Only near a full disk is it looked at where holes are. */
+static int check_space(struct file *f, uint64_t at, uint64_t len, struct reason *why)
+{
+	uint64_t size = f->node.size, inside = at >= size ? 0 : len < size - at ? len : size - at, holes = 0;
+	int r = fs_check_space(f->fs, len, why);
+
+	if (r != BUCKET_NO_SPACE || !inside)
+		return r;
+	if (f->node.place == PLACE_CONTENT) {
+		r = load(f);
+		if (!r)
+			r = store_content_holes(f->content, at, inside, &holes);
+		if (r)
+			return r;
+	}
+	if (why)
+		why->text[0] = 0;
+	return fs_check_space(f->fs, len - inside + holes, why);
+}
+
 static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct reason *why)
 {
 	uint64_t end = at + bytes.len, size = end > f->node.size ? end : f->node.size;
@@ -277,7 +298,7 @@ static int write_locked(struct file *f, uint64_t at, struct slice bytes, struct 
 
 	if (end < at || end > INT64_MAX)
 		return BUCKET_TOO_LARGE;
-	r = fs_check_space(f->fs, size - f->node.size, why);
+	r = check_space(f, at, bytes.len, why);
 	if (!r)
 		r = account(f, size, why);
 	if (r)
@@ -386,6 +407,9 @@ static int shorten(struct file *f, uint64_t size)
 		r = store_content_truncate(f->content, size);
 	f->unsealed |= !r;
 	f->trimmed = !r;
+	/* The record has the blocks that it had before. */
+	if (!r && !store_content_blocks(f->content, &f->node.blocks))
+		f->dirty = true;
 	return r;
 }
 
@@ -467,6 +491,35 @@ int file_truncate(struct file *f, uint64_t size, struct reason *why)
 	return r;
 }
 
+/* Space in a content, or in memory. The length becomes `size`. */
+static int allocate(struct file *f, uint64_t at, uint64_t len, uint64_t size)
+{
+	uint64_t end = at + len;
+	int r = prepare(f, end > f->node.size ? end : f->node.size);
+
+	if (r)
+		return r;
+	/* What is short stays in memory, and needs nothing. */
+	if (f->node.place != PLACE_CONTENT)
+		return size > f->bytes.len ? buf_resize(&f->bytes, (size_t)size) : 0;
+	r = store_content_allocate(f->content, at, len, size < end);
+	if (!r && size < end)
+		file_becomes(&f->preallocated, true);
+	return r;
+}
+
+/* More than a file may have is not kept for it either. */
+static int check_kept(const struct file *f, uint64_t end, struct reason *why)
+{
+	uint64_t most = __atomic_load_n(&f->b->max_file_size, __ATOMIC_RELAXED);
+
+	if (!most || end <= most)
+		return 0;
+	reason_set(why, "the file would have space for %llu bytes and max_file_size is %llu", (unsigned long long)end,
+		   (unsigned long long)most);
+	return BUCKET_TOO_LARGE;
+}
+
 int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
 {
 	struct file *f = h->file;
@@ -476,22 +529,16 @@ int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size
 	if (__builtin_add_overflow(at, len, &end) || end > INT64_MAX)
 		return BUCKET_TOO_LARGE;
 	pthread_rwlock_wrlock(&f->lock);
-	/* Space past the end would be lost at the next commit: better no promise than one that is not kept. */
-	if (keep_size && end > f->node.size) {
-		pthread_rwlock_unlock(&f->lock);
-		return BUCKET_UNSUPPORTED;
-	}
 	size = !keep_size && end > f->node.size ? end : f->node.size;
-	r = begin_to_fill(h, why);
+	r = size > f->node.size ? begin_to_fill(h, why) : 0;
 	if (!r)
-		r = fs_check_space(f->fs, size - f->node.size, why);
+		r = check_kept(f, end, why);
+	if (!r)
+		r = check_space(f, at, len, why);
 	if (!r)
 		r = account(f, size, why);
 	if (!r) {
-		r = size > f->node.size ? prepare(f, size) : 0;
-		if (!r && size > f->node.size)
-			r = f->node.place == PLACE_CONTENT ? store_content_allocate(f->content, at, size - at) :
-							     buf_resize(&f->bytes, (size_t)size);
+		r = allocate(f, at, len, size);
 		if (r) {
 			unaccount(f, size);
 		} else if (size > f->node.size) {
@@ -499,10 +546,27 @@ int file_allocate(struct file_open *h, uint64_t at, uint64_t len, bool keep_size
 			f->node.size = size;
 			file_becomes(&f->written, true);
 			touched(f);
+		} else if (f->node.place == PLACE_CONTENT) {
+			/* Its record says how many blocks it has. */
+			f->dirty = true;
+			file_becomes(&f->unsaved, true);
 		}
 	}
 	pthread_rwlock_unlock(&f->lock);
 	return r;
+}
+
+void file_give_back_locked(struct file *f)
+{
+	uint64_t blocks;
+
+	if (!f->preallocated || !f->content || store_content_truncate(f->content, f->node.size))
+		return;
+	file_becomes(&f->preallocated, false);
+	if (!store_content_blocks(f->content, &blocks) && blocks != f->node.blocks) {
+		f->node.blocks = blocks;
+		f->dirty = true;
+	}
 }
 
 int file_punch(struct file *f, uint64_t at, uint64_t len)

@@ -148,6 +148,17 @@ uint64_t redirect_node(struct fs *fs, const struct bucket *b, pid_t thread, uint
 	return node;
 }
 
+void redirect_refuse(struct fs *fs, pid_t thread)
+{
+	struct redirect *r;
+
+	pthread_mutex_lock(&fs->lock);
+	r = find(fs, thread);
+	if (r)
+		r->refused = true;
+	pthread_mutex_unlock(&fs->lock);
+}
+
 void redirect_hold(struct fs *fs, pid_t thread, struct file *f)
 {
 	struct redirect *r;

@@ -17,6 +17,7 @@ struct redirect {
 	struct file *to; /* referenced; NULL: what it tried was gone, so this is decided when it looks */
 	uint64_t node;   /* of data.json, instead of a file (data_node.h); 0: none */
 	int64_t since;
+	bool refused;    /* the name by which it looked again is not one that it may be opened by */
 };
 
 /* A name in a folder, as a number. */
@@ -34,6 +35,8 @@ struct file *redirect_find(struct fs *fs, const struct bucket *b, pid_t thread, 
 bool redirect_is(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name, unsigned *wants);
 /* The node of data.json that a thread which looks again is to find by this name; 0: none. */
 uint64_t redirect_node(struct fs *fs, const struct bucket *b, pid_t thread, uint64_t parent, struct slice name);
+/* The name by which a thread looks again is refused, of which it is told when it opens what it finds. */
+void redirect_refuse(struct fs *fs, pid_t thread);
 /* What it finds is held until it comes. Takes no reference over. */
 void redirect_hold(struct fs *fs, pid_t thread, struct file *f);
 /* At the end of the mount. */

@@ -140,13 +140,13 @@ int scoped_device(struct fs *fs, const char *access, char id[name_max + 1], stru
 	struct slice parts[] = {slice_str("device"), slice_str(fs->options.device)};
 	struct caller owner = {.uid = fs->options.mount_uid};
 	struct acl_list list = {0};
-	int r = 0;
+	int r;
 
 	scoped_id(id, parts, 2);
-	if (access)
-		r = acl_list_parse(&list, slice_str(access), fs->options.names, why);
+	/* It is for what all jobs of a host share, and that may be credentials: so nobody gets in whom nobody has named. */
+	r = acl_list_parse(&list, slice_str(access ? access : "owner"), fs->options.names, why);
 	if (!r)
-		r = make(fs, &owner, id, access ? &list : NULL, NULL, NULL, why);
+		r = make(fs, &owner, id, &list, NULL, NULL, why);
 	acl_list_release(&list);
 	return r;
 }

@@ -17,8 +17,8 @@ bool scoped_is_id(struct slice name);
  * then keeps. */
 int scoped_device_name(struct fs *fs, const char *given, char out[256]);
 
-/* The bucket of the device, made if need be: owned by whoever mounted; `access` (NULL: none) is its first read and edit
- * list. *id gets its id. */
+/* The bucket of the device, made if need be: owned by whoever mounted; `access` is its first read and edit list (NULL: the owner's
+ * alone). *id gets its id. */
 int scoped_device(struct fs *fs, const char *access, char id[name_max + 1], struct reason *why);
 /* The bucket of a caller's job: theirs alone. `schema` (NULL: none) is what a new one gets. BUCKET_OVER_QUOTA: the user
  * has scoped_jobs_max that were written to. */

@@ -237,10 +237,10 @@ void tree_fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr
 	struct node node;
 
 	file_node(f, &node);
-	if (node.place == PLACE_INLINE || node.place == PLACE_NONE)
-		node.blocks = (node.size + 511) / 512;
 	fill(fs, b, &node, attr);
 	attr->unlinked = file_is(&f->unlinked);
+	/* What is written has a place on the disk only by and by, and the kernel sees nothing of that. */
+	attr->fleeting |= (node.size && file_is(&f->unsaved)) || file_is(&f->preallocated);
 }
 
 static int attr_root(struct fs *fs, struct bucket *b, struct attr *attr)

@@ -452,7 +452,7 @@ int tree_unlink(struct fs *fs, struct bucket *b, const struct caller *who, uint6
 	struct found found = {0};
 	struct file *making;
 	bool has = false;
-	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, folder ? "delete a folder" : "delete a file");
+	int r = bucket_check_removal(fs, b, who, folder ? "delete a folder" : "delete a file");
 
 	if (!r)
 		r = name_normalise(given, normal, &name.len);
@@ -485,10 +485,8 @@ int tree_remove_root(struct fs *fs, struct bucket *b, const struct caller *who)
 {
 	struct store_batch nothing = {0};
 	bool has;
-	int r = 0;
+	int r = bucket_check_removal(fs, b, who, "delete files/");
 
-	if (!bucket_may(fs, b, who, PRIVILEGE_DELETE))
-		r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "delete files/");
 	if (r)
 		return r;
 	bucket_lock(b);

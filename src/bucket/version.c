@@ -160,11 +160,12 @@ int version_lookup(struct fs *fs, struct bucket *b, const struct caller *who, ui
 			(*f)->spelled = true;
 			bucket_name_lost((*f)->fs, b, parent, name);
 		}
-		/* On failure the caller puts it: not here, for the bucket is locked. */
-		return take_name(fs, b, who, *f, given);
+		if (take_name(fs, b, who, *f, given))
+			redirect_refuse(fs, who->pid);
+		return 0;
 	}
-	if (*f && fs->options.collide_refuse)
-		return tree_collision(fs, b, who, &(*f)->node, given, NULL);
+	if (*f && fs->options.collide_refuse && tree_collision(fs, b, who, &(*f)->node, given, NULL))
+		redirect_refuse(fs, who->pid);
 	if (!*f && b->making.count &&
 	    (is_one_closing(fs, b, parent, name, closed) || is_partial_closing(fs, b, parent, name, closed)))
 		return BUCKET_WAIT;
@@ -389,7 +390,10 @@ int version_choose(struct file *f, const struct caller *who, unsigned *flags, in
 	if (r)
 		return r;
 	redirected = redirect_take(f->fs, who->pid);
-	r = choose(f, who, redirected, flags, why);
+	if (redirected && redirected->refused && redirected->wants == *flags)
+		r = BUCKET_EXISTS;
+	else
+		r = choose(f, who, redirected, flags, why);
 	redirect_free(redirected);
 	return r;
 }

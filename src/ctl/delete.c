@@ -1,9 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
-#include "ctl/io.h"
 #include "ctl/say.h"
 
 enum { opt_recursive, opt_json };
@@ -14,16 +15,14 @@ static const struct ctl_option options[] = {
 	{0},
 };
 
-static int empty(const struct place *p)
+/* With everything in it, at once or not at all. */
+static int delete_all(const struct place *p)
 {
-	int fd = openat(p->bucket, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 ? -errno : io_remove_all(fd);
+	struct place_path path = place_path_of(p->bucket, "");
 
-	if (r && r != -ENOENT)
-		return say_errno(p, -r, "%s/files", p->id);
-	if (unlinkat(p->bucket, "data.json", 0) && errno != ENOENT)
-		return say_errno(p, errno, "%s/data.json", p->id);
-	return CTL_OK;
+	if (setxattr(path.text, "user.bucketfs.delete", p->id, strlen(p->id), 0) == 0)
+		return CTL_OK;
+	return say_errno(p, errno, "%s", p->id);
 }
 
 static int run(const struct request *r)
@@ -33,19 +32,11 @@ static int run(const struct request *r)
 
 	if (status)
 		return status;
-	if (r->option[opt_recursive]) {
-		/* Not to empty what cannot be deleted then. */
-		if (!place_may(&p, "delete"))
-			status = say_error("%s: you may not delete it", p.id);
-		if (!status)
-			status = empty(&p);
-	}
-	if (!status && unlinkat(p.root, p.id, AT_REMOVEDIR)) {
-		if (errno == ENOTEMPTY && !r->option[opt_recursive])
-			status = say_error("%s is not empty; -r deletes it all the same", p.id);
-		else
-			status = say_errno(&p, errno, "%s", p.id);
-	}
+	if (r->option[opt_recursive])
+		status = delete_all(&p);
+	else if (unlinkat(p.root, p.id, AT_REMOVEDIR))
+		status = errno == ENOTEMPTY ? say_error("%s is not empty; -r deletes it all the same", p.id) :
+					      say_errno(&p, errno, "%s", p.id);
 	place_close(&p);
 	return status;
 }

@@ -11,6 +11,7 @@
 #include "bucket/scratch.h"
 #include "bucket/file.h"
 #include "bucket/tree.h"
+#include "fuse/idle.h"
 #include "fuse/lowlevel.h"
 
 /* How many requests a CPU's ring takes at once, over io_uring. */
@@ -42,6 +43,9 @@ struct frontend {
 
 	pthread_mutex_t lock;
 	struct handle *handles;
+	struct idle idle; /* of the thread that looks at it each second */
+	/* A bit for some inodes each, atomic: they were written with O_DIRECT. Beside that a reader may leave old bytes in the page cache. */
+	uint64_t written_direct[64];
 };
 
 /* How the kernel reaches a file's content (io_mode.h). MAPPABLE: it may be mapped, as it can be read. */

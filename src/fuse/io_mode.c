@@ -74,6 +74,30 @@ static enum io_mode choose(struct call *c, struct file_open *h)
 	return IO_CACHED;
 }
 
+static uint64_t *direct_word(struct frontend *fe, uint64_t inode, uint64_t *bit)
+{
+	uint64_t place = inode * 0x9e3779b97f4a7c15u >> 52; /* 12 bits */
+
+	*bit = 1ULL << (place & 63);
+	return &fe->written_direct[place >> 6];
+}
+
+void io_mode_written_direct(struct frontend *fe, uint64_t inode)
+{
+	uint64_t bit, *word = direct_word(fe, inode, &bit);
+
+	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
+		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+}
+
+/* Whether that was so since this was asked last. */
+static bool take_written_direct(struct frontend *fe, uint64_t inode)
+{
+	uint64_t bit, *word = direct_word(fe, inode, &bit);
+
+	return __atomic_load_n(word, __ATOMIC_RELAXED) & bit && __atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED) & bit;
+}
+
 void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi)
 {
 	struct file *f = h->file->file;
@@ -93,8 +117,9 @@ void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi)
 	if (h->io_mode == IO_PASSED || h->io_mode == IO_PASSED_DIRECT)
 		fi->backing_id = m->backing;
 #endif
-	/* Whatever changes the content comes through the page cache, but for mappings that are passed through. */
-	fi->keep_cache = h->io_mode == IO_CACHED && !(c->fe->passthrough && m->cached == 1 && file_content_now(f));
+	/* Whatever changes the content comes through the page cache, but for mappings that are passed through, and O_DIRECT. */
+	fi->keep_cache = h->io_mode == IO_CACHED && !(c->fe->passthrough && m->cached == 1 && file_content_now(f)) &&
+			 !(m->cached == 1 && take_written_direct(c->fe, f->inode));
 	pthread_mutex_unlock(&m->lock);
 }
 

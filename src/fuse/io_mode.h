@@ -10,6 +10,8 @@
 
 #include "fuse/frontend.h"
 
+/* The inode is written with O_DIRECT: what is in the page cache then is not kept by whoever opens it next, while nobody has it open. */
+void io_mode_written_direct(struct frontend *fe, uint64_t inode);
 /* Chooses, counts, and sets the flags and the backing file of an open that is about to be answered. */
 void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi);
 /* The handle is closed. `req` is any request of this mount; NULL: the mount has ended. */

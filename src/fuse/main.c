@@ -21,6 +21,7 @@
 #include "fuse/defer.h"
 #include "fuse/frontend.h"
 #include "fuse/later.h"
+#include "fuse/metrics.h"
 #include "fuse/names.h"
 #include "fuse/notify.h"
 #include "fuse/options.h"
@@ -444,6 +445,7 @@ static void review(void *context)
 	if (fuse_session_exited(fe->session))
 		leave_in_time();
 	handle_review(fe);
+	idle_second(&fe->idle, metrics_requests());
 }
 
 static bool go_on_pruning(void *context)

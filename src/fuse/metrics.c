@@ -60,6 +60,15 @@ void metrics_count(const char *name, int result, int64_t began)
 		add(&k->errors, 1);
 }
 
+uint64_t metrics_requests(void)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < kind_count; i++)
+		sum += get(&kinds[i].count);
+	return sum;
+}
+
 void metrics_bytes(bool written, uint64_t bytes)
 {
 	add(written ? &bytes_written : &bytes_read, bytes);

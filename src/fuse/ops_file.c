@@ -12,6 +12,7 @@
 #include "fuse/defer.h"
 #include "fuse/editor.h"
 #include "fuse/frontend.h"
+#include "fuse/io_mode.h"
 #include "fuse/metrics.h"
 #include "fuse/notify.h"
 #include "fuse/patience.h"
@@ -451,6 +452,8 @@ static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_
 	int64_t began = call_clock(fuse_req_userdata(req));
 	int r;
 
+	if (fi->flags & O_DIRECT && h->file)
+		io_mode_written_direct(fuse_req_userdata(req), inode);
 	if (h->scratch)
 		scratch_uses(h->scratch, &h->scratch_closed);
 	if (h->control && defer_request())
@@ -548,6 +551,14 @@ void op_fsync(fuse_req_t req, fuse_ino_t inode, int datasync, struct fuse_file_i
 
 /* ---- the rest ---- */
 
+/* The range reads as zero and has space. */
+static int zero(struct file_open *h, uint64_t at, uint64_t len, bool keep_size, struct reason *why)
+{
+	int r = file_punch(h->file, at, len);
+
+	return r ? r : file_allocate(h, at, len, keep_size, why);
+}
+
 static void allocate_now(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t len, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
@@ -564,8 +575,10 @@ static void allocate_now(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, o
 		r = file_allocate(h->file, (uint64_t)at, (uint64_t)len, mode != 0, &c.why);
 	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		r = file_punch(h->file->file, (uint64_t)at, (uint64_t)len);
+	else if ((mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_ZERO_RANGE)
+		r = zero(h->file, (uint64_t)at, (uint64_t)len, mode & FALLOC_FL_KEEP_SIZE, &c.why);
 	if (r == BUCKET_UNSUPPORTED)
-		reason_set(&c.why, "space can be allocated up to the end of a file, and given back; nothing else");
+		reason_set(&c.why, "space can be allocated, filled with zero and given back; nothing else");
 	call_end(&c, r);
 }
 
@@ -583,7 +596,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t at, off_t le
 	struct handle *h = handle_of(fi);
 	struct slow_request what = {.changes = true, .mode = mode, .at = at, .size = (size_t)len};
 
-	if (h->file && mode & FALLOC_FL_PUNCH_HOLE && file_change_waits(h->file->file, (uint64_t)at, (uint64_t)len) &&
+	if (h->file && mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) && file_change_waits(h->file->file, (uint64_t)at, (uint64_t)len) &&
 	    do_later(req, inode, fi, &what, NULL, run_allocate))
 		return;
 	allocate_now(req, inode, mode, at, len, fi);

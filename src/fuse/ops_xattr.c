@@ -18,6 +18,7 @@ enum attribute_kind {
 	ATTRIBUTE_JOB,    /* .job, */
 	ATTRIBUTE_SERVER, /* .server */
 	ATTRIBUTE_USERNAME, /* and .username */
+	ATTRIBUTE_DELETE, /* user.bucketfs.delete of a bucket: to be set to its id */
 	ATTRIBUTE_LIMIT,  /* user.bucketfs.max_files … of a bucket */
 	ATTRIBUTE_OURS,   /* anything else under user.bucketfs. */
 	ATTRIBUTE_FOREIGN, /* security., trusted., system. */
@@ -66,6 +67,8 @@ static struct attribute parse(const struct call *c, const char *full)
 		}
 	} else if (slice_equal(name, slice_str("access"))) {
 		a.kind = ATTRIBUTE_ACCESS;
+	} else if (call_in_bucket(c) && slice_equal(name, slice_str("delete"))) {
+		a.kind = ATTRIBUTE_DELETE;
 	} else if (c->node >= NODE_FIRST && c->node < NODE_END) {
 		static const struct {
 			const char *name;
@@ -87,9 +90,9 @@ static struct attribute parse(const struct call *c, const char *full)
 	return a;
 }
 
-/* ---- access lists: names come from the name service, so another thread asks it ---- */
+/* ---- what another thread does: access lists, whose names come from the name service, and the end of a bucket ---- */
 
-enum acl_action { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET };
+enum acl_action { ACL_GET, ACL_SET, ACL_REMOVE, USERNAME_GET, BUCKET_DELETE };
 
 struct acl_job {
 	struct call c;
@@ -122,6 +125,21 @@ static int get_source(struct call *c, enum attribute_kind kind, struct buf *valu
 	return r;
 }
 
+/* The bucket goes with everything in it. Its id is asked for as a second thought. */
+static int delete_bucket(struct call *c, struct slice id)
+{
+	int r;
+
+	if (!slice_equal(id, c->b->name)) {
+		reason_set(&c->why, "the value is the bucket's own id, and it is deleted with everything in it");
+		return BUCKET_INVALID;
+	}
+	r = bucket_remove_all(c->fs, &c->who, c->b);
+	if (!r)
+		notifier_spelled(c->fe->notifier, FUSE_ROOT_ID, c->b->name, true);
+	return r;
+}
+
 static void acl_run(struct worker_job *base)
 {
 	struct acl_job *job = container_of(base, struct acl_job, job);
@@ -134,6 +152,8 @@ static void acl_run(struct worker_job *base)
 	if (job->action == USERNAME_GET) {
 		r = get_source(c, ATTRIBUTE_USERNAME, &value);
 		call_end_value(c, r, &value, job->size);
+	} else if (job->action == BUCKET_DELETE) {
+		call_end(c, delete_bucket(c, text));
 	} else if (job->action == ACL_GET) {
 		r = bucket_acl_get(c->fs, c->b, &c->who, job->privilege, &value);
 		call_end_value(c, r, &value, job->size);
@@ -259,12 +279,12 @@ void op_setxattr(fuse_req_t req, fuse_ino_t inode, const char *name, const char 
 		call_end(&c, BUCKET_UNSUPPORTED);
 		return;
 	}
-	if (a.kind != ATTRIBUTE_ACL) {
+	if (a.kind != ATTRIBUTE_ACL && a.kind != ATTRIBUTE_DELETE) {
 		call_end(&c, set(&c, &a, slice_of(value, size), flags));
 		return;
 	}
 	call_postpone(&c);
-	acl_later(req, inode, ACL_SET, a.privilege, 0, slice_of(value, size));
+	acl_later(req, inode, a.kind == ATTRIBUTE_ACL ? ACL_SET : BUCKET_DELETE, a.privilege, 0, slice_of(value, size));
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)

@@ -40,7 +40,7 @@ void options_help(void)
 	       "  -o scrub=DAYS      read all contents over 32K once in so many days, slowly, and compare their checksums (0: no)\n"
 	       "  -o accept_loss     start a store whose log is damaged, without what is lost\n"
 	       "  -o device=NAME     what @device and @job call this host (the host name at the first mount)\n"
-	       "  -o device_acl=LIST first read and edit list of @device, entries joined by + (user:alice+group:ci)\n"
+	       "  -o device_acl=LIST who may first read and edit @device, joined by + (owner; user:alice+group:ci; *: everybody)\n"
 	       "  -o job_env=NAMES   environment variables that name a job, joined by : (BUCKETFS_JOB)\n"
 	       "  -o job_schema=DIR  a new @job bucket of JOB gets the schema DIR/JOB.json\n"
 	       "  -o editors=NAMES   programs that read data.json and write all of it, joined by : (nano, emacs, sponge, ...)\n"
@@ -235,6 +235,8 @@ int options_parse(struct options *o, int argc, char **argv)
 		} else if (strcmp(a, "-f") == 0 || strcmp(a, "-d") == 0) {
 			o->foreground = true;
 			o->debug |= a[1] == 'd';
+			if (o->debug)
+				o->log_level = LOG_LEVEL_DEBUG;
 		} else if (strncmp(a, "-o", 2) == 0) {
 			if (!a[2] && i + 1 == argc)
 				return usage_error("-o without an option", NULL);

@@ -295,11 +295,11 @@ static int behind_content_truncate(struct store_content *base, uint64_t len)
 	return r ? r : store_content_truncate(content(base)->inner, len);
 }
 
-static int behind_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
+static int behind_content_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
 {
 	int r = drain(content(base));
 
-	return r ? r : store_content_allocate(content(base)->inner, at, len);
+	return r ? r : store_content_allocate(content(base)->inner, at, len, keep_size);
 }
 
 static int behind_content_punch(struct store_content *base, uint64_t at, uint64_t len)
@@ -309,11 +309,37 @@ static int behind_content_punch(struct store_content *base, uint64_t at, uint64_
 	return r ? r : store_content_punch(content(base)->inner, at, len);
 }
 
+/* Of what is held back. */
+static uint64_t bytes_held(struct behind_content *c)
+{
+	struct behind *s = c->of;
+	uint64_t bytes = 0;
+
+	if (!__atomic_load_n(&c->pending, __ATOMIC_ACQUIRE))
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; s->content == c && i < s->count; i++)
+		bytes += s->pieces[(s->first + i) % behind_pieces].len;
+	pthread_mutex_unlock(&s->lock);
+	return bytes;
+}
+
 static int behind_content_blocks(struct store_content *base, uint64_t *blocks)
+{
+	struct behind_content *c = content(base);
+	uint64_t held = (bytes_held(c) + 511) / 512, most = (c->end + 4095) / 4096 * 8, written = 0;
+	int r = store_content_blocks(c->inner, &written);
+
+	/* A part of what is held back may be there already. */
+	*blocks = written + held <= most ? written + held : written > most ? written : most;
+	return r;
+}
+
+static int behind_content_holes(struct store_content *base, uint64_t at, uint64_t len, uint64_t *bytes)
 {
 	int r = drain(content(base));
 
-	return r ? r : store_content_blocks(content(base)->inner, blocks);
+	return r ? r : store_content_holes(content(base)->inner, at, len, bytes);
 }
 
 static int behind_content_size(struct store_content *base, uint64_t *size)
@@ -498,6 +524,7 @@ static const struct store_ops behind_ops = {
 	.content_allocate = behind_content_allocate,
 	.content_punch = behind_content_punch,
 	.content_blocks = behind_content_blocks,
+	.content_holes = behind_content_holes,
 	.content_size = behind_content_size,
 	.content_unseal = behind_content_unseal,
 	.content_is_sealed = behind_content_is_sealed,

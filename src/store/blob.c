@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -122,9 +125,11 @@ int blob_truncate(struct store_content *base, uint64_t len)
 	return ftruncate(container_of(base, struct blob, base)->fd, (off_t)len) ? -errno : 0;
 }
 
-int blob_allocate(struct store_content *base, uint64_t at, uint64_t len)
+int blob_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
 {
-	return fallocate(container_of(base, struct blob, base)->fd, 0, (off_t)at, (off_t)len) ? -errno : 0;
+	int mode = keep_size ? FALLOC_FL_KEEP_SIZE : 0;
+
+	return fallocate(container_of(base, struct blob, base)->fd, mode, (off_t)at, (off_t)len) ? -errno : 0;
 }
 
 int blob_punch(struct store_content *base, uint64_t at, uint64_t len)
@@ -142,6 +147,62 @@ int blob_blocks(struct store_content *base, uint64_t *blocks)
 		return -errno;
 	*blocks = (uint64_t)st.st_blocks;
 	return 0;
+}
+
+enum { extents_at_once = 32 };
+
+/* Where extents cannot be asked for: data is where a read finds some. What was allocated and never written counts as a hole then. */
+static int holes_by_seeking(int fd, uint64_t at, uint64_t end, uint64_t *bytes)
+{
+	*bytes = 0;
+	while (at < end) {
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+		uint64_t until = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
+		off_t hole;
+
+		if (data < 0 && errno != ENXIO)
+			return -errno;
+		*bytes += until - at;
+		hole = until < end ? lseek(fd, (off_t)until, SEEK_HOLE) : (off_t)end;
+		at = hole < 0 ? end : (uint64_t)hole;
+	}
+	return 0;
+}
+
+/* The extents from *at on: adds what is between them to *bytes, and moves *at behind the last. *last: there are no others. */
+static int holes_by_extents(int fd, struct fiemap *map, uint64_t *at, uint64_t end, uint64_t *bytes, bool *last)
+{
+	*map = (struct fiemap){.fm_start = *at, .fm_length = end - *at, .fm_extent_count = extents_at_once};
+	if (ioctl(fd, FS_IOC_FIEMAP, map))
+		return -errno;
+	*last = map->fm_mapped_extents < extents_at_once;
+	for (unsigned i = 0; i < map->fm_mapped_extents && *at < end; i++) {
+		const struct fiemap_extent *x = &map->fm_extents[i];
+		uint64_t until = x->fe_logical + x->fe_length;
+
+		if (x->fe_logical > *at)
+			*bytes += (x->fe_logical < end ? x->fe_logical : end) - *at;
+		*at = until > *at ? until : *at;
+		*last |= (x->fe_flags & FIEMAP_EXTENT_LAST) != 0;
+	}
+	return 0;
+}
+
+int blob_holes(struct store_content *base, uint64_t at, uint64_t len, uint64_t *bytes)
+{
+	struct fiemap *map = malloc(sizeof(*map) + extents_at_once * sizeof(struct fiemap_extent));
+	int r = map ? 0 : -ENOMEM, fd = container_of(base, struct blob, base)->fd;
+	uint64_t begin = at, end = at + len;
+	bool last = false;
+
+	*bytes = 0;
+	while (!r && !last && at < end)
+		r = holes_by_extents(fd, map, &at, end, bytes, &last);
+	free(map);
+	if (r && r != -ENOMEM)
+		return holes_by_seeking(fd, begin, end, bytes);
+	*bytes += !r && at < end ? end - at : 0;
+	return r;
 }
 
 int blob_size(struct store_content *base, uint64_t *size)

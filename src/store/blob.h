@@ -23,9 +23,10 @@ int blob_has_writer(int folder_fd, uint64_t number, bool *has);
 int blob_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
 int blob_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
 int blob_truncate(struct store_content *base, uint64_t len);
-int blob_allocate(struct store_content *base, uint64_t at, uint64_t len);
+int blob_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size);
 int blob_punch(struct store_content *base, uint64_t at, uint64_t len);
 int blob_blocks(struct store_content *base, uint64_t *blocks);
+int blob_holes(struct store_content *base, uint64_t at, uint64_t len, uint64_t *bytes);
 int blob_size(struct store_content *base, uint64_t *size);
 /* The kernel takes all its bytes from `from` on for changed, so that the next sync brings every one of them to the disk. Others may write
  * meanwhile. -EOPNOTSUPP before Linux 5.14. */

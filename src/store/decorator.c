@@ -178,10 +178,10 @@ static int decorator_content_truncate(struct store_content *base, uint64_t len)
 	return FORWARD(content(base)->of, 0, "content_truncate", store_content_truncate(content(base)->inner, len));
 }
 
-static int decorator_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
+static int decorator_content_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
 {
 	return FORWARD(content(base)->of, 0, "content_allocate",
-		       store_content_allocate(content(base)->inner, at, len));
+		       store_content_allocate(content(base)->inner, at, len, keep_size));
 }
 
 static int decorator_content_punch(struct store_content *base, uint64_t at, uint64_t len)
@@ -192,6 +192,11 @@ static int decorator_content_punch(struct store_content *base, uint64_t at, uint
 static int decorator_content_blocks(struct store_content *base, uint64_t *blocks)
 {
 	return FORWARD(content(base)->of, 0, "content_blocks", store_content_blocks(content(base)->inner, blocks));
+}
+
+static int decorator_content_holes(struct store_content *base, uint64_t at, uint64_t len, uint64_t *bytes)
+{
+	return FORWARD(content(base)->of, 0, "content_holes", store_content_holes(content(base)->inner, at, len, bytes));
 }
 
 static int decorator_content_size(struct store_content *base, uint64_t *size)
@@ -259,6 +264,7 @@ static const struct store_ops decorator_ops = {
 	.content_allocate = decorator_content_allocate,
 	.content_punch = decorator_content_punch,
 	.content_blocks = decorator_content_blocks,
+	.content_holes = decorator_content_holes,
 	.content_size = decorator_content_size,
 	.content_unseal = decorator_content_unseal,
 	.content_is_sealed = decorator_content_is_sealed,

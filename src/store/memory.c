@@ -532,13 +532,13 @@ static int memory_content_truncate(struct store_content *base, uint64_t len)
 	return r;
 }
 
-static int memory_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
+static int memory_content_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
 {
 	struct body *body = container_of(base, struct memory_handle, base)->body;
 	int r = 0;
 
 	pthread_rwlock_wrlock(&body->lock);
-	if (at + len > body->bytes.len)
+	if (!keep_size && at + len > body->bytes.len)
 		r = buf_resize(&body->bytes, (size_t)(at + len));
 	pthread_rwlock_unlock(&body->lock);
 	return r;
@@ -561,6 +561,16 @@ static int memory_content_blocks(struct store_content *base, uint64_t *blocks)
 
 	pthread_rwlock_rdlock(&body->lock);
 	*blocks = (body->bytes.len + 511) / 512;
+	pthread_rwlock_unlock(&body->lock);
+	return 0;
+}
+
+static int memory_content_holes(struct store_content *base, uint64_t at, uint64_t len, uint64_t *bytes)
+{
+	struct body *body = container_of(base, struct memory_handle, base)->body;
+
+	pthread_rwlock_rdlock(&body->lock);
+	*bytes = at + len <= body->bytes.len ? 0 : at < body->bytes.len ? at + len - body->bytes.len : len;
 	pthread_rwlock_unlock(&body->lock);
 	return 0;
 }
@@ -648,6 +658,7 @@ static const struct store_ops memory_ops = {
 	.content_allocate = memory_content_allocate,
 	.content_punch = memory_content_punch,
 	.content_blocks = memory_content_blocks,
+	.content_holes = memory_content_holes,
 	.content_size = memory_content_size,
 	.content_unseal = memory_content_unseal,
 	.content_is_sealed = memory_content_is_sealed,

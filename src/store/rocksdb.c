@@ -220,6 +220,7 @@ const struct store_ops rocks_ops = {
 	.content_allocate = rocks_content_allocate,
 	.content_punch = rocks_content_punch,
 	.content_blocks = blob_blocks,
+	.content_holes = blob_holes,
 	.content_size = blob_size,
 	.content_unseal = rocks_content_unseal,
 	.content_is_sealed = rocks_content_is_sealed,

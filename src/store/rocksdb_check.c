@@ -54,6 +54,12 @@ static int no_range(struct store_content *base, uint64_t at, uint64_t len)
 	return -EROFS;
 }
 
+static int no_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
+{
+	(void)base, (void)at, (void)len, (void)keep_size;
+	return -EROFS;
+}
+
 static int no_unseal(struct store_content *base)
 {
 	(void)base;
@@ -76,7 +82,8 @@ static void make_ops(void)
 	repairing.content_create = no_create;
 	repairing.content_write = no_write;
 	repairing.content_truncate = no_truncate;
-	repairing.content_allocate = repairing.content_punch = no_range;
+	repairing.content_allocate = no_allocate;
+	repairing.content_punch = no_range;
 	repairing.content_unseal = no_unseal;
 	reading = repairing;
 	reading.commit = no_commit;

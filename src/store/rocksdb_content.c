@@ -177,9 +177,9 @@ int rocks_content_truncate(struct store_content *base, uint64_t len)
 	return r ? r : blob_truncate(base, len);
 }
 
-int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len)
+int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size)
 {
-	return blob_allocate(base, at, len);
+	return blob_allocate(base, at, len, keep_size);
 }
 
 int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len)

@@ -167,7 +167,7 @@ int rocks_content_has_writer(struct store *base, uint64_t number, bool *has);
 int rocks_content_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
 int rocks_content_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
 int rocks_content_truncate(struct store_content *base, uint64_t len);
-int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len);
+int rocks_content_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size);
 int rocks_content_punch(struct store_content *base, uint64_t at, uint64_t len);
 int rocks_content_unseal(struct store_content *base);
 int rocks_content_check(struct store_content *base, uint64_t piece);

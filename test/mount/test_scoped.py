@@ -24,6 +24,11 @@ def test_device():
         assert read(m / '@device/data.json') == '{}\n' and os.listdir(m / '@device') == ['data.json', 'files']
         write(m / '@device/data.json', '{"a": 1}')
         assert json.loads(read(m / 'device.web01/data.json')) == {'a': 1}
+        # It may hold credentials: whoever is to have it is named, at the start or later.
+        fails(errno.EACCES, ALICE, read, m / '@device/data.json')
+        fails(errno.EACCES, ALICE, write, m / '@device/data.json', '{"a": 2}')
+        assert 'device_acl' in json.loads(ALICE(read, m / '.bucketfs/errors').splitlines()[-1])['reason']
+        os.setxattr(m / 'device.web01', 'user.bucketfs.acl.read', b'*')
         assert json.loads(ALICE(read, m / '@device/data.json')) == {'a': 1}
         fails(errno.EACCES, ALICE, write, m / '@device/data.json', '{"a": 2}')
         fails(errno.EINVAL, os.mkdir, m / 'device.web02')
@@ -32,6 +37,9 @@ def test_device():
         assert os.readlink(m / '@device') == 'device.%57eb%2e02'
         ALICE(write, m / '@device/data.json', '{"a": 2}')
         fails(errno.EACCES, BOB, read, m / '@device/data.json')
+    with Mount('device=x,device_acl=*') as m:
+        BOB(write, m / '@device/data.json', '{"a": 2}')
+        assert json.loads(ALICE(read, m / '@device/data.json')) == {'a': 2}
     with Mount() as m:
         name = os.readlink(m / '@device')
         assert name.startswith('device.') and socket.gethostname().lower()[:3] in name

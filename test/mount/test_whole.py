@@ -115,8 +115,23 @@ def test_collisions():
         write(f + '/other', 'x')
         fails(errno.EEXIST, os.rename, f + '/other', f + '/国')
         write(f + '/日', 'again')
-        write(f + '/_', 'and again')
-        assert read(f + '/日') == 'and again'
+        # The name that is listed is another one as well; it leads to the file for readers, and for who removes it.
+        fails(errno.EEXIST, write, f + '/_', 'and again')
+        assert read(f + '/_') == 'again'
+        for mode in ('w', 'w+', 'r+', 'a'):
+            for name in ('/_', '/国'):
+                fails(errno.EEXIST, open, f + name, mode)
+            open(f + '/日', mode).close()
+        # The same the other way round, with an empty file, a link, and a transaction.
+        write(f + '/plain', '')
+        fails(errno.EEXIST, write, f + '/Plain', 'x')
+        fails(errno.EEXIST, os.symlink, 'x', f + '/Plain')
+        os.mkdir(m / 'nightly/.bucketfs/tx/t')
+        write(m / 'nightly/.bucketfs/tx/t/files/PLAIN', 'x')
+        fails(errno.EEXIST, os.rename, m / 'nightly/.bucketfs/tx/t', m / 'nightly/.bucketfs/commit')
+        assert read(f + '/plain') == ''
+        os.unlink(f + '/_')
+        write(f + '/_', 'new')
 
 
 def test_two_writers_of_one_name():

@@ -345,6 +345,7 @@ static void test_content_holes(void **state)
 	struct store *s = store_of(state);
 	struct store_content *c;
 	char got[16];
+	uint64_t size, holes;
 	size_t len;
 
 	assert_int_equal(store_content_create(s, &c), 0);
@@ -352,7 +353,14 @@ static void test_content_holes(void **state)
 	assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
 	assert_int_equal(len, 11);
 	assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0\0x", 11);
-	assert_int_equal(store_content_allocate(c, 0, 20), 0);
+	assert_int_equal(store_content_allocate(c, 0, 20, true), 0);
+	assert_int_equal(store_content_size(c, &size), 0);
+	assert_int_equal(size, 11);
+	assert_int_equal(store_content_allocate(c, 0, 20, false), 0);
+	assert_int_equal(store_content_holes(c, 0, 20, &holes), 0);
+	assert_int_equal(holes, 0);
+	assert_int_equal(store_content_size(c, &size), 0);
+	assert_int_equal(size, 20);
 	assert_int_equal(store_content_read(c, 0, got, sizeof(got), &len), 0);
 	assert_int_equal(len, 16);
 	assert_int_equal(store_content_write(c, 0, "abcdefgh", 8), 0);
@@ -360,6 +368,46 @@ static void test_content_holes(void **state)
 	assert_int_equal(store_content_read(c, 0, got, 8, &len), 0);
 	assert_memory_equal(got, "ab\0\0\0fgh", 8);
 	store_content_close(c, true);
+}
+
+/* Space that a write would need: of what was never written, or given back. A backend without holes has none. */
+static void test_content_space(void **state)
+{
+	enum { block = 1 << 16 };
+	struct store *s = store_of(state);
+	struct store_content *c;
+	uint64_t holes, blocks;
+	char *bytes = calloc(1, block);
+
+	memset(bytes, 'x', block);
+	assert_int_equal(store_content_create(s, &c), 0);
+	assert_int_equal(store_content_write(c, 4 * block, bytes, block), 0);
+	/* Also of what has not been written yet. */
+	assert_int_equal(store_content_blocks(c, &blocks), 0);
+	assert_true(blocks >= block / 512);
+	assert_int_equal(store_content_holes(c, 4 * block, block, &holes), 0);
+	assert_int_equal(holes, 0);
+	assert_int_equal(store_content_holes(c, 5 * block, block, &holes), 0);
+	assert_int_equal(holes, block);
+	assert_int_equal(store_content_holes(c, 3 * block, 2 * block, &holes), 0);
+	assert_true(holes == 0 || holes == block);
+	if (holes) {
+		assert_int_equal(store_content_allocate(c, 3 * block, block, false), 0);
+		assert_int_equal(store_content_holes(c, 2 * block, 4 * block, &holes), 0);
+		assert_int_equal(holes, 2 * block);
+		assert_int_equal(store_content_punch(c, 3 * block, block), 0);
+		assert_int_equal(store_content_holes(c, 2 * block, 3 * block, &holes), 0);
+		assert_int_equal(holes, 2 * block);
+		/* Past the end, and given back. */
+		assert_int_equal(store_content_allocate(c, 5 * block, block, true), 0);
+		assert_int_equal(store_content_holes(c, 5 * block, block, &holes), 0);
+		assert_int_equal(holes, 0);
+		assert_int_equal(store_content_truncate(c, 5 * block), 0);
+		assert_int_equal(store_content_holes(c, 5 * block, block, &holes), 0);
+		assert_int_equal(holes, block);
+	}
+	store_content_close(c, true);
+	free(bytes);
 }
 
 static void test_content_discard(void **state)
@@ -963,7 +1011,7 @@ static void test_behind_tells(void **state)
 	faulty.fail_at = faulty.calls + 1;
 	assert_int_equal(store_content_write(c, 0, "lost", 4), 0);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(store_content_blocks(c, &blocks), -EDQUOT);
+		assert_int_equal(store_content_size(c, &blocks), -EDQUOT);
 		calls = faulty.calls;
 		assert_int_equal(store_content_write(c, 4, "more", 4), -EDQUOT);
 		assert_int_equal(store_content_write(c, 0, "over", 4), -EDQUOT);
@@ -1019,7 +1067,7 @@ static void test_behind_goes_the_faster_way(void **state)
 #define SUITE(open)                                                                                                \
 	ON(test_commit, open), ON(test_conflict, open), ON(test_scan, open), ON(test_scan_is_a_snapshot, open),    \
 		ON(test_erase, open), ON(test_large_values, open), ON(test_content, open),                         \
-		ON(test_content_holes, open), ON(test_content_discard, open), ON(test_sync_again, open), ON(test_usage, open)
+		ON(test_content_holes, open), ON(test_content_space, open), ON(test_content_discard, open), ON(test_sync_again, open), ON(test_usage, open)
 
 int main(void)
 {

@@ -1,0 +1,12 @@
+/* What the daemon does when it has nothing else to do: memory that it does not need goes back to the system. */
+#pragma once
+
+#include <stdint.h>
+
+struct idle {
+	uint64_t requests, trimmed_at; /* of all, as of the last look and the last time */
+	unsigned quiet, since; /* seconds: with few requests, and since the last time */
+};
+
+/* Once a second; `requests` that were answered so far. */
+void idle_second(struct idle *i, uint64_t requests);
