@@ -8,14 +8,17 @@
 #include <string.h>
 
 /* The mount's limits with a bucket's own in their place. The mount's are ceilings. */
-static bool apply_limits(const struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
+static bool apply_limits(struct fs *fs, const struct own_limits *own, struct limits *out, struct reason *why)
 {
-	*out = fs->options.limits;
+	struct limits mount;
+
+	fs_limits(fs, &mount);
+	*out = mount;
 	for (int i = 0; i < limits_own_count; i++) {
 		if (own->text[i] && limits_set(out, slice_str(limits_own_name[i]), limits_own_text(own->text[i]), why))
 			return false;
 		if (own->text[i] && *own->text[i] != limits_granted)
-			limits_cap(out, &fs->options.limits, i);
+			limits_cap(out, &mount, i);
 	}
 	return true;
 }
@@ -37,14 +40,16 @@ int bucket_limits_load(struct fs *fs, struct bucket *b)
 }
 
 /* As it was written, or what counts if the mount allows less by now. */
-static int show_own(const struct fs *fs, const struct bucket *b, int which, struct buf *out)
+static int show_own(struct fs *fs, const struct bucket *b, int which, struct buf *out)
 {
-	struct limits written = fs->options.limits;
+	struct limits mount, written;
 	const char *text = b->own_limits.text[which];
 	char counts[sizeof(written.accepted_file_types)];
 
+	fs_limits(fs, &mount);
+	written = mount;
 	if (*text == limits_granted || limits_set(&written, slice_str(limits_own_name[which]), text, NULL) ||
-	    !limits_exceed(&written, &fs->options.limits, which))
+	    !limits_exceed(&written, &mount, which))
 		return buf_add_string(out, limits_own_text(text));
 	limits_show(&b->limits, which, counts, sizeof(counts));
 	return buf_add_string(out, counts);
@@ -92,13 +97,15 @@ static int limit_set_locked(struct fs *fs, struct bucket *b, int which, char **t
 static int make_text(struct fs *fs, const struct caller *who, int which, struct slice text, char **out,
 		     struct reason *why)
 {
-	struct limits wanted = fs->options.limits;
+	struct limits mount, wanted;
 	char ceiling[sizeof(wanted.accepted_file_types)];
 	bool above;
 	char *copy = malloc(text.len + 2);
 
 	if (!copy)
 		return -ENOMEM;
+	fs_limits(fs, &mount);
+	wanted = mount;
 	copy[0] = limits_granted;
 	if (text.len)
 		memcpy(copy + 1, text.at, text.len);
@@ -110,9 +117,9 @@ static int make_text(struct fs *fs, const struct caller *who, int which, struct 
 		free(copy);
 		return BUCKET_INVALID;
 	}
-	above = limits_exceed(&wanted, &fs->options.limits, which);
+	above = limits_exceed(&wanted, &mount, which);
 	if (above && !bucket_may(fs, fs->root, who, PRIVILEGE_ADMIN)) {
-		limits_show(&fs->options.limits, which, ceiling, sizeof(ceiling));
+		limits_show(&mount, which, ceiling, sizeof(ceiling));
 		reason_set(why, "%s of the mount is %.100s, and only its admins may let a bucket have more",
 			   limits_own_name[which], ceiling);
 		free(copy);

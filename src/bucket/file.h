@@ -219,6 +219,9 @@ int file_read_begin(struct file *f, uint64_t at, size_t len, struct file_span *s
 void file_read_end(struct file *f);
 int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got);
 
+/* Why it could not be read, after -EIO. */
+void file_explain(struct file *f, struct reason *why);
+
 /* The content behind a published file, for whoever reads it by other ways than file_read: as long as the record says, and
  * from here on changed in place only. BUCKET_UNSUPPORTED: it has none with a descriptor, or is not published. The descriptor
  * is valid until file_lend_end, which follows every success; `lent`: it was really taken. */

@@ -664,6 +664,29 @@ int file_read(struct file *f, uint64_t at, void *bytes, size_t len, size_t *got)
 	return r;
 }
 
+void file_explain(struct file *f, struct reason *why)
+{
+	struct store_content *content;
+	uint64_t number = file_content_now(f), length = 0;
+	struct node node;
+	int r = number ? store_content_open(f->fs->store, number, &content) : 0;
+
+	if (r == STORE_ABSENT) {
+		reason_set(why, "its content (number %llu) is missing from the store: restore it from a backup, or remove the file",
+			   (unsigned long long)number);
+		return;
+	}
+	if (!number || r)
+		return;
+	file_node(f, &node);
+	if (!store_content_size(content, &length) && length < node.size)
+		reason_set(why, "its content (number %llu) is damaged: it has %llu of its %llu bytes", (unsigned long long)number,
+			   (unsigned long long)length, (unsigned long long)node.size);
+	else
+		reason_set(why, "its content (number %llu) is damaged: it is not what was written", (unsigned long long)number);
+	store_content_close(content, false);
+}
+
 /* ---- lending ---- */
 
 /* A reader that is not served by file_read goes by the content's length alone, and a crash may have left more than the record says. */

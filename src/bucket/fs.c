@@ -73,6 +73,7 @@ int fs_open(struct fs **out, struct store *store, const struct fs_options *optio
 	fs->store = store;
 	fs->options = *options;
 	fs->opened = fs_moment(fs);
+	fs->reserve_permille = options->limits.reserve_permille;
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_rwlock_init(&fs->acl_lock, NULL);
 	pthread_mutexattr_init(&recursive);
@@ -173,13 +174,53 @@ void fs_audit(const struct caller *who, const char *action, struct slice bucket,
 		    detail ? " " : "", detail ? detail : "");
 }
 
+void fs_limits(struct fs *fs, struct limits *out)
+{
+	pthread_mutex_lock(&fs->lock);
+	*out = fs->options.limits;
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static int add_number(void *context, struct table_node *node)
+{
+	const struct bucket *b = container_of(node, struct bucket, by_number);
+
+	return buf_add(context, &b->number, sizeof(b->number));
+}
+
+/* One that is loaded from now on has them already. */
+void fs_set_limits(struct fs *fs, const struct limits *limits)
+{
+	struct buf numbers = {0};
+	struct bucket *b;
+	uint32_t number;
+
+	pthread_mutex_lock(&fs->lock);
+	fs->options.limits = *limits;
+	__atomic_store_n(&fs->reserve_permille, limits->reserve_permille, __ATOMIC_RELAXED);
+	fs->space_checked = 0;
+	if (table_each(&fs->buckets, add_number, &numbers))
+		log_warning("the new limits count for some buckets after the next start only: there is no memory");
+	pthread_mutex_unlock(&fs->lock);
+	for (size_t at = 0; at < numbers.len; at += sizeof(number)) {
+		memcpy(&number, numbers.data + at, sizeof(number));
+		if (bucket_get(fs, number, &b))
+			continue;
+		bucket_lock(b);
+		bucket_limits_load(fs, b);
+		bucket_unlock(b);
+		bucket_put(fs, b);
+	}
+	buf_release(&numbers);
+}
+
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
 {
 	struct store_usage usage;
 	int64_t now = fs_moment(fs);
 	int r = 0;
 
-	if (fs->options.limits.reserve_permille == 0)
+	if (__atomic_load_n(&fs->reserve_permille, __ATOMIC_RELAXED) == 0)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
 	if (!fs->space_checked || now - fs->space_checked > 1000000000 || fs->space_left < bytes) {

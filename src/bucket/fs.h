@@ -17,7 +17,7 @@
 #include "util/table.h"
 
 struct fs_options {
-	struct limits limits;
+	struct limits limits; /* as of the start: later they are those of fs_limits */
 	const struct acl_names *names;
 	struct clock clock;
 	uid_t mount_uid;  /* admin everywhere, like uid 0 */
@@ -74,6 +74,7 @@ struct fs {
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	struct buf overdue;   /* likewise: those that do not wait any longer */
 	struct file *unended; /* files whose last writer is gone, while the store refused to publish them (file_end_again) */
+	unsigned reserve_permille; /* options.limits has it too; atomic for who looks without the lock */
 	int64_t space_checked; /* when; ns */
 	uint64_t space_left;   /* above the reserve, in bytes, less what was written since */
 };
@@ -115,6 +116,10 @@ static inline int64_t fs_moment(const struct fs *fs)
 	return clock_moment(&fs->options.clock);
 }
 
+/* The mount's limits. They may change: a copy. */
+void fs_limits(struct fs *fs, struct limits *out);
+/* Others from now on, for all buckets. What is over them stays. */
+void fs_set_limits(struct fs *fs, const struct limits *limits);
 /* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. */
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
 

@@ -8,8 +8,11 @@
 
 static int config_text(struct frontend *fe, struct buf *out)
 {
-	const struct limits *l = &fe->fs->options.limits;
-	int r = buf_add_format(out,
+	struct limits limits, *l = &limits;
+	int r;
+
+	fs_limits(fe->fs, l);
+	r = buf_add_format(out,
 			       "{\n  \"version\": \"%s\",\n  \"libfuse\": \"%s\",\n  \"io_uring\": %s,\n  \"passthrough\": %s,\n  \"give_way\": %s,\n"
 			       "  \"sync\": %s,\n  \"root_squash\": %s,\n  \"limits\": {\n    \"max_data_size\": %llu,\n"
 			       "    \"max_file_size\": %llu,\n    \"max_files\": %llu,\n    \"max_total_size\": %llu,\n"

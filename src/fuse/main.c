@@ -28,6 +28,7 @@
 #include "fuse/patience.h"
 #include "fuse/place.h"
 #include "fuse/ready.h"
+#include "fuse/reload.h"
 #include "fuse/ring.h"
 #include "fuse/scrubber.h"
 #include "fuse/settler.h"
@@ -187,15 +188,32 @@ struct mount {
 	struct ready *ready;
 	int parent; /* the process that started this one waits there for the mount; -1: none does */
 	bool signals, mounted;
+	unsigned waits; /* for another daemon to leave */
 };
+
+/* A mount that is gone here may live on in another mount namespace, a container's say, which got a copy of it. */
+static bool has_copy(const struct mount *m, bool tell)
+{
+	char text[300];
+
+	place_copy(m->options->store, text, sizeof(text));
+	if (*text && tell)
+		log_warning("store %s: %s", m->options->store, text);
+	return *text;
+}
 
 static bool holder_leaves(void *context, const char *holder)
 {
 	const char *at = strstr(holder, "mounted at ");
+	struct mount *m = context;
 
-	(void)context;
-	/* After umount returns, its daemon still has to close the store. */
-	return at && !place_is_mounted(at + 11);
+	/* After umount returns, its daemon still has to close the store; mostly that takes less than a second. */
+	return at && !place_is_mounted(at + 11) && !(++m->waits % 50 == 0 && has_copy(m, false));
+}
+
+static void holder_stays(void *context)
+{
+	has_copy(context, true);
 }
 
 static void trace_line(void *context, const char *text)
@@ -208,6 +226,7 @@ static int open_store(struct mount *m, struct reason *why)
 {
 	char holder[4200];
 	struct rocksdb_store_options options = {.holder = holder, .holder_leaves = holder_leaves,
+		.holder_stays = holder_stays, .context = m,
 		.boot = m->boot, .accept_loss = m->options->accept_loss};
 	struct store *decorated;
 	int r;
@@ -396,11 +415,19 @@ static void end_session(int signal)
 	fuse_session_exit(session_to_end);
 }
 
-static const int end_signals[] = {SIGHUP, SIGINT, SIGTERM};
+static void reread(int signal)
+{
+	(void)signal;
+	reload_request();
+}
 
-static int handle_signals(struct fuse_session *session)
+static const int end_signals[] = {SIGINT, SIGTERM};
+
+/* `attended`: somebody sits before the terminal that SIGHUP comes from. */
+static int handle_signals(struct fuse_session *session, bool attended)
 {
 	const struct sigaction action = {.sa_handler = end_session};
+	const struct sigaction hangup = {.sa_handler = attended ? end_session : reread, .sa_flags = SA_RESTART};
 
 	if (fuse_set_signal_handlers(session))
 		return -1;
@@ -408,6 +435,8 @@ static int handle_signals(struct fuse_session *session)
 	for (size_t i = 0; i < sizeof(end_signals) / sizeof(*end_signals); i++)
 		if (sigaction(end_signals[i], &action, NULL))
 			return -1;
+	if (sigaction(SIGHUP, &hangup, NULL))
+		return -1;
 	return 0;
 }
 
@@ -417,6 +446,7 @@ static void ignore_signals(struct fuse_session *session)
 	fuse_remove_signal_handlers(session);
 	for (size_t i = 0; i < sizeof(end_signals) / sizeof(*end_signals); i++)
 		signal(end_signals[i], SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 }
 
 /* libfuse frees a ring's requests when its threads have ended, and some may be our own threads' to answer. */
@@ -446,6 +476,7 @@ static void review(void *context)
 		leave_in_time();
 	handle_review(fe);
 	idle_second(&fe->idle, metrics_requests());
+	reload_if_asked(fe->fs);
 }
 
 static bool go_on_pruning(void *context)
@@ -489,7 +520,7 @@ static int start_session(struct mount *m, struct reason *why)
 		r = patience_new(&fe->publishing, "publish", version_wait_shared, version_wait / 2);
 	if (r)
 		return r;
-	if (handle_signals(fe->session)) {
+	if (handle_signals(fe->session, m->options->foreground && isatty(2))) {
 		reason_set(why, "cannot handle signals");
 		return -EINVAL;
 	}
@@ -502,19 +533,40 @@ static int start_session(struct mount *m, struct reason *why)
 	return 0;
 }
 
+/* Whether somebody may read stderr to its end, which is not before this process ends. */
+static bool is_read_to_the_end(void)
+{
+	struct stat st;
+
+	return fstat(2, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
 /* From here on only the log speaks. */
+static enum log_target open_log(const struct mount *m)
+{
+	const struct options *o = m->options;
+	enum log_target target = options_log_target(o);
+	int r = log_open(target, o->log, (enum log_level)o->log_level);
+	const char *where = target == LOG_TARGET_FILE ? o->log : "/dev/log";
+
+	if (!r)
+		return target;
+	if (m->parent < 0 || !is_read_to_the_end()) {
+		log_warning("the log cannot go to %s (%s): it goes to stderr", where, strerror(-r));
+		return LOG_TARGET_STDERR;
+	}
+	log_warning("the log cannot go to %s (%s), and stderr is a pipe: there is no log; log=FILE or -f makes one", where, strerror(-r));
+	log_open(LOG_TARGET_NONE, NULL, LOG_LEVEL_ERROR);
+	return LOG_TARGET_NONE;
+}
+
 static void begin_log(void *context)
 {
 	const struct mount *m = context;
-	const struct options *o = m->options;
-	enum log_target target = options_log_target(o);
-	int null, r = log_open(target, o->log, (enum log_level)o->log_level);
+	enum log_target target = open_log(m);
+	int null;
 
-	if (r) {
-		log_warning("the log cannot go to %s (%s): it goes to stderr", target == LOG_TARGET_FILE ? o->log : "/dev/log", strerror(-r));
-		target = LOG_TARGET_STDERR;
-	}
-	log_info("store %s mounted at %s: %s", o->store, o->mountpoint, m->fe.connection);
+	log_info("store %s mounted at %s: %s", m->options->store, m->options->mountpoint, m->fe.connection);
 	if (m->parent < 0)
 		return;
 	/* The terminal may go away, and whoever reads from it or writes to it is somebody else. */
@@ -680,6 +732,7 @@ int main(int argc, char **argv)
 
 	tune(argv);
 	r = options_parse(&o, argc, argv);
+	reload_begin(argc, argv);
 
 	if (r) {
 		options_release(&o);

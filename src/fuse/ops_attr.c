@@ -227,7 +227,7 @@ void op_statfs(fuse_req_t req, fuse_ino_t inode)
 		call_end(&c, r);
 		return;
 	}
-	reserve = usage.total_bytes / 1000 * c.fs->options.limits.reserve_permille;
+	reserve = usage.total_bytes / 1000 * __atomic_load_n(&c.fs->reserve_permille, __ATOMIC_RELAXED);
 	struct statvfs v = {
 		.f_bsize = 4096,
 		.f_frsize = 4096,

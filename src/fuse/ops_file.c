@@ -329,20 +329,36 @@ static void slow_end(struct slow_request *slow)
 
 /* ---- reading and writing ---- */
 
-/* With a line in `errors`: a reader that is told EIO wants to know why. */
-static void refuse_read(fuse_req_t req, fuse_ino_t inode, int r)
+/* For telling of it: its name now. */
+static const char *file_leaf(struct file *f, char leaf[name_max + 1])
 {
-	struct call c;
-
-	if (call_begin(&c, req, inode, "read"))
-		call_end(&c, r);
+	bucket_lock(f->b);
+	memcpy(leaf, f->name, f->node.name.len);
+	leaf[f->node.name.len] = 0;
+	bucket_unlock(f->b);
+	return leaf;
 }
 
-static void reply_bytes(fuse_req_t req, fuse_ino_t inode, int r, struct buf *bytes)
+/* With a line in `errors`: a reader that is told EIO wants to know why. `f`: NULL if it is no file in files/. */
+static void refuse_read(fuse_req_t req, fuse_ino_t inode, struct file *f, int r)
+{
+	char leaf[name_max + 1];
+	struct call c;
+
+	if (!call_begin(&c, req, inode, "read"))
+		return;
+	if (f)
+		c.leaf = file_leaf(f, leaf);
+	if (f && r == -EIO)
+		file_explain(f, &c.why);
+	call_end(&c, r);
+}
+
+static void reply_bytes(fuse_req_t req, fuse_ino_t inode, struct file *f, int r, struct buf *bytes)
 {
 	metrics_bytes(false, bytes->len);
 	if (r)
-		refuse_read(req, inode, r);
+		refuse_read(req, inode, f, r);
 	else
 		fuse_reply_buf(req, (char *)bytes->data, bytes->len);
 	buf_release(bytes);
@@ -359,7 +375,7 @@ static void read_copy(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t
 	if (!r)
 		r = file_read(f, at, copy.data, size, &got);
 	copy.len = got;
-	reply_bytes(req, inode, r, &copy);
+	reply_bytes(req, inode, f, r, &copy);
 }
 
 static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t at, size_t size)
@@ -371,7 +387,7 @@ static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t
 	int r = file_read_begin(f, at, size, &span);
 
 	if (r) {
-		refuse_read(req, inode, r);
+		refuse_read(req, inode, f, r);
 		return;
 	}
 	/* Whoever has the answer may close the file before its lock is given back. */
@@ -393,7 +409,7 @@ static void read_file(fuse_req_t req, fuse_ino_t inode, struct file *f, uint64_t
 		if (!r)
 			r = file_read(f, at, copy.data, span.len, &got);
 		copy.len = got;
-		reply_bytes(req, inode, r, &copy);
+		reply_bytes(req, inode, f, r, &copy);
 	}
 	file_put(f);
 }
@@ -421,24 +437,14 @@ void op_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t at, struct fus
 	if (h->control)
 		control_file_read(req, h->control, (uint64_t)at, size);
 	else if (h->scratch)
-		reply_bytes(req, inode, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
+		reply_bytes(req, inode, NULL, scratch_read(h->scratch, (uint64_t)at, size, &bytes), &bytes);
 	else if (h->file && worker_may_take_long())
 		read_copy(req, inode, h->file->file, (uint64_t)at, size);
 	else if (h->file)
 		read_file(req, inode, h->file->file, (uint64_t)at, size);
 	else
-		reply_bytes(req, inode, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
+		reply_bytes(req, inode, NULL, data_read(h->data, (uint64_t)at, size, &bytes), &bytes);
 	metrics_count("read", 0, began);
-}
-
-/* For telling of it: its name now. */
-static const char *file_leaf(struct file *f, char leaf[name_max + 1])
-{
-	bucket_lock(f->b);
-	memcpy(leaf, f->name, f->node.name.len);
-	leaf[f->node.name.len] = 0;
-	bucket_unlock(f->b);
-	return leaf;
 }
 
 static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t at, struct fuse_file_info *fi)
@@ -474,6 +480,8 @@ static void write_now(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_
 		c.why = why;
 		if (h->file)
 			c.leaf = file_leaf(h->file->file, leaf);
+		if (h->file && r == -EIO && !*why.text)
+			file_explain(h->file->file, &c.why);
 		call_end(&c, r);
 	}
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +14,12 @@
 void options_help(void)
 {
 	printf("usage: bucketfs STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
+	       "       bucketfs -o config=NAME [-f]\n"
 	       "       mount -t fuse.bucketfs STORE MOUNTPOINT [-o OPTION[,OPTION...]]\n"
 	       "\n"
 	       "Mounts the buckets in the folder STORE (an empty folder becomes a new store) at MOUNTPOINT.\n"
 	       "mkdir MOUNTPOINT/nightly makes a bucket; a write to nightly/data.json merges; nightly/files/ takes files.\n"
-	       "umount MOUNTPOINT or SIGTERM ends it.\n"
+	       "umount MOUNTPOINT or SIGTERM ends it; SIGHUP reads limits, log_level and log once more.\n"
 	       "\n"
 	       "  -f                 stay in the foreground and log to stderr\n"
 	       "  -d                 the same, with every FUSE message\n"
@@ -33,6 +35,7 @@ void options_help(void)
 	       "  -o reserve=PERCENT             of the disk, kept for data.json (5%%): ENOSPC\n"
 	       "\n"
 	       "Behaviour:\n"
+	       "  -o config=NAME     options from /etc/bucketfs/NAME.conf (or a path), one a line; also store=DIR and mountpoint=DIR\n"
 	       "  -o collide=replace|refuse  two names with one stored form: the newer replaces the older, or EEXIST (replace)\n"
 	       "  -o symlinks=off    no symbolic links in files/: none is made, none is followed\n"
 	       "  -o root=squash     uid 0 is like anyone, not an admin\n"
@@ -53,6 +56,24 @@ void options_help(void)
 	       "and the usual ones of mount(8), such as ro, nosuid, nodev, noexec, noatime.\n");
 }
 
+/* On stderr at the start, where somebody waits; in the log when the options are read once more. */
+static bool rereads;
+
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *format, ...)
+{
+	char text[1000];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (rereads)
+		log_error("%s", text);
+	else
+		fprintf(stderr, "bucketfs: %s\n", text);
+}
+
 /* What fstab and mount(8) say for themselves and not for us. */
 static bool is_for_mount(const char *option)
 {
@@ -69,7 +90,7 @@ static bool is_for_mount(const char *option)
 
 static int wrong_value(const char *option)
 {
-	fprintf(stderr, "bucketfs: option %s: no such value; see bucketfs --help\n", option);
+	complain("option %s: no such value; see bucketfs --help", option);
 	return -1;
 }
 
@@ -181,8 +202,26 @@ static int own_option(struct options *o, const char *option)
 		return 1;
 	r = limits_set(&o->limits, name, value, &why);
 	if (r == BUCKET_INVALID)
-		fprintf(stderr, "bucketfs: option %s\n", why.text);
+		complain("option %s", why.text);
 	return r == BUCKET_ABSENT ? 1 : r ? -1 : 0;
+}
+
+enum { configs_max = 8 };
+static int read_config(struct options *o, const char *name);
+
+/* One option of whichever kind. */
+static int any_option(struct options *o, const char *option)
+{
+	int r;
+
+	if (!*option || is_for_mount(option))
+		return 0;
+	if (strncmp(option, "config=", 7) == 0)
+		return read_config(o, option + 7);
+	r = own_option(o, option);
+	if (r == 1)
+		r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, option) ? -1 : 0;
+	return r;
 }
 
 /* -o a,b\,c,d: a backslash takes the next character as it is. */
@@ -203,25 +242,71 @@ static int option_list(struct options *o, const char *list)
 		}
 		list += *list == ',';
 		option[len] = 0;
-		if (len == 0 || is_for_mount(option))
-			continue;
-		r = own_option(o, option);
-		if (r == 1)
-			r = fuse_opt_add_arg(&o->args, "-o") || fuse_opt_add_arg(&o->args, option) ? -1 : 0;
+		r = any_option(o, option);
 	}
 	free(option);
 	return r;
 }
 
+/* A line of a file: an option, a place, a comment or nothing. */
+static int config_line(struct options *o, char *line)
+{
+	size_t len;
+
+	line += strspn(line, " \t");
+	len = strcspn(line, "\r\n");
+	while (len && strchr(" \t", line[len - 1]))
+		len--;
+	line[len] = 0;
+	if (!*line || *line == '#')
+		return 0;
+	if (strncmp(line, "store=", 6) == 0)
+		return o->store ? 0 : set_text(&o->store, line + 6);
+	if (strncmp(line, "mountpoint=", 11) == 0)
+		return o->mountpoint ? 0 : set_text(&o->mountpoint, line + 11);
+	return any_option(o, line);
+}
+
+/* NAME is /etc/bucketfs/NAME.conf, anything with a slash a path. */
+static int read_config(struct options *o, const char *name)
+{
+	char path[4096], *line = NULL;
+	unsigned number = 0;
+	size_t size = 0;
+	FILE *file;
+	int r = 0;
+
+	snprintf(path, sizeof(path), strchr(name, '/') ? "%s" : "/etc/bucketfs/%s.conf", name);
+	if (o->configs++ >= configs_max) {
+		complain("option config=%s: files lead to one another", name);
+		return -1;
+	}
+	file = fopen(path, "re");
+	if (!file) {
+		complain("option config=%s: %s: %s", name, path, strerror(errno));
+		return -1;
+	}
+	while (r >= 0 && getline(&line, &size, file) >= 0) {
+		number++;
+		r = config_line(o, line);
+		if (r < 0)
+			complain("%s: line %u is wrong", path, number);
+	}
+	free(line);
+	fclose(file);
+	return r;
+}
+
 static int usage_error(const char *what, const char *which)
 {
-	fprintf(stderr, "bucketfs: %s%s%s; usage: bucketfs STORE MOUNTPOINT [-f] [-o OPTIONS]\n", what, which ? " " : "",
-		which ? which : "");
+	complain("%s%s%s; usage: bucketfs STORE MOUNTPOINT [-f] [-o OPTIONS]", what, which ? " " : "", which ? which : "");
 	return 1;
 }
 
 int options_parse(struct options *o, int argc, char **argv)
 {
+	int store = 0, mountpoint = 0;
+
 	*o = (struct options){.limits = limits_default, .log_level = LOG_LEVEL_INFO, .symlinks = 1};
 	if (fuse_opt_add_arg(&o->args, "bucketfs"))
 		return 1;
@@ -244,10 +329,10 @@ int options_parse(struct options *o, int argc, char **argv)
 				return 1;
 		} else if (a[0] == '-' && a[1]) {
 			return usage_error("unknown option", a);
-		} else if (!o->store) {
-			o->store = strdup(a);
-		} else if (!o->mountpoint) {
-			o->mountpoint = strdup(a);
+		} else if (!store++) {
+			set_text(&o->store, a);
+		} else if (!mountpoint++) {
+			set_text(&o->mountpoint, a);
 		} else {
 			return usage_error("one argument too many:", a);
 		}
@@ -262,6 +347,16 @@ enum log_target options_log_target(const struct options *o)
 	if (!o->log)
 		return o->foreground ? LOG_TARGET_STDERR : LOG_TARGET_SYSLOG;
 	return strcmp(o->log, "stderr") == 0 ? LOG_TARGET_STDERR : strcmp(o->log, "syslog") == 0 ? LOG_TARGET_SYSLOG : LOG_TARGET_FILE;
+}
+
+int options_parse_again(struct options *o, int argc, char **argv)
+{
+	int r;
+
+	rereads = true;
+	r = options_parse(o, argc, argv);
+	rereads = false;
+	return r;
 }
 
 int options_check_log(const struct options *o, struct reason *why)

@@ -27,11 +27,15 @@ struct options {
 	char *log;               /* stderr, syslog or the path of a file; NULL: not given */
 	struct limits limits;
 	char *device, *device_acl, *editors, *job_env, *job_schema; /* NULL: not given */
+	unsigned configs; /* files that were read */
 	struct fuse_args args; /* what is left for libfuse */
 };
 
-/* 0; or 1 after one line on stderr saying what is wrong. */
+/* 0; or 1 after one line on stderr saying what is wrong. What the command line says comes before what a file says of store and
+ * mount point; of options the later one counts. */
 int options_parse(struct options *o, int argc, char **argv);
+/* The same while the mount is there, for files may say something else by now; complaints go to the log. */
+int options_parse_again(struct options *o, int argc, char **argv);
 /* Nonzero: the log's file cannot be written, which `why` says. */
 int options_check_log(const struct options *o, struct reason *why);
 /* Where the log goes once the mount is there. */

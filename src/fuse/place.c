@@ -1,5 +1,6 @@
 #include "fuse/place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <mntent.h>
@@ -25,6 +26,64 @@ bool place_is_mounted(const char *mountpoint)
 		found = strcmp(m->mnt_dir, mountpoint) == 0 && strcmp(m->mnt_type, "fuse.bucketfs") == 0;
 	endmntent(mounts);
 	return found;
+}
+
+static bool shows_mount(const char *mountinfo, const char *store)
+{
+	FILE *file = fopen(mountinfo, "re");
+	char *line = NULL, wanted[4200];
+	bool found = false;
+	size_t size = 0;
+
+	snprintf(wanted, sizeof(wanted), " - fuse.bucketfs %s ", store);
+	while (file && !found && getline(&line, &size, file) >= 0)
+		found = strstr(line, wanted);
+	free(line);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* The mount namespace of a process; 0: that cannot be known. */
+static uint64_t namespace_of(const char *process)
+{
+	char path[300];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/mnt", process);
+	return stat(path, &st) ? 0 : (uint64_t)st.st_ino;
+}
+
+void place_copy(const char *store, char *text, size_t size)
+{
+	DIR *processes = opendir("/proc");
+	uint64_t own = namespace_of("self"), last = own, other;
+	char path[300], command[32] = "";
+	struct dirent *entry;
+	FILE *file;
+
+	*text = 0;
+	while (processes && !*text && (entry = readdir(processes))) {
+		other = *entry->d_name >= '1' && *entry->d_name <= '9' ? namespace_of(entry->d_name) : 0;
+		/* Those of a container mostly come one after the other. */
+		if (!other || other == own || other == last)
+			continue;
+		last = other;
+		snprintf(path, sizeof(path), "/proc/%s/mountinfo", entry->d_name);
+		if (!shows_mount(path, store))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		file = fopen(path, "re");
+		if (!file || !fgets(command, sizeof(command), file))
+			*command = 0;
+		if (file)
+			fclose(file);
+		command[strcspn(command, "\n")] = 0;
+		snprintf(text, size, "it was mounted when process %s (%s) began, whose mount namespace still has it: end that process, or unmount it "
+				     "there (nsenter -t %s -m umount)", entry->d_name, command, entry->d_name);
+	}
+	if (processes)
+		closedir(processes);
 }
 
 /* realpath of the parent and then the last part, which a dead mount does not let us look at. */
@@ -85,6 +144,19 @@ static bool is_inside(const char *inner, const char *outer)
 	return strncmp(inner, outer, len) == 0 && (inner[len] == 0 || inner[len] == '/' || strcmp(outer, "/") == 0);
 }
 
+static bool is_empty(const char *path)
+{
+	DIR *folder = opendir(path);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	while (folder && count < 3 && (entry = readdir(folder)))
+		count++;
+	if (folder)
+		closedir(folder);
+	return count < 3;
+}
+
 int place_prepare(char **store, char **mountpoint, struct reason *why)
 {
 	char *real_store, *real_mount;
@@ -123,6 +195,8 @@ int place_prepare(char **store, char **mountpoint, struct reason *why)
 		free(real_mount);
 		return r;
 	}
+	if (!is_empty(real_mount))
+		log_warning("mount point %s is not empty: what is in it is hidden as long as this is mounted", real_mount);
 	free(*store);
 	free(*mountpoint);
 	*store = real_store;

@@ -52,6 +52,11 @@ int blob_open(int folder_fd, uint64_t number)
 	return fd < 0 ? -errno : fd;
 }
 
+bool blob_exists(int folder_fd, uint64_t number)
+{
+	return !faccessat(folder_fd, blob_path(number).file, F_OK, 0) || errno != ENOENT;
+}
+
 int blob_remove(int folder_fd, uint64_t number)
 {
 	return unlinkat(folder_fd, blob_path(number).file, 0) ? -errno : 0;

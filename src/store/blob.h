@@ -23,6 +23,8 @@ int blob_has_writer(int folder_fd, uint64_t number, bool *has);
 int blob_read(struct store_content *base, uint64_t at, void *bytes, size_t len, size_t *got);
 int blob_write(struct store_content *base, uint64_t at, const void *bytes, size_t len);
 int blob_truncate(struct store_content *base, uint64_t len);
+/* False: there is no such file. */
+bool blob_exists(int folder_fd, uint64_t number);
 int blob_allocate(struct store_content *base, uint64_t at, uint64_t len, bool keep_size);
 int blob_punch(struct store_content *base, uint64_t at, uint64_t len);
 int blob_blocks(struct store_content *base, uint64_t *blocks);

@@ -23,6 +23,8 @@ struct rocksdb_store_options {
 	/* Asked while somebody else holds the store, with that line: true if they are about to leave, and then the
 	 * call waits, up to `rocksdb_store_wait_seconds`. NULL: never wait. */
 	bool (*holder_leaves)(void *context, const char *holder);
+	/* Called before STORE_IN_USE: to say what else is known of why the store is held. NULL: nothing is. */
+	void (*holder_stays)(void *context);
 	void *context;
 };
 

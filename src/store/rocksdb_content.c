@@ -501,9 +501,43 @@ static int recover(struct rocksdb_store *s)
 	return r;
 }
 
+/* So many contents are looked at when a store is opened, which takes some milliseconds. A scrub looks at all, and a reader at his. */
+enum { look_most = 10000 };
+
+/* Says if files of contents are gone that the store has. They cannot be read, and whoever reads one is told so; the others can. */
+static void look_for_missing(struct rocksdb_store *s)
+{
+	rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->read, s->family[family_own]);
+	uint64_t number, first = 0;
+	unsigned looked = 0, missing = 0;
+
+	for (rocksdb_iter_seek(it, "S", 1); rocksdb_iter_valid(it) && looked < look_most; rocksdb_iter_next(it)) {
+		size_t len;
+		const char *at = rocksdb_iter_key(it, &len);
+
+		if (len != 9 || *at != 'S')
+			break;
+		number = 0;
+		for (int i = 1; i < 9; i++)
+			number = number << 8 | (unsigned char)at[i];
+		looked++;
+		if (blob_exists(s->folder_fd, number))
+			continue;
+		first = missing++ ? first : number;
+	}
+	rocksdb_iter_destroy(it);
+	if (missing)
+		log_error("store: %u of %u contents that were looked at are missing from %s/blobs (number %llu, for one): their files cannot be "
+			  "read; bucketctl check %s names them; restore the folder from a backup", missing, looked, s->folder,
+			  (unsigned long long)first, s->folder);
+}
+
 int rocks_content_begin(struct rocksdb_store *s)
 {
 	int r = recover(s);
+
+	if (!r)
+		look_for_missing(s);
 
 	if (!r)
 		r = begin_tracking(s);

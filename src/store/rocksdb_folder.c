@@ -38,6 +38,8 @@ int rocks_folder_lock(struct rocksdb_store *s, const struct rocksdb_store_option
 		read_line(s->lock_fd, holder, sizeof(holder));
 		if (!options->holder_leaves || !options->holder_leaves(options->context, holder) ||
 		    waited >= rocksdb_store_wait_seconds * 50) {
+			if (options->holder_stays)
+				options->holder_stays(options->context);
 			reason_set(why, "store %s is in use (%s): stop that one first", s->folder,
 				   *holder ? holder : "holder unknown");
 			return STORE_IN_USE;

@@ -2,10 +2,14 @@
 """Starting, stopping and being in the way."""
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -215,6 +219,171 @@ def busy(cpu, what):
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_systemd_is_told_when_it_answers():
+    """As a unit of Type=notify has it: NOTIFY_SOCKET, in the foreground and in the background."""
+    with Mount(start=False) as m:
+        path = m.folder + '/notify'
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(path)
+            told.settimeout(20 * SLOW)
+            for address in (path, '@' + path):
+                if address[0] == '@':
+                    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                    told.bind('\0' + path)
+                    told.settimeout(20 * SLOW)
+                with open(m.log, 'ab') as log:
+                    m.process = subprocess.Popen(m.arguments() + ['-f'], stdout=log, stderr=log, env={**os.environ, 'NOTIFY_SOCKET': address})
+                assert told.recv(100) == b'READY=1'
+                # At once, by whoever was told.
+                os.makedirs(m / 'nightly', exist_ok=True)
+                m.unmount()
+                assert told.recv(100) == b'STOPPING=1'
+            told.close()
+        # A socket that nobody reads is no reason to fail.
+        with open(m.log, 'ab') as log:
+            subprocess.run(m.arguments(), check=True, timeout=60, stderr=log, env={**os.environ, 'NOTIFY_SOCKET': m.folder + '/none'})
+        os.stat(m / 'nightly')
+        subprocess.run(['umount', m.point], check=True, timeout=30)
+        assert wait_for(lambda: not any(m.point in read(f'/proc/{p}/cmdline') for p in processes()), 15)
+
+
+def play_automount(point, store, ready):
+    """What systemd's automount unit does: the kernel asks for the mount when somebody looks, and lets one process group by."""
+    os.setpgid(0, 0)
+    asked, kernel = os.pipe()
+    libc.mount(b'test', point.encode(), b'autofs', 0, f'fd={kernel},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct'.encode())
+    os.close(kernel)
+    control = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    os.write(ready, b'x')
+    packet = os.read(asked, 4096)
+    kind, token = struct.unpack_from('iI', packet, 4)
+    assert kind == 5, kind  # missing, direct
+    status = subprocess.run([BINARY, store, point], timeout=30 * SLOW, stderr=subprocess.DEVNULL).returncode
+    fcntl.ioctl(control, 0x9361 if status else 0x9360, token)
+    os._exit(status)
+
+
+def test_automount():
+    with Mount(start=False) as m:
+        told, ready = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                play_automount(m.point, m.store, ready)
+            finally:
+                os._exit(1)
+        try:
+            assert os.read(told, 1) == b'x'
+            # Whoever looks first waits for the mount, and then sees what is in it.
+            r = subprocess.run(['timeout', '25', 'sh', '-c', 'mkdir "$0/nightly" && ls "$0"', m.point], stdout=subprocess.PIPE, timeout=40 * SLOW)
+            assert (r.returncode, r.stdout) == (0, b'nightly\n'), r
+            assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 20)
+            pid = 0
+        finally:
+            subprocess.run(['umount', '-l', m.point], stderr=subprocess.DEVNULL)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            for fd in (told, ready):
+                os.close(fd)
+            subprocess.run(['umount', '-l', m.point], stderr=subprocess.DEVNULL)
+        assert wait_for(lambda: not any(m.point in read(f'/proc/{p}/cmdline') for p in processes()), 15)
+
+
+def test_config_file_and_sighup():
+    with Mount(start=False) as m:
+        config, log = m.folder + '/test.conf', m.folder + '/own.log'
+        base = f'# places\nstore={m.store}\n  mountpoint={m.point}\n\nlog={log}\nlog_level=warning\n'
+        write(config, base + 'max_files=3\n')
+        with open(m.log, 'ab') as out:
+            m.process = subprocess.Popen([BINARY, '-o', ','.join(o for o in (OPTIONS, 'config=' + config) if o), '-f'], stdout=out, stderr=out,
+                                         stdin=subprocess.DEVNULL)
+        assert wait_for(lambda: is_mounted(m.point), 20)
+        limit = lambda: json.loads(read(m / '.bucketfs/config.json'))['limits']['max_files']
+        assert limit() == 3
+        os.mkdir(m / 'nightly')
+        for i in range(3):
+            write(m / f'nightly/files/{i}', 'x')
+        fails(errno.EDQUOT, write, m / 'nightly/files/more', 'x')
+        held = open(m / 'nightly/files/0')
+        # More files, and more lines in another log, without an end of the mount.
+        os.rename(log, log + '.1')
+        write(config, base.replace('warning', 'info') + 'max_files=5\n')
+        m.process.send_signal(signal.SIGHUP)
+        assert wait_for(lambda: limit() == 5, 10)
+        write(m / 'nightly/files/more', 'x')
+        os.mkdir(m / 'second')
+        assert wait_for(lambda: 'bucket=second' in read(log), 5)
+        assert re.match(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z bucketfs: ', read(log)), read(log)
+        # A mistake changes nothing, and is told.
+        write(config, base + 'max_files=many\n')
+        m.process.send_signal(signal.SIGHUP)
+        assert wait_for(lambda: 'line 7 is wrong' in read(log), 10) and limit() == 5
+        assert held.read() == 'x'
+        held.close()
+        m.unmount()
+        refused('no such file|nothing.conf'.replace('no such', 'No such'), '-o', 'config=nothing')
+        write(config, 'config=' + config)
+        refused_many(1, 'lead to one another', '-o', 'config=' + config)
+
+
+def refused_many(status, words, *arguments):
+    got, text = attempt(*arguments)
+    assert got == status and words in text, (got, text)
+
+
+def test_options_that_nobody_knows():
+    with Mount(start=False) as m:
+        refused('unknown option|nonsense=3', m.store, m.point, '-o', 'nonsense=3')
+        refused('log=relative', m.store, m.point, '-o', 'log=relative')
+        refused('log=/nowhere/at/all|No such file', m.store, m.point, '-o', 'log=/nowhere/at/all')
+
+
+def test_mount_over_something():
+    with Mount(start=False) as m:
+        write(m.point + '/a job wrote this', 'x')
+        m.start()
+        assert 'is not empty' in m.log_text()
+        m.unmount()
+        os.unlink(m.point + '/a job wrote this')
+        m.start()
+        assert m.log_text().count('is not empty') == 1
+
+
+def test_another_namespace_holds_the_store():
+    """A container that was made while it was mounted has a copy of the mount: it is named."""
+    with Mount() as m:
+        copy = subprocess.Popen(['unshare', '-m', '--propagation', 'private', 'sleep', '100'])
+        try:
+            assert wait_for(lambda: os.readlink(f'/proc/{copy.pid}/ns/mnt') != os.readlink('/proc/self/ns/mnt'), 5)
+            subprocess.run(['umount', m.point], check=True, timeout=30)
+            status, text = attempt(*m.arguments()[1:])
+            assert status == 1 and f'process {copy.pid}' in text and 'in use' in text, text
+        finally:
+            copy.kill()
+            copy.wait()
+        m.reap()
+
+
+def test_contents_that_are_gone():
+    with Mount() as m:
+        os.mkdir(m / 'nightly')
+        for i in range(3):
+            write(m / f'nightly/files/{i}', os.urandom(100_000))
+        write(m / 'nightly/files/small', 'small')
+        m.unmount()
+        shutil.rmtree(m.store + '/blobs')
+        m.start()
+        assert '3 of 3 contents' in m.log_text() and 'bucketctl check' in m.log_text()
+        fails(errno.EIO, read, m / 'nightly/files/1', 'rb')
+        told = json.loads(read(m / 'nightly/.bucketfs/errors').splitlines()[-1])
+        assert told['path'] == 'nightly/files/1' and 'is missing from the store' in told['reason'], told
+        assert read(m / 'nightly/files/small') == 'small'
+        write(m / 'nightly/files/1', 'again')
+        os.unlink(m / 'nightly/files/2')
+        assert read(m / 'nightly/files/1') == 'again'
 
 
 def test_rings_give_way_and_do_not_starve():
