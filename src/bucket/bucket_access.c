@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "bucket/moment.h"
 #include "bucket/transaction.h"
 #include "util/log.h"
 
@@ -193,6 +194,35 @@ struct bucket_look bucket_look(struct fs *fs, const struct bucket *b)
 		.folder_mode = mode | 0100 | (group_reads || group_writes ? 010u : 0) | (all_read || all_write ? 01u : 0),
 		.private = !all_read,
 	};
+}
+
+static int add_moment(struct buf *out, const char *name, int64_t moment)
+{
+	int r = buf_add_format(out, ", \"%s\": ", name);
+
+	return r ? r : moment_add(out, moment);
+}
+
+int bucket_usage(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *out)
+{
+	uint64_t revision;
+	struct head h;
+	int r = bucket_check(fs, b, who, PRIVILEGE_READ, "see what it holds");
+
+	if (r)
+		return r;
+	bucket_lock(b);
+	h = b->head;
+	revision = b->revision;
+	bucket_unlock(b);
+	r = buf_add_format(out, "{\"uid\": %u", h.owner);
+	if (!r)
+		r = add_moment(out, "created", h.created);
+	if (!r)
+		r = add_moment(out, "modified", h.modified);
+	return r ? r : buf_add_format(out, ", \"revision\": %llu, \"keys\": %llu, \"data_size\": %llu, \"files\": %llu, \"file_bytes\": %llu}",
+				      (unsigned long long)revision, (unsigned long long)h.data_keys, (unsigned long long)h.data_size,
+				      (unsigned long long)h.files, (unsigned long long)h.file_bytes);
 }
 
 int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out)

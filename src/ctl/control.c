@@ -138,6 +138,8 @@ bool info_file_of(const struct place *p, const cJSON *item, struct info_file *ou
 		return false;
 	*out = (struct info_file){.path = path + len, .id = tree_text(item, "id"),
 		.size = (long long)tree_number(item, "size"), .item = item};
+	if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(item, "link")))
+		out->link = tree_text(item, "link");
 	return out->size >= 0;
 }
 
@@ -176,4 +178,15 @@ bool tree_print(const cJSON *tree)
 	terminal_text(stdout, slice_str("\n"));
 	cJSON_free(text);
 	return true;
+}
+
+cJSON *control_usage(int bucket)
+{
+	struct buf text = {0};
+	cJSON *tree = NULL;
+
+	if (bucket >= 0 && io_attribute(bucket, "user.bucketfs.usage", &text) == 0)
+		tree = tree_parse(buf_slice(&text));
+	buf_release(&text);
+	return tree;
 }

@@ -17,6 +17,8 @@ int control_write(const struct place *p, const char *name, struct slice text);
 /* Why opening something in there failed. */
 int control_failed(const struct place *p, int error, const char *name);
 
+/* What a bucket holds, as user.bucketfs.usage of it has it; NULL: it may not be read, or the mount tells nothing. */
+cJSON *control_usage(int bucket);
 /* What info.json says: one moment of the bucket. */
 struct info {
 	struct buf text;
@@ -28,6 +30,7 @@ struct info {
 struct info_file {
 	const char *path; /* below files/ */
 	const char *id;   /* as text, whatever it is */
+	const char *link; /* what a symbolic link leads to; NULL: it is a file */
 	long long size;
 	const cJSON *item;
 };

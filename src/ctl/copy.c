@@ -86,46 +86,87 @@ static int copy_content(int in, int out, off_t size, struct progress *progress, 
 	return r;
 }
 
-int copy_file(int from_folder, const char *from, int to_folder, const char *to, off_t size, struct progress *progress,
-	      enum copy_side *side)
+static int open_source(const struct copy_end *from)
 {
 	/* Not to wait for whoever writes into a FIFO that has come there meanwhile. */
-	int in = openat(from_folder, from, O_RDONLY | O_NONBLOCK | O_CLOEXEC), out = -1, r = 0;
+	int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC, parent, fd, r;
+	const char *leaf;
+
+	if (from->follow) {
+		fd = openat(from->folder, from->path, flags);
+		return fd < 0 ? -errno : fd;
+	}
+	r = io_parent(from->folder, from->path, false, &parent, &leaf);
+	if (r)
+		return r;
+	fd = openat(parent, leaf, flags | O_NOFOLLOW);
+	r = fd < 0 ? -errno : fd;
+	close(parent);
+	return r;
+}
+
+/* What is written has the size and time that it had at the beginning: nobody wrote into it meanwhile. */
+static int check_unchanged(int in, const struct stat *before)
+{
+	struct stat after;
+
+	if (fstat(in, &after))
+		return -errno;
+	return after.st_size != before->st_size || after.st_mtim.tv_sec != before->st_mtim.tv_sec ||
+	       after.st_mtim.tv_nsec != before->st_mtim.tv_nsec ? -ESTALE : 0;
+}
+
+static int copy_regular(int in, int parent, const char *leaf, off_t size, struct progress *progress, enum copy_side *side)
+{
 	struct stat st;
+	int out, r;
 
 	*side = COPY_READING;
-	if (in < 0 || fstat(in, &st))
-		r = -errno;
-	else if (!S_ISREG(st.st_mode) || st.st_size != size)
-		r = -ESTALE;
-	if (r)
-		goto out;
+	if (fstat(in, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size != size)
+		return -ESTALE;
 	*side = COPY_WRITING;
-	out = openat(to_folder, to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st.st_mode & 0111 ? 0777 : 0666);
-	if (out < 0) {
-		r = -errno;
-		goto out;
-	}
+	out = openat(parent, leaf, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st.st_mode & 0111 ? 0777 : 0666);
+	if (out < 0)
+		return -errno;
 	r = copy_content(in, out, size, progress, side);
-	/* The same size and time afterwards: nobody wrote into it meanwhile. */
 	if (!r) {
-		struct stat after;
-
 		*side = COPY_READING;
-		if (fstat(in, &after))
-			r = -errno;
-		else if (after.st_size != st.st_size || after.st_mtim.tv_sec != st.st_mtim.tv_sec ||
-			 after.st_mtim.tv_nsec != st.st_mtim.tv_nsec)
-			r = -ESTALE;
+		r = check_unchanged(in, &st);
 	}
 	if (close(out) && !r) {
 		*side = COPY_WRITING;
 		r = -errno;
 	}
+	return r;
+}
+
+int copy_file(const struct copy_end *from, const struct copy_end *to, off_t size, struct progress *progress, enum copy_side *side)
+{
+	int in = -1, parent = -1, r = 0;
+	const char *leaf;
+
+	*side = COPY_READING;
+	if (!from->link) {
+		in = open_source(from);
+		r = in < 0 ? in : 0;
+		/* It is a link by now. */
+		r = r == -ELOOP && !from->follow ? -ESTALE : r;
+	}
+	if (!r) {
+		*side = COPY_WRITING;
+		r = io_parent(to->folder, to->path, true, &parent, &leaf);
+	}
+	if (!r && from->link)
+		r = symlinkat(from->link, parent, leaf) ? -errno : 0;
+	else if (!r)
+		r = copy_regular(in, parent, leaf, size, progress, side);
 	if (!r)
 		progress_file(progress);
-out:
 	if (in >= 0)
 		close(in);
+	if (parent >= 0)
+		close(parent);
 	return r;
 }

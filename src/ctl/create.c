@@ -8,15 +8,18 @@
 
 #include "bucket/name.h"
 #include "ctl/control.h"
+#include "ctl/data.h"
 #include "ctl/meta.h"
 #include "ctl/say.h"
 #include "ctl/terminal.h"
+#include "ctl/value.h"
 
-enum { opt_in = META_COUNT, opt_json };
+enum { opt_in = META_COUNT, opt_data, opt_json };
 
 static const struct ctl_option options[] = {
 	META_OPTIONS,
 	[opt_in] = {"in", 'i', "PATH", "the mount where the bucket is made (here)"},
+	[opt_data] = {"data", 'd', "JSON", "its first data: an object, @FILE, or - for standard input"},
 	[opt_json] = {"json", 0, NULL, "print id and path as JSON"},
 	[opt_json + 1] = {0},
 };
@@ -99,21 +102,52 @@ static int show(const struct place *p)
 	return good ? CTL_OK : say_no_memory();
 }
 
+/* Read before anything is made. */
+static int read_data(const char *given, struct document *data)
+{
+	if (!given)
+		return CTL_OK;
+	if (*given == '@')
+		return value_read_object(given + 1, data);
+	if (strcmp(given, "-") == 0)
+		return value_read_object(given, data);
+	if (given[strspn(given, " \t\r\n")] != '{')
+		return say_usage("--data %s: this is no object; @FILE is one in a file", given);
+	return value_add_argument(given, false, data) ? CTL_FAILED : document_sort(data) ? say_no_memory() : CTL_OK;
+}
+
+static int fill(const struct place *p, const struct request *r, const struct document *data)
+{
+	struct buf merged = {0};
+	bool any = false;
+	int status = meta_write(p, r, &any);
+
+	if (!status && r->option[opt_data])
+		status = data_merge(p, data, &merged);
+	buf_release(&merged);
+	return status;
+}
+
 static int run(const struct request *r)
 {
+	struct document data = {0};
 	struct place p;
-	bool any = false;
-	int status = find(&p, r);
+	int status = read_data(r->option[opt_data], &data);
 
-	if (status)
+	if (!status)
+		status = find(&p, r);
+	if (status) {
+		document_release(&data);
 		return status;
+	}
 	status = make(&p);
 	if (!status) {
-		status = meta_write(&p, r, &any);
+		status = fill(&p, r, &data);
 		/* A bucket that is not as it was asked for would surprise the next attempt. */
 		if (status)
 			unlinkat(p.root, p.id, AT_REMOVEDIR);
 	}
+	document_release(&data);
 	if (!status && r->option[opt_json])
 		status = show(&p);
 	else if (!status)

@@ -41,9 +41,9 @@ struct command {
 	int (*run)(const struct request *r);
 };
 
-extern const struct command command_acl, command_check, command_create, command_delete, command_edit, command_empty,
+extern const struct command command_acl, command_check, command_cp, command_create, command_delete, command_edit, command_empty,
 	command_fetch, command_get, command_history, command_info, command_limits, command_list, command_schema,
-	command_set, command_store, command_undo, command_unset, command_update, command_wait, command_why;
+	command_rm, command_set, command_store, command_undo, command_unset, command_update, command_wait, command_why;
 
 /* Reads the options of `command` from its arguments; argv[0] is its name. CTL_OK with `done` set: help was shown. */
 int ctl_parse(const struct command *command, int argc, char **argv, struct request *out, bool *done);

@@ -84,6 +84,9 @@ int data_edit_begin(const struct place *p, int *out, struct buf *text, struct do
 	int fd = openat(p->bucket, file, O_RDWR | O_CREAT | O_CLOEXEC, 0666), status;
 	int r = fd < 0 ? -errno : io_read_again(fd, text);
 
+	/* It was removed, and this has just made it. */
+	if (!r && !text->len)
+		r = buf_add_string(text, "{}\n");
 	status = r ? failed(p, r) : parse(p, text, doc);
 	if (status && fd >= 0)
 		close(fd);

@@ -28,6 +28,7 @@ struct fetch {
 	struct info info;
 	struct info_file *files; /* those that match; they point into info */
 	size_t count;
+	struct transfer_rest rest; /* those that do not */
 	uint64_t bytes;
 	int folder;                /* DIR */
 	char part[NAME_MAX + 1]; /* in DIR, where things are copied to; empty: there is none */
@@ -39,8 +40,32 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct info_file *)a)->path, ((const struct info_file *)b)->path);
 }
 
-static int choose(const struct fetch *f, const struct info *info, struct info_file **out, size_t *count)
+/* Counts one that does not match. `folder`: the sub-folder that was counted last. */
+static void leave_out(const struct fetch *f, const char *path, char folder[PATH_MAX], struct transfer_rest *rest)
 {
+	size_t len = strcspn(path, "/");
+	char copy[PATH_MAX];
+
+	if (path[len] && !glob_goes_down(f->t.glob)) {
+		if (strncmp(folder, path, len) || folder[len]) {
+			memcpy(folder, path, len);
+			folder[len] = 0;
+			rest->folders += *path != '.';
+			rest->dots += *path == '.';
+		}
+		return;
+	}
+	snprintf(copy, sizeof(copy), "%s", path);
+	len = strrchr(copy, '/') ? (size_t)(strrchr(copy, '/') + 1 - copy) : 0;
+	if (copy[len] != '.')
+		return;
+	copy[len] = '_';
+	rest->dots += glob_match(f->t.glob, copy);
+}
+
+static int choose(const struct fetch *f, const struct info *info, struct info_file **out, size_t *count, struct transfer_rest *rest)
+{
+	char folder[PATH_MAX] = "";
 	const cJSON *item;
 	size_t n = 0;
 
@@ -51,8 +76,12 @@ static int choose(const struct fetch *f, const struct info *info, struct info_fi
 	{
 		struct info_file file;
 
-		if (info_file_of(&f->t.place, item, &file) && glob_match(f->t.glob, file.path))
+		if (!info_file_of(&f->t.place, item, &file))
+			continue;
+		if (glob_match(f->t.glob, file.path))
 			(*out)[n++] = file;
+		else
+			leave_out(f, file.path, folder, rest);
 	}
 	qsort(*out, n, sizeof(**out), by_path);
 	*count = n;
@@ -67,7 +96,8 @@ static int load(struct fetch *f)
 	f->files = NULL;
 	info_release(&f->info);
 	status = info_load(&f->t.place, &f->info);
-	return status ? status : choose(f, &f->info, &f->files, &f->count);
+	f->rest = (struct transfer_rest){0};
+	return status ? status : choose(f, &f->info, &f->files, &f->count, &f->rest);
 }
 
 static int open_folder(struct fetch *f)
@@ -82,6 +112,21 @@ static int open_folder(struct fetch *f)
 	return r ? say_errno(NULL, -r, "%s", f->t.folder) : CTL_OK;
 }
 
+/* Whether a file can be put there. A folder that is not there yet is no obstacle. */
+static int check_way(const struct fetch *f, const char *path)
+{
+	const char *leaf;
+	struct stat st;
+	int parent, r = io_parent(f->folder, path, false, &parent, &leaf);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+		r = -EISDIR;
+	close(parent);
+	return r;
+}
+
 /* Before the first byte is copied: nothing stands in the way, and there is room. */
 static int check(struct fetch *f)
 {
@@ -92,12 +137,15 @@ static int check(struct fetch *f)
 	f->bytes = 0;
 	for (size_t i = 0; i < f->count; i++) {
 		char path[PATH_MAX];
+		int r = check_way(f, f->files[i].path);
 
-		if (fstatat(f->folder, f->files[i].path, &st, 0) == 0 ? S_ISDIR(st.st_mode) : errno == ENOTDIR)
+		if (r == -ELOOP)
+			return say_error("%s/%s: a symbolic link is in the way, and is not followed", f->t.folder, f->files[i].path);
+		if (r)
 			return say_error("%s/%s: a file and a folder are in each other's way", f->t.folder, f->files[i].path);
 		snprintf(path, sizeof(path), "files/%s", f->files[i].path);
 		f->bytes += (uint64_t)f->files[i].size;
-		if (fstatat(f->t.place.bucket, path, &st, 0) == 0)
+		if (fstatat(f->t.place.bucket, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			need += st.st_blocks * 512 < st.st_size ? (uint64_t)st.st_blocks * 512 : (uint64_t)st.st_size;
 	}
 	if (fstatvfs(f->folder, &fs))
@@ -146,11 +194,11 @@ static int copy_all(struct fetch *f, bool *again)
 		const struct info_file *file = &f->files[i];
 		enum copy_side side = COPY_WRITING;
 		char path[PATH_MAX];
-		int r = io_make_parents(f->part_fd, file->path);
+		struct copy_end from = {f->t.place.bucket, path, file->link, false}, to = {.folder = f->part_fd, .path = file->path};
+		int r;
 
 		snprintf(path, sizeof(path), "files/%s", file->path);
-		if (!r)
-			r = copy_file(f->t.place.bucket, path, f->part_fd, file->path, file->size, &progress, &side);
+		r = copy_file(&from, &to, file->size, &progress, &side);
 		if (!r)
 			continue;
 		progress_end(&progress);
@@ -171,6 +219,7 @@ static int copy_all(struct fetch *f, bool *again)
 static int compare(struct fetch *f, bool *again)
 {
 	struct info_file *files = NULL;
+	struct transfer_rest rest = {0};
 	struct info now;
 	size_t count;
 	int status = info_load(&f->t.place, &now);
@@ -179,7 +228,7 @@ static int compare(struct fetch *f, bool *again)
 		return status;
 	if (now.revision == f->info.revision)
 		goto out;
-	status = choose(f, &now, &files, &count);
+	status = choose(f, &now, &files, &count, &rest);
 	if (status)
 		goto out;
 	*again = count != f->count;
@@ -191,14 +240,28 @@ out:
 	return status;
 }
 
+static int move_into_place(struct fetch *f, const char *path)
+{
+	const char *leaf;
+	int from, to, r = io_parent(f->part_fd, path, false, &from, &leaf);
+
+	if (r)
+		return r;
+	r = io_parent(f->folder, path, true, &to, &leaf);
+	if (!r && renameat(from, leaf, to, leaf))
+		r = -errno;
+	if (to >= 0)
+		close(to);
+	close(from);
+	return r;
+}
+
 static int publish(struct fetch *f)
 {
 	for (size_t i = 0; i < f->count; i++) {
 		const char *path = f->files[i].path;
-		int r = io_make_parents(f->folder, path);
+		int r = move_into_place(f, path);
 
-		if (!r && renameat(f->part_fd, path, f->folder, path))
-			r = -errno;
 		if (r)
 			return say_errno(NULL, -r, "%s/%s", f->t.folder, path);
 	}
@@ -304,8 +367,12 @@ static int run(const struct request *r)
 		return status;
 	if (f.t.data)
 		status = load_data(&f);
+	if (!status && f.t.follow)
+		status = say_usage("--dereference is for store: links are fetched as links");
 	if (!status && f.t.files)
 		status = load(&f);
+	if (!status && f.t.files)
+		status = transfer_tell(&f.t, f.count, &f.rest);
 	if (!status && f.t.files)
 		status = open_folder(&f);
 	if (!status && f.t.files)
@@ -334,7 +401,8 @@ const struct command command_fetch = {
 	.about = "copy files of a bucket to a folder, and its data into a JSON file",
 	.more = "Files that match go to DIR, with their sub-folders; the data is merged into the object in FILE, key by key.\n"
 		"All of it is one revision of the bucket: if its files change meanwhile, it is tried again. DIR and FILE are\n"
-		"changed only after everything has been copied. Exit status 3: there is no such bucket, and nothing was touched.",
+		"changed only after everything has been copied. Symbolic links are fetched as links; one that is in the way in DIR is\n"
+		"not followed. Exit status 3: there is no such bucket, and nothing was touched.",
 	.options = transfer_options,
 	.min = 1,
 	.max = 2,

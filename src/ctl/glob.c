@@ -21,6 +21,7 @@ struct glob {
 	struct buf text;
 	struct pattern *patterns;
 	int count;
+	bool negated;   /* it matches what the patterns do not */
 	locale_t bytes; /* for names that are no text in the user's locale */
 };
 
@@ -68,6 +69,68 @@ static int pattern_parse(struct pattern *p, char *text)
 	return 0;
 }
 
+/* Ends at the character behind a [...] that begins here, or at the [ if that is none. */
+static const char *skip_set(const char *c)
+{
+	const char *end = c + 1;
+
+	end += *end == '!' || *end == '^';
+	end += *end == ']';
+	while (*end && *end != ']')
+		end += *end == '\\' && end[1] ? 2 : 1;
+	return *end ? end : c;
+}
+
+/* What bash gives no meaning to in a pattern, as job schedulers' patterns have it (picomatch): `(a|b)` is `@(a|b)`, and a `|` outside of all
+ * parentheses and braces separates patterns, which end with NUL each. The number of them; -ENOMEM. */
+static int translate(const char *pattern, struct buf *out)
+{
+	int count = 1, parentheses = 0, braces = 0, r = 0;
+
+	for (const char *c = pattern; *c && !r; c++) {
+		const char *end = c;
+
+		if (*c == '\\' && c[1])
+			end = c + 1;
+		else if (*c == '[')
+			end = skip_set(c);
+		else if (*c == '(' && (c == pattern || !strchr("?*+@!", c[-1]) || (c > pattern + 1 && c[-2] == '\\')))
+			r = buf_add_byte(out, '@');
+		if (end == c) {
+			parentheses += (*c == '(') - (*c == ')' && parentheses);
+			braces += (*c == '{') - (*c == '}' && braces);
+		}
+		if (!r && end == c && *c == '|' && !parentheses && !braces) {
+			r = buf_add_byte(out, 0);
+			count++;
+		} else if (!r) {
+			r = buf_add(out, c, (size_t)(end - c) + 1);
+		}
+		c = end;
+	}
+	if (!r)
+		r = buf_add_byte(out, 0);
+	return r ? r : count;
+}
+
+/* All patterns that alternatives and braces stand for, each ended by NUL. The number of them; -ENOMEM, -E2BIG. */
+static int expand(const char *pattern, struct buf *out)
+{
+	struct buf parts = {0};
+	int count = translate(pattern, &parts), all = 0;
+	size_t at = 0;
+
+	for (int i = 0; i < count && all >= 0; i++) {
+		const char *part = (const char *)parts.data + at;
+		int n = brace_expand(part, out);
+
+		at += strlen(part) + 1;
+		all = n < 0 ? n : all + n > brace_max ? -E2BIG : all + n;
+	}
+	buf_release(&parts);
+	return count < 0 ? count : all;
+}
+
 int glob_new(struct glob **out, const char *pattern)
 {
 	struct glob *g = calloc(1, sizeof(*g));
@@ -76,7 +139,12 @@ int glob_new(struct glob **out, const char *pattern)
 
 	if (!g)
 		return -ENOMEM;
-	n = brace_expand(pattern, &g->text);
+	/* `!(…)` is a pattern of its own. */
+	while (*pattern == '!' && pattern[1] != '(') {
+		g->negated = !g->negated;
+		pattern++;
+	}
+	n = expand(*pattern ? pattern : "*", &g->text);
 	if (n > 0)
 		g->patterns = calloc((size_t)n, sizeof(*g->patterns));
 	if (n <= 0 || !g->patterns) {
@@ -193,12 +261,14 @@ bool glob_match(const struct glob *g, const char *path)
 		names[count++] = name;
 	for (int i = 0; i < g->count; i++)
 		if (match_parts(g, &g->patterns[i], names, count))
-			return true;
-	return false;
+			return !g->negated;
+	return g->negated;
 }
 
 bool glob_goes_down(const struct glob *g)
 {
+	if (g->negated)
+		return true;
 	for (int i = 0; i < g->count; i++) {
 		const struct pattern *p = &g->patterns[i];
 

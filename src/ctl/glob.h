@@ -1,4 +1,6 @@
 /* Patterns for files as job schedulers and bash with globstar and extglob have them: * ? […] {a,b} @(…) !(…) ** . Pure.
+ * Where bash has no meaning for it in a pattern: `!*.csv` is all but `*.csv`, `(a|b).csv` is `@(a|b).csv`, `a|b` is either, and the empty
+ * pattern is `*`.
  *
  * A path matches as bash would list it: `*` and `?` do not cross a slash, a name that begins with a dot has to be meant,
  * and `**` as a whole part is any number of folders. */

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -144,6 +145,52 @@ int io_make_parents(int folder, const char *path)
 			return -errno;
 		part[i] = '/';
 	}
+	return 0;
+}
+
+/* One step down. */
+static int go_into(int folder, const char *name, bool make)
+{
+	struct stat st;
+	int fd;
+
+	if (make && mkdirat(folder, name, 0777) && errno != EEXIST)
+		return -errno;
+	fd = openat(folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	if (errno == ENOTDIR && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+		return -ELOOP;
+	return -errno;
+}
+
+int io_parent(int folder, const char *path, bool make, int *parent, const char **leaf)
+{
+	char name[NAME_MAX + 1];
+	int fd = fcntl(folder, F_DUPFD_CLOEXEC, 0), next;
+
+	*parent = -1;
+	if (fd < 0)
+		return -errno;
+	for (const char *slash; (slash = strchr(path, '/')); path = slash + 1) {
+		size_t len = (size_t)(slash - path);
+
+		if (len == 0)
+			continue;
+		if (len > NAME_MAX) {
+			close(fd);
+			return -ENAMETOOLONG;
+		}
+		memcpy(name, path, len);
+		name[len] = 0;
+		next = strcmp(name, "..") == 0 ? -EINVAL : go_into(fd, name, make);
+		close(fd);
+		if (next < 0)
+			return next;
+		fd = next;
+	}
+	*parent = fd;
+	*leaf = path;
 	return 0;
 }
 

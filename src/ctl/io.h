@@ -1,6 +1,8 @@
 /* Whole files, read and written. 0 or a negative errno. */
 #pragma once
 
+#include <stdbool.h>
+
 #include <sys/types.h>
 
 #include "util/buf.h"
@@ -21,5 +23,9 @@ int io_replace(const char *path, struct slice bytes);
 int io_attribute(int fd, const char *name, struct buf *out);
 /* mkdir -p of the folders above `path`. */
 int io_make_parents(int folder, const char *path);
+/* The folder that a path below `folder` is in, as an O_PATH descriptor, and its last part. No symbolic link is followed on the way: -ELOOP;
+ * and it leads nowhere else: -EINVAL for "..".
+ * With `make` folders that are missing are made. */
+int io_parent(int folder, const char *path, bool make, int *parent, const char **leaf);
 /* Everything in the folder `fd` (which is closed), but not the folder. */
 int io_remove_all(int fd);

@@ -1,6 +1,7 @@
 #include "bucket/limits.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -19,15 +20,22 @@ static const struct ctl_option options[] = {
 
 static const char *const sources[] = {"unknown", "mount", "bucket"};
 
+/* What a bucket has of what is limited; where that is for each file, nothing. */
+static const char *const used_name[limit_count] = {"data_size", NULL, "files", "file_bytes", NULL};
+
 static int show(const struct place *p, bool json)
 {
 	struct effective e;
-	cJSON *tree = cJSON_CreateObject();
+	cJSON *tree = cJSON_CreateObject(), *usage = control_usage(p->bucket);
 	int status = effective_load(p, &e);
 
 	for (int i = 0; i < limit_count && !status; i++) {
 		char value[1200];
 		cJSON *one = cJSON_AddObjectToObject(tree, limit_names[i]);
+		char used[32] = "";
+
+		if (usage && used_name[i])
+			snprintf(used, sizeof(used), "%.0f", tree_number(usage, used_name[i]));
 
 		limit_format(&e.limits, i, value, sizeof(value));
 		if (e.source[i] == LIMIT_UNKNOWN)
@@ -37,14 +45,17 @@ static int show(const struct place *p, bool json)
 		else
 			cJSON_AddStringToObject(one, "value", value);
 		cJSON_AddStringToObject(one, "from", sources[e.source[i]]);
+		if (*used)
+			cJSON_AddRawToObject(one, "used", used);
 		if (!json)
-			terminal_line(stdout, "%-20s  %-12s  %s", limit_names[i],
+			terminal_line(stdout, "%-20s  %-12s  %s%s%s", limit_names[i],
 				      e.source[i] == LIMIT_UNKNOWN ? "?" : *value && strcmp(value, "0") != 0 ? value : i < 4 ? "none" : "any",
-				      sources[e.source[i]]);
+				      sources[e.source[i]], *used ? "  used " : "", used);
 	}
 	if (!status && json && !tree_print(tree))
 		status = say_no_memory();
 	cJSON_Delete(tree);
+	cJSON_Delete(usage);
 	return status;
 }
 

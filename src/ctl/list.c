@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,16 +15,18 @@
 #include "ctl/say.h"
 #include "ctl/terminal.h"
 
-enum { opt_json };
+enum { opt_long, opt_json };
 
 static const struct ctl_option options[] = {
-	{"json", 0, NULL, "an array of objects: id, title, enabled, icon, notes, modified"},
+	{"long", 'l', NULL, "owner, revision, keys, files and their bytes, and when it was made, too"},
+	{"json", 0, NULL, "an array of objects with all of that, and enabled, icon, notes"},
 	{0},
 };
 
 struct row {
 	char *id;
 	cJSON *meta; /* NULL: it may not be read, or there is none */
+	cJSON *usage; /* likewise */
 	time_t modified;
 };
 
@@ -37,12 +40,26 @@ static void load(int root, const char *id, struct row *out)
 	char path[NAME_MAX + 32];
 	struct buf text = {0};
 	struct stat st;
+	int fd;
 
 	out->modified = fstatat(root, id, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mtim.tv_sec : 0;
 	snprintf(path, sizeof(path), "%s/" CONTROL "/meta.json", id);
 	if (io_read_at(root, path, &text) == 0)
 		out->meta = tree_parse(buf_slice(&text));
 	buf_release(&text);
+	fd = openat(root, id, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	out->usage = control_usage(fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+static const char *owner_of(const struct row *row, char text[32])
+{
+	const struct passwd *user = row->usage ? getpwuid((uid_t)tree_number(row->usage, "uid")) : NULL;
+
+	if (row->usage)
+		snprintf(text, 32, "%.0f", tree_number(row->usage, "uid"));
+	return user ? user->pw_name : row->usage ? text : "-";
 }
 
 static int collect(const struct place *p, struct row **rows, size_t *count)
@@ -98,6 +115,16 @@ static int show_json(const struct row *rows, size_t count)
 			if (item->string && !cJSON_GetObjectItemCaseSensitive(one, item->string))
 				cJSON_AddItemToObject(one, item->string, cJSON_Duplicate(item, true));
 		}
+		if (rows[i].usage) {
+			char text[32];
+
+			cJSON_AddStringToObject(one, "owner", owner_of(&rows[i], text));
+			cJSON_ArrayForEach(item, rows[i].usage)
+			{
+				if (item->string && strcmp(item->string, "uid") && strcmp(item->string, "modified"))
+					cJSON_AddItemToObject(one, item->string, cJSON_Duplicate(item, true));
+			}
+		}
 		good = cJSON_AddItemToArray(all, one) && good;
 	}
 	good = good && tree_print(all);
@@ -120,6 +147,25 @@ static void show(const struct row *rows, size_t count)
 	}
 }
 
+static void show_long(const struct row *rows, size_t count)
+{
+	terminal_line(stdout, "%-24s  %-12s %8s %8s %8s %14s  %-10s  %s", "id", "owner", "revision", "keys", "files", "bytes", "made", "changed");
+	for (size_t i = 0; i < count; i++) {
+		const cJSON *u = rows[i].usage;
+		char when[64] = "", owner[32];
+		struct tm tm;
+
+		if (localtime_r(&rows[i].modified, &tm))
+			strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
+		if (u)
+			terminal_line(stdout, "%-24s  %-12s %8.0f %8.0f %8.0f %14.0f  %.10s  %s", rows[i].id, owner_of(&rows[i], owner),
+				      tree_number(u, "revision"), tree_number(u, "keys"), tree_number(u, "files"),
+				      tree_number(u, "file_bytes") + tree_number(u, "data_size"), tree_text(u, "created"), when);
+		else
+			terminal_line(stdout, "%-24s  %-12s %8s %8s %8s %14s  %-10s  %s", rows[i].id, "-", "-", "-", "-", "-", "-", when);
+	}
+}
+
 static int run(const struct request *r)
 {
 	struct row *rows = NULL;
@@ -134,11 +180,14 @@ static int run(const struct request *r)
 		qsort(rows, count, sizeof(*rows), by_id);
 	if (!status && r->option[opt_json])
 		status = show_json(rows, count);
+	else if (!status && r->option[opt_long])
+		show_long(rows, count);
 	else if (!status)
 		show(rows, count);
 	for (size_t i = 0; i < count; i++) {
 		free(rows[i].id);
 		cJSON_Delete(rows[i].meta);
+		cJSON_Delete(rows[i].usage);
 	}
 	free(rows);
 	place_close(&p);
@@ -147,7 +196,7 @@ static int run(const struct request *r)
 
 const struct command command_list = {
 	.name = "list",
-	.usage = "[--json] [PATH]",
+	.usage = "[-l] [--json] [PATH]",
 	.about = "list the buckets of a mount",
 	.options = options,
 	.max = 1,

@@ -14,7 +14,7 @@ static const struct command *const commands[] = {
 	&command_get,    &command_set,    &command_unset,  &command_edit,   &command_fetch, &command_store,
 	&command_wait,   &command_info,   &command_list,   &command_create, &command_update, &command_delete,
 	&command_empty,  &command_history, &command_undo,  &command_acl,    &command_limits, &command_schema,
-	&command_why,    &command_check,
+	&command_cp,     &command_rm,     &command_why,    &command_check,
 };
 
 static const char help_begin[] =
@@ -47,13 +47,22 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
+/* Before the options are read, for what is wrong with them is told so as well. */
+static bool wants_json(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (strcmp(argv[i], "--json") == 0)
+			return true;
+	return false;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
 	struct request request;
 	bool done = false;
 	int status;
 
-	say_begin(command->name);
+	say_begin(command->name, wants_json(argc, argv));
 	status = ctl_parse(command, argc, argv, &request, &done);
 	if (!status && !done)
 		status = command->run(&request);

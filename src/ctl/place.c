@@ -157,7 +157,11 @@ int place_find_bucket(struct place *out, const char *path)
 		say_error("%s is the root of the mount, not a bucket", path);
 		status = CTL_FAILED;
 	} else {
-		say_error("there is no bucket %s in %s", out->id, out->mount);
+		/* @job outside a job, say: the mount says why. */
+		if (*out->id == '@')
+			say_errno(out, ENOENT, "%s", out->id);
+		else
+			say_error("there is no bucket %s in %s", out->id, out->mount);
 		status = CTL_UNKNOWN;
 	}
 	place_close(out);

@@ -1,7 +1,10 @@
 #include "ctl/say.h"
 
 #include <errno.h>
+#include <cjson/cJSON.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,18 +15,43 @@
 
 static const char *command = "";
 static time_t began;
+static bool json;
 
-void say_begin(const char *name)
+void say_begin(const char *name, bool as_json)
 {
 	command = name;
 	began = time(NULL);
+	json = as_json;
 }
 
-static void say(const char *format, va_list args)
+/* One line, or one object. `errno_name`: NULL if it is no system call that failed. */
+static void say(const char *kind, const char *errno_name, const char *text)
 {
+	cJSON *line;
+	char *printed;
+
 	fflush(stdout);
-	terminal_part(stderr, "bucketctl %s: ", command);
-	terminal_part_va(stderr, format, args);
+	if (!json) {
+		terminal_line(stderr, "bucketctl %s: %s", command, text);
+		return;
+	}
+	line = cJSON_CreateObject();
+	cJSON_AddStringToObject(line, "command", command);
+	cJSON_AddStringToObject(line, kind, text);
+	if (errno_name)
+		cJSON_AddStringToObject(line, "errno", errno_name);
+	printed = cJSON_PrintUnformatted(line);
+	terminal_line(stderr, "%s", printed ? printed : "{\"error\":\"out of memory\"}");
+	free(printed);
+	cJSON_Delete(line);
+}
+
+static void say_va(const char *kind, const char *format, va_list args)
+{
+	char text[8192];
+
+	vsnprintf(text, sizeof(text), format, args);
+	say(kind, NULL, text);
 }
 
 void say_note(const char *format, ...)
@@ -31,9 +59,8 @@ void say_note(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	say(format, args);
+	say_va("note", format, args);
 	va_end(args);
-	terminal_line_end(stderr);
 }
 
 int say_error(const char *format, ...)
@@ -41,9 +68,8 @@ int say_error(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	say(format, args);
+	say_va("error", format, args);
 	va_end(args);
-	terminal_line_end(stderr);
 	return CTL_FAILED;
 }
 
@@ -54,7 +80,8 @@ int say_no_memory(void)
 
 int say_see_help(void)
 {
-	terminal_line(stderr, "bucketctl %s --help tells how it is used", command);
+	if (!json)
+		terminal_line(stderr, "bucketctl %s --help tells how it is used", command);
 	return CTL_USAGE;
 }
 
@@ -63,9 +90,8 @@ int say_usage(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	say(format, args);
+	say_va("error", format, args);
 	va_end(args);
-	terminal_line_end(stderr);
 	return say_see_help();
 }
 
@@ -91,13 +117,17 @@ static const char *explain(int error)
 
 int say_errno(const struct place *at, int error, const char *format, ...)
 {
+	char text[8192];
 	struct reason why;
 	bool told = at && refusal_of_this_process(at, error, began, &why);
+	size_t len;
 	va_list args;
 
 	va_start(args, format);
-	say(format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	terminal_line(stderr, ": %s", told ? why.text : explain(error));
+	len = strlen(text);
+	snprintf(text + len, sizeof(text) - len, ": %s", told ? why.text : explain(error));
+	say("error", strerrorname_np(error), text);
 	return CTL_FAILED;
 }

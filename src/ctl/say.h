@@ -4,8 +4,8 @@
 #include "ctl/place.h"
 
 /* The name of the command, which every line begins with. Also when the command began, for telling its own refusals from
- * older ones. */
-void say_begin(const char *command);
+ * older ones. `as_json`: each line is an object: command, error or note, and errno's name where there is one. */
+void say_begin(const char *command, bool as_json);
 
 void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* CTL_FAILED */

@@ -11,9 +11,11 @@
 
 const struct ctl_option transfer_options[] = {
 	[TRANSFER_SYNC] = {"sync", 's', "WHAT", "data, files or data_and_files; files unless --data is given"},
-	[TRANSFER_GLOB] = {"glob", 'g', "PATTERN", "which files (*): *.csv, r_*.{pdf,txt}, **/*.log, [...], !(...)"},
+	[TRANSFER_GLOB] = {"glob", 'g', "PATTERN", "which files (*): *.csv, r_*.{pdf,txt}, **, **/*.log, [...], !*.tmp, a|b"},
 	[TRANSFER_DATA] = {"data", 'd', "FILE", "where the data is, a JSON object; - is standard input or output"},
 	[TRANSFER_DRY_RUN] = {"dry-run", 'n', NULL, "check, print what would be copied, change nothing"},
+	[TRANSFER_STRICT] = {"strict", 0, NULL, "fail if nothing matches, or if something is left out"},
+	[TRANSFER_FOLLOW] = {"dereference", 'L', NULL, "store what links lead to, also outside DIR, not the links"},
 	[TRANSFER_JSON] = {"json", 0, NULL, "print what was copied as JSON"},
 	{0},
 };
@@ -42,7 +44,8 @@ int transfer_begin(struct transfer *t, const struct request *r)
 
 	*t = (struct transfer){.place = {.root = -1, .bucket = -1}, .data_path = r->option[TRANSFER_DATA],
 		.folder = r->count > 1 ? r->args[1] : NULL, .dry_run = r->option[TRANSFER_DRY_RUN] != NULL,
-		.json = r->option[TRANSFER_JSON] != NULL};
+		.json = r->option[TRANSFER_JSON] != NULL, .strict = r->option[TRANSFER_STRICT] != NULL,
+		.follow = r->option[TRANSFER_FOLLOW] != NULL, .pattern = pattern};
 	status = what_to_sync(t, r->option[TRANSFER_SYNC]);
 	if (!status)
 		status = place_find_bucket(&t->place, r->args[0]);
@@ -54,6 +57,26 @@ int transfer_begin(struct transfer *t, const struct request *r)
 	if (status)
 		transfer_end(t);
 	return status;
+}
+
+int transfer_tell(const struct transfer *t, size_t count, const struct transfer_rest *rest)
+{
+	const char *where = t->folder;
+
+	if (!count)
+		say_note("%s: no file matches %s", where, *t->pattern ? t->pattern : "*");
+	if (rest->folders)
+		say_note("%s: %u sub-folder%s left out; --glob '**' takes %s", where, rest->folders, rest->folders == 1 ? " is" : "s are",
+			 rest->folders == 1 ? "it" : "them");
+	if (rest->dots)
+		say_note("%s: %u name%s a dot and %s left out; --glob '{,.}*' takes %s", where, rest->dots,
+			 rest->dots == 1 ? " begins with" : "s begin with", rest->dots == 1 ? "is" : "are", rest->dots == 1 ? "it" : "them");
+	if (rest->others)
+		say_note("%s: %u matching name%s no file%s and left out", where, rest->others, rest->others == 1 ? " is" : "s are",
+			 rest->others == 1 ? "" : "s");
+	if (t->strict && (!count || rest->folders || rest->dots || rest->others))
+		return say_error("nothing was copied: --strict");
+	return CTL_OK;
 }
 
 void transfer_end(struct transfer *t)

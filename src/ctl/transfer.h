@@ -6,7 +6,7 @@
 #include "ctl/glob.h"
 #include "ctl/place.h"
 
-enum transfer_option { TRANSFER_SYNC, TRANSFER_GLOB, TRANSFER_DATA, TRANSFER_DRY_RUN, TRANSFER_JSON };
+enum transfer_option { TRANSFER_SYNC, TRANSFER_GLOB, TRANSFER_DATA, TRANSFER_DRY_RUN, TRANSFER_STRICT, TRANSFER_FOLLOW, TRANSFER_JSON };
 
 extern const struct ctl_option transfer_options[];
 
@@ -16,11 +16,19 @@ struct transfer {
 	const char *data_path; /* "-": standard input or output */
 	const char *folder;
 	struct glob *glob;
-	bool dry_run, json;
+	const char *pattern;
+	bool dry_run, json, strict, follow;
 };
 
 int transfer_begin(struct transfer *t, const struct request *r);
 void transfer_end(struct transfer *t);
+
+/* Files that are not transferred: in sub-folders that the pattern does not reach, with a leading dot, and none of them files. */
+struct transfer_rest {
+	unsigned folders, dots, others;
+};
+/* Says what is left out, or that nothing matches. With --strict that is a failure. */
+int transfer_tell(const struct transfer *t, size_t count, const struct transfer_rest *rest);
 
 /* What was, or would be, transferred: names a line, or one JSON object. Nothing without --json and --dry-run. */
 struct transfer_list {

@@ -10,13 +10,17 @@
 int value_of(struct slice written, bool is_string, const char *what, struct buf *out)
 {
 	size_t began = out->len;
+	struct reason why = {.text = ""};
 	int r;
 
 	if (!is_string) {
-		r = json_compact(written, json_depth_max, out, NULL);
+		r = json_compact(written, json_depth_max, out, &why);
 		if (r <= 0)
 			return r ? say_no_memory() : CTL_OK;
 		out->len = began;
+		/* Somebody has forgotten a brace or a quote, and will not want a string that looks like half an object. */
+		if (written.len && strchr("{[\"", *(const char *)written.at))
+			return say_error("%s: the value begins like JSON and is none: %s; --string takes it as it is", what, why.text);
 	}
 	if (!json_is_utf8(written))
 		return say_error("%s: the value is neither JSON nor text in UTF-8", what);
@@ -64,6 +68,8 @@ int value_add_argument(const char *argument, bool is_string, struct document *pa
 	if (!equals)
 		return say_usage("%s is neither an object nor KEY=VALUE", argument);
 	key = slice_of(argument, (size_t)(equals - argument));
+	if (!key.len)
+		return say_usage("%s: there is no key before the =; '{\"\": ...}' sets one that is empty", argument);
 	if (!json_is_utf8(key))
 		return say_error("the key is not UTF-8");
 	if (equals[1] == '@') {

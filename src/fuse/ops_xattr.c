@@ -18,6 +18,7 @@ enum attribute_kind {
 	ATTRIBUTE_JOB,    /* .job, */
 	ATTRIBUTE_SERVER, /* .server */
 	ATTRIBUTE_USERNAME, /* and .username */
+	ATTRIBUTE_USAGE,  /* user.bucketfs.usage of a bucket */
 	ATTRIBUTE_DELETE, /* user.bucketfs.delete of a bucket: to be set to its id */
 	ATTRIBUTE_LIMIT,  /* user.bucketfs.max_files … of a bucket */
 	ATTRIBUTE_OURS,   /* anything else under user.bucketfs. */
@@ -67,6 +68,8 @@ static struct attribute parse(const struct call *c, const char *full)
 		}
 	} else if (slice_equal(name, slice_str("access"))) {
 		a.kind = ATTRIBUTE_ACCESS;
+	} else if (call_in_bucket(c) && slice_equal(name, slice_str("usage"))) {
+		a.kind = ATTRIBUTE_USAGE;
 	} else if (call_in_bucket(c) && slice_equal(name, slice_str("delete"))) {
 		a.kind = ATTRIBUTE_DELETE;
 	} else if (c->node >= NODE_FIRST && c->node < NODE_END) {
@@ -217,6 +220,8 @@ static int get(struct call *c, const struct attribute *a, struct buf *value)
 		return get_source(c, a->kind, value);
 	case ATTRIBUTE_LIMIT:
 		return bucket_limit_get(c->fs, c->b, &c->who, a->limit, value);
+	case ATTRIBUTE_USAGE:
+		return bucket_usage(c->fs, c->b, &c->who, value);
 	case ATTRIBUTE_ACCESS:
 		return bucket_access(c->fs, c->b, &c->who, value);
 	case ATTRIBUTE_NAME:

@@ -67,7 +67,7 @@ def fill(folder, names):
         write(os.path.join(folder, n), 'content of ' + n)
 
 
-COMMANDS = 'get set unset edit fetch store wait info list create update delete empty history undo acl limits schema why check'.split()
+COMMANDS = 'get set unset edit fetch store wait info list create update delete empty history undo acl limits schema cp rm why check'.split()
 
 
 def test_help():
@@ -248,7 +248,7 @@ PATTERNS = ['*', '*.csv', 'report_*.{pdf,txt}', '**/*.log', '**', 'sub/**', '**/
             '{foo,bar}.c', '**/**/*.log', '!(sub)/*', '@(sub|sub2)/*.csv', '[[:digit:]]*', '\\*', '[]a]*', '[a', '!(!(*.csv))',
             '*(*.csv|*.log)', '!(.*)', '@(.h.csv|a.csv)', '?(.)hidden', '!(foo)*', '**.log', 'su**/x.log', '{sub,sub2}/**',
             '**/!(*.log)', '[a-c].csv', '{10..1}', '{1..10..3}', '\\{a\\}', '?.csv', '+(a|b)', '{a,b,c{1,2}}*', '{sub/,}a.csv',
-            '!(*.csv|*.log|report*)', '@(.x|?)hidden', '+(.x|*)', '-*', 'nothing', '', '**/sub/*',
+            '!(*.csv|*.log|report*)', '@(.x|?)hidden', '+(.x|*)', '-*', 'nothing', '**/sub/*',
             '*(x).h*', '?(x|\\.)hidden', '@(a|.h)*', '**?[.]c', '*?[.]?']
 
 
@@ -303,9 +303,9 @@ def test_fetch():
         for p in PATTERNS:
             with tempfile.TemporaryDirectory(dir=m.folder) as to:
                 r = ctl('fetch', b, '--glob', p, to + '/x/y')
-                assert r.out == r.err == ''
+                assert r.out == '' and all('left out' in line or 'no file matches' in line for line in r.err.splitlines()), r.err
                 want = bash_glob(b + '/files', p)
-                assert sorted(tree(to + '/x/y')) == want, p
+                assert sorted(tree(to + '/x/y')) == want, (p, want)
                 assert all(read(f'{to}/x/y/{n}') == 'content of ' + n for n in want)
         os.mkdir(out)
         write(out + '/a.csv', 'old')
@@ -566,6 +566,167 @@ def test_create_list_delete():
         ctl('delete', m / 'nightly', status=3)
 
 
+def test_transfers_say_what_they_leave_out():
+    with Mount() as m:
+        b, src, out = bucket(m), m.folder + '/src', m.folder + '/out'
+        os.makedirs(src + '/sub')
+        os.makedirs(src + '/.hidden')
+        fill(src, ['a.csv', 'b.txt', '.env', 'sub/c', '.hidden/d'])
+        err = ctl('store', b, src).err
+        assert '1 sub-folder is left out' in err and '2 names begin with a dot' in err
+        assert sorted(os.listdir(b + '/files')) == ['a.csv', 'b.txt']
+        for pattern, words in (('*.zip', 'no file matches'), ('*', 'left out'), ('**', 'dot')):
+            assert words in ctl('store', '--strict', '-g', pattern, b, src, status=1).err
+            assert sorted(os.listdir(b + '/files')) == ['a.csv', 'b.txt']
+        assert ctl('store', '-g', '{**,**/.*,.*/**}', b, src).err == ''
+        err = ctl('fetch', b, out).err
+        assert 'sub-folder is left out' in err and 'begin' in err
+        assert sorted(os.listdir(out)) == ['a.csv', 'b.txt']
+        assert 'no file matches *.zip' in ctl('fetch', b, out, '-g', '*.zip').err
+        ctl('fetch', '--strict', b, out + '2', status=1)
+        assert not os.path.exists(out + '2')
+        ctl('fetch', '--strict', b, out + '2', '-g', '{**,**/.*,.*/**}')
+        assert sorted(tree(out + '2')) == ['.env', '.hidden/d', 'a.csv', 'b.txt', 'sub/c']
+
+
+def test_patterns_of_schedulers():
+    """Where bash has no meaning for it, as the schedulers' library has it."""
+    with Mount() as m:
+        b = bucket(m)
+        fill(b + '/files', ['a.csv', 'b.csv', 'a.txt', 'sub/x.csv', '.env'])
+        for pattern, want in (('!*.csv', ['.env', 'a.txt', 'sub/x.csv']), ('(a|b).csv', ['a.csv', 'b.csv']), ('a.csv|*.txt', ['a.csv', 'a.txt']),
+                              ('', ['a.csv', 'a.txt', 'b.csv']), ('!(a*)', ['b.csv']), ('!!*.txt', ['a.txt']), ('sub/(x|y).csv', ['sub/x.csv']),
+                              ('[(|)]*', []), ('@(a|b).txt', ['a.txt']), ('\\(a\\|b\\)', []), ('{a,b}.csv|.env', ['.env', 'a.csv', 'b.csv'])):
+            got = sorted(ctl('fetch', '-n', '-g', pattern, b, m.folder + '/x').out.split())
+            assert got == want, (pattern, got)
+
+
+def test_links_are_transferred_as_links():
+    with Mount() as m:
+        b, src, out = bucket(m), m.folder + '/src', m.folder + '/out'
+        secret = m.folder + '/secret'
+        write(secret, 'secret')
+        os.makedirs(src + '/sub')
+        write(src + '/file', 'file')
+        os.symlink('file', src + '/link')
+        os.symlink(secret, src + '/outside')
+        os.symlink('/etc', src + '/folder')
+        os.symlink('../file', src + '/sub/up')
+        ctl('store', '-g', '**', b, src)
+        assert os.readlink(b + '/files/outside') == secret and os.readlink(b + '/files/folder') == '/etc'
+        ctl('fetch', '-g', '**', b, out)
+        assert sorted(os.listdir(out)) == ['file', 'folder', 'link', 'outside', 'sub']
+        assert os.readlink(out + '/link') == 'file' and os.readlink(out + '/sub/up') == '../file'
+        # Again, over what is there; and what a link stands in the way of is not written through it.
+        ctl('fetch', '-g', '**', b, out)
+        os.unlink(b + '/files/folder')
+        fill(b + '/files', ['folder/passwd'])
+        assert 'symbolic link' in ctl('fetch', '-g', '**', b, out, status=1).err
+        assert os.readlink(out + '/folder') == '/etc' and 'content of' not in read('/etc/passwd')
+        # Contents, for those that want them.
+        ctl('store', '-L', '-g', 'outside', b, src)
+        assert not os.path.islink(b + '/files/outside') and read(b + '/files/outside') == 'secret'
+
+
+def test_cp_and_rm():
+    with Mount() as m:
+        b, out = bucket(m), m.folder + '/out'
+        os.mkdir(out)
+        fill(m.folder, ['One.txt', 'two.csv'])
+        ctl('cp', m.folder + '/One.txt', m.folder + '/two.csv', b)
+        assert sorted(os.listdir(b + '/files')) == ['one.txt', 'two.csv']
+        ctl('cp', m.folder + '/One.txt', b + '/files/deep/er/renamed')
+        ctl('cp', m.folder + '/One.txt', b + '/files/deep/')
+        assert read(b + '/files/deep/er/renamed') == 'content of One.txt' == read(b + '/files/deep/one.txt')
+        # All or none.
+        ctl('cp', m.folder + '/two.csv', m.folder + '/none', b + '/files/deep/', status=1)
+        ctl('cp', m.folder, b, status=1)
+        assert sorted(os.listdir(b + '/files/deep')) == ['er', 'one.txt']
+        os.setxattr(b, 'user.bucketfs.max_file_size', b'5')
+        ctl('cp', m.folder + '/One.txt', b, status=1)
+        os.removexattr(b, 'user.bucketfs.max_file_size')
+        ctl('cp', b + '/files/one.txt', b + '/files/two.csv', out)
+        ctl('cp', b + '/files/one.txt', out + '/other')
+        assert tree(out) == {'one.txt': 'content of One.txt', 'other': 'content of One.txt', 'two.csv': 'content of two.csv'}
+        ctl('cp', m.folder + '/One.txt', out, status=1)
+        assert 'no such file' in ctl('rm', b, 'ONE.TXT', 'none', 'files/two.csv', status=1).err
+        assert os.listdir(b + '/files') == ['deep']
+        assert '-r' in ctl('rm', b, 'deep', status=1).err
+        for bad in ('..', '../data.json', '/etc/passwd', '', 'deep/..', '.'):
+            ctl('rm', '-r', b, bad, status=1)
+        ctl('rm', '-rf', b, 'deep', 'none')
+        assert os.listdir(b + '/files') == [] and data(b) == {}
+
+
+def test_what_is_no_value():
+    with Mount() as m:
+        b = bucket(m)
+        for bad in ('k={"a":', 'k=[1', 'k="x', 'k={a: 1}'):
+            assert '--string' in ctl('set', b, bad, status=1).err
+        ctl('set', b, '=1', status=2)
+        assert data(b) == {}
+        ctl('set', '-s', b, 'k={"a":')
+        ctl('set', b, 'n=1.2.3', 't=plain text', '{"": 1}')
+        assert data(b) == {'k': '{"a":', 'n': '1.2.3', 't': 'plain text', '': 1}
+
+
+def test_no_document():
+    """One that was removed reads as {}."""
+    with Mount() as m:
+        b = bucket(m)
+        for command in (('get', b), ('unset', b, 'k'), ('empty', b), ('set', b, '{}'), ('fetch', '--sync', 'data', '--data', '-', b)):
+            write(b + '/data.json', '{"a": 1}')
+            os.unlink(b + '/data.json')
+            out = ctl(*command).out
+            assert not out or json.loads(out) == {}, (command, out)
+        os.unlink(b + '/data.json') if os.path.exists(b + '/data.json') else None
+        shown = m.folder + '/shown'
+        ctl('edit', b, EDITOR=f'sh -c \'cp "$1" {shown}; echo "{{\\"b\\": 2}}" > "$1"\' --')
+        assert json.loads(read(shown)) == {} and data(b) == {'b': 2}
+        os.unlink(b + '/data.json')
+        ctl('get', b, 'k', status=1)
+        assert json.loads(ctl('info', '--json', b).out)['data'] == {}
+
+
+def test_json_for_what_fails():
+    with Mount() as m:
+        b = bucket(m)
+        for args, status in ((('set', '--json', b, 'k=[1'), 1), (('get', '--json', m / 'none'), 3), (('get', '--json', b, 'k'), 1),
+                             (('set', '--json', b), 2), (('limits', 'set', b, 'none=1', '--json'), 2)):
+            lines = ctl(*args, status=status).err.splitlines()
+            told = [json.loads(line) for line in lines]
+            assert told and all(x['command'] == args[0] and x['error'] for x in told), lines
+        os.setxattr(b, 'user.bucketfs.max_data_size', b'10')
+        told = json.loads(ctl('set', '--json', b, 'k=12345678901234567890', status=1).err)
+        assert told['errno'] == 'EFBIG' and 'max_data_size' in told['error']
+        assert 'BUCKETFS_JOB' in ctl('get', m / '@job', status=3).err
+
+
+def test_lists_and_limits_tell_what_there_is():
+    with Mount() as m:
+        ctl('create', m / 'nightly', '--data', '{"a": 1}', '--title', 'T')
+        ctl('create', m / 'second', '--data', '-', stdin='{"b": 2}')
+        write(m.folder + '/third.json', '{"c": 3}')
+        ctl('create', m / 'third', '--data', '@' + m.folder + '/third.json')
+        assert [data(m / n) for n in ('nightly', 'second', 'third')] == [{'a': 1}, {'b': 2}, {'c': 3}]
+        for bad in ('{"a":', '[1]', 'x', '@/nowhere'):
+            ctl('create', m / 'bad', '--data', bad, status=2 if bad in ('[1]', 'x') else 1)
+        assert not os.path.exists(m / 'bad')
+        write(m / 'nightly/files/x', 'x' * 1000)
+        row = json.loads(ctl('list', '--json', m.point).out)[0]
+        assert (row['owner'], row['keys'], row['files'], row['file_bytes'], row['title']) == ('root', 1, 1, 1000, 'T')
+        assert row['revision'] > 0 and row['created'] <= row['modified'][:19] + '.999Z'
+        line = ctl('list', '-l', m.point).out.splitlines()[1].split()
+        assert line[:2] == ['nightly', 'root'] and line[3:5] == ['1', '1']
+        shown = json.loads(ctl('limits', 'show', '--json', m / 'nightly').out)
+        assert shown['max_files']['used'] == 1 and shown['max_total_size']['used'] == 1000 and 'used' not in shown['max_file_size']
+        assert 'used 1000' in ctl('limits', 'show', m / 'nightly').out
+        # To whoever may not read it nothing is told.
+        os.setxattr(m / 'nightly', 'user.bucketfs.acl.read', b'')
+        row = OTHER(lambda: json.loads(ctl('list', '--json', m.point).out))[0]
+        assert 'owner' not in row and 'files' not in row
+
+
 def test_empty():
     with Mount() as m:
         b = bucket(m)
@@ -668,10 +829,10 @@ def test_limits():
             return
         ctl('limits', 'set', b, 'max_data_size=2k', 'accepted_file_types=.csv,.pdf')
         shown = json.loads(ctl('limits', 'show', '--json', b).out)
-        assert shown['max_data_size'] == {'value': 2048, 'from': 'bucket'}
+        assert shown['max_data_size'] == {'value': 2048, 'from': 'bucket', 'used': 3}
         assert shown['accepted_file_types'] == {'value': '.csv,.pdf', 'from': 'bucket'}
         if os.path.exists(m / '.bucketfs/config.json') and 'limits' in json.loads(read(m / '.bucketfs/config.json')):
-            assert shown['max_files'] == {'value': 50, 'from': 'mount'}, shown
+            assert shown['max_files'] == {'value': 50, 'from': 'mount', 'used': 0}, shown
         assert '2048' in ctl('limits', 'show', b).out
         fails(errno.EFBIG, write, b + '/data.json', json.dumps({'a': 'x' * 3000}))
         fails(errno.EPERM, write, b + '/files/x.txt', '')
