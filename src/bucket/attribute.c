@@ -257,9 +257,12 @@ static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct 
 	struct store_batch batch = {0};
 	struct head head = b->head;
 	struct buf old = {0};
-	int r = store_get(fs->store, b->number, STORE_META, key_slice(&key), &old);
-	bool there = r == 0;
+	int r = put_record(fs, b, node, &batch);
+	bool there;
 
+	if (!r)
+		r = store_get(fs->store, b->number, STORE_META, key_slice(&key), &old);
+	there = r == 0;
 	if (there && create)
 		r = BUCKET_EXISTS;
 	else if (r == STORE_ABSENT)
@@ -281,10 +284,8 @@ static int change_locked(struct fs *fs, struct bucket *b, uint64_t node, struct 
 			store_batch_delete(&batch, STORE_META, key_slice(&key));
 		put_totals(node, &is, &batch);
 		count_in(&head, counted, is.bytes);
-		r = put_record(fs, b, node, &batch);
-	}
-	if (!r)
 		r = bucket_commit(fs, b, &head, &batch);
+	}
 	store_batch_release(&batch);
 	buf_release(&old);
 	return r;

@@ -113,6 +113,7 @@ void fs_close(struct fs *fs)
 
 	if (!fs)
 		return;
+	scratch_settle_strays(fs, true);
 	file_end_again(fs, true);
 	redirect_drop_all(fs);
 	while (fs->buckets.slots && (node = table_any(&fs->buckets))) {
@@ -129,6 +130,7 @@ void fs_close(struct fs *fs)
 	table_release(&fs->files);
 	buf_release(&fs->unsettled);
 	buf_release(&fs->overdue);
+	buf_release(&fs->strays);
 	refusals_free(fs->refusals);
 	readings_free(fs->readings);
 	fresh_free(fs->fresh);

@@ -73,6 +73,7 @@ struct fs {
 	int64_t opened; /* when (fs_moment) */
 	struct buf unsettled; /* of struct unsettled, in the order of time */
 	struct buf overdue;   /* likewise: those that do not wait any longer */
+	struct buf strays;    /* of scratch_stray.c */
 	struct file *unended; /* files whose last writer is gone, while the store refused to publish them (file_end_again) */
 	unsigned reserve_permille; /* options.limits has it too; atomic for who looks without the lock */
 	int64_t space_checked; /* when; ns */

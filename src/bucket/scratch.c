@@ -1,39 +1,10 @@
-#include "bucket/scratch.h"
+#include "bucket/scratch_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "util/log.h"
-
-struct scratch {
-	struct fs *fs;
-	struct bucket *b;
-	uint64_t node;
-	uid_t uid;
-
-	/* b->lock */
-	struct scratch *next; /* newest first */
-	unsigned refs;        /* the list has one, every descriptor one */
-	unsigned closed;      /* of these, how many their maker has closed and the kernel has not released yet */
-	bool unlinked;
-	size_t name_len;
-	char name[name_max];
-	struct text *base;    /* the document when it was created, … */
-	uint64_t since;       /* … as a number that grows (next_number) */
-	pid_t maker;          /* who has begun it, or begun it anew, last */
-	bool exclusive;       /* it was made exclusively, for reading and writing */
-	bool was_data;        /* it was data.json once, and renamed away: renamed back, all of it comes back */
-	bool moved;           /* it is what data.json was, renamed away, and nothing has come back since … */
-	int64_t moved_at;     /* … this moment; … */
-	struct buf was;       /* … then it was this, whatever has been written to the file since */
-
-	pthread_mutex_t lock; /* guards all below */
-	struct buf bytes;
-	struct charge charge; /* for them, … */
-	size_t held;          /* … and for what `base` and `was` take. Atomic for threads with b->lock */
-	int64_t modified;
-};
 
 static const struct slice data_name = {"data.json", 9};
 
@@ -127,7 +98,7 @@ static struct scratch *find_node(struct bucket *b, const struct caller *who, uin
 }
 
 /* Takes it off the list; whoever calls puts the list's reference. */
-static void unlink_from_list(struct bucket *b, struct scratch *s)
+void scratch_unlink_from_list(struct bucket *b, struct scratch *s)
 {
 	for (struct scratch **at = &b->scratch; *at; at = &(*at)->next) {
 		if (*at == s) {
@@ -147,7 +118,7 @@ void scratch_drop_all(struct bucket *b)
 		bucket_lock(b);
 		s = b->scratch;
 		if (s)
-			unlink_from_list(b, s);
+			scratch_unlink_from_list(b, s);
 		bucket_unlock(b);
 		if (s)
 			scratch_put(s);
@@ -281,11 +252,13 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 		   bool reads_and_writes, struct scratch **out, struct reason *why)
 {
 	struct text *base = NULL;
+	bool stray;
 	int r = bucket_check(fs, b, who, PRIVILEGE_EDIT, "create a file beside data.json");
 
 	if (r)
 		return r;
-	if (!(exclusive && reads_and_writes) && !has_data_name(name) && !slice_equal(name, slice_str("4913"))) {
+	stray = !(exclusive && reads_and_writes) && !has_data_name(name) && !slice_equal(name, slice_str("4913"));
+	if (stray && !scratch_may_stray(name)) {
 		reason_set_own(why, "a bucket holds data.json and files/ and nothing else: put files into files/");
 		return BUCKET_NOT_PERMITTED;
 	}
@@ -304,6 +277,8 @@ int scratch_create(struct fs *fs, struct bucket *b, const struct caller *who, st
 		(*out)->refs++;
 		(*out)->maker = who->pid;
 		(*out)->exclusive |= exclusive && reads_and_writes;
+		if (stray && !(*out)->stray)
+			scratch_strays_add(fs, *out, who);
 	} else {
 		data_text_put(base);
 	}
@@ -477,7 +452,7 @@ int scratch_unlink(struct fs *fs, struct bucket *b, const struct caller *who, st
 	bucket_lock(b);
 	s = find(b, who->uid, name);
 	if (s)
-		unlink_from_list(b, s);
+		scratch_unlink_from_list(b, s);
 	bucket_unlock(b);
 	if (!s)
 		return BUCKET_ABSENT;
@@ -493,7 +468,7 @@ static void drop(struct bucket *b, struct scratch *s)
 	bucket_lock(b);
 	listed = !s->unlinked;
 	if (listed)
-		unlink_from_list(b, s);
+		scratch_unlink_from_list(b, s);
 	bucket_unlock(b);
 	if (listed)
 		scratch_put(s);
@@ -754,7 +729,7 @@ static int between(struct bucket *b, const struct caller *who, struct slice from
 	old = find(b, who->uid, to);
 	if (s && !(old && no_replace) && s != old) {
 		if (old)
-			unlink_from_list(b, old);
+			scratch_unlink_from_list(b, old);
 		s->name_len = to.len;
 		memcpy(s->name, to.at, to.len);
 	}

@@ -2,7 +2,7 @@
  * os.replace, jq > data.json.tmp && mv, rsync).
  *
  * A file that is created beside data.json exclusively and for reading and writing (every mkstemp), or with "data.json" in
- * its name, or by vim's name 4913, is scratch: in memory, its creator's alone, gone at unmount. Renamed onto data.json it
+ * its name, or by vim's name 4913, or by a name such as new.json (scratch_stray.c), is scratch: in memory, its creator's alone, gone at unmount. Renamed onto data.json it
  * is an edit of the document as it was when the scratch file was created. data.json renamed to a scratch name moves the
  * data there, and what its owner then creates in its place is an edit of what they had read: of the document as it was
  * when their oldest scratch file (vim's swap file) was created. */
@@ -70,5 +70,8 @@ bool scratch_is_backed_up(struct bucket *b, const struct caller *who);
 /* The caller's own, for listing; nonzero from `each` ends it and is returned. */
 int scratch_list(struct fs *fs, struct bucket *b, const struct caller *who, uint64_t after,
 		 int (*each)(void *context, struct slice name, uint64_t node), void *context);
+/* Puts into files/ what was made by a name such as new.json and has not been moved onto data.json for a minute; `last`: at once. For a
+ * thread of its own, about once a second. */
+void scratch_settle_strays(struct fs *fs, bool last);
 /* All of a bucket that is removed, or whose mount ends. The caller has a reference on the bucket. */
 void scratch_drop_all(struct bucket *b);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bucket/file.h"
+#include "bucket/scratch.h"
 #include "bucket/settle.h"
 #include "util/background.h"
 #include "util/clock.h"
@@ -28,6 +29,7 @@ static void settle_contents(struct background *g, void *context)
 	while (background_sleep(g, clock_monotonic() + second)) {
 		s->each_second(s->context);
 		file_end_again(s->fs, false);
+		scratch_settle_strays(s->fs, false);
 		settle_due(s->fs, fs_moment(s->fs) - settle_seconds * second);
 	}
 	settle_due(s->fs, INT64_MAX);

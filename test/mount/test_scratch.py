@@ -351,6 +351,49 @@ def test_whose():
         assert os.listdir(b) == ['data.json', 'files']
 
 
+def test_new_document_by_any_name():
+    """What most people type: jq … data.json > new.json && mv new.json data.json."""
+    with Mount() as m:
+        b = bucket(m)
+        for name in ('new.json', 'tmp', 'out.tmp', 'data.new', 'temp'):
+            write(b + '/data.json', '{"n": 1, "gone": 1}')
+            sh(f'jq "del(.gone) | .n = 2" data.json > {name} && mv {name} data.json', b)
+            assert data(b)['n'] == 2 and 'gone' not in data(b), name
+        # It is an edit: what others changed meanwhile stays, and what both changed is refused.
+        write(b + '/data.json', '{"n": 1, "others": 1}')
+        sh('jq ".n = 2" data.json > new.json; echo \'{"others": 2}\' > data.json; mv new.json data.json', b)
+        assert (data(b)['n'], data(b)['others']) == (2, 2)
+        sh('jq ".n = 3" data.json > new.json; echo \'{"n": 4}\' > data.json; mv new.json data.json', b, ok=False)
+        assert data(b)['n'] == 4
+        sh('echo "{" > new.json; mv new.json data.json', b, ok=False)
+        os.unlink(b + '/new.json')
+        with open(b + '/py.json', 'w') as h:
+            json.dump({'n': 5}, h)
+        os.replace(b + '/py.json', b + '/data.json')
+        assert data(b) == {'n': 5}
+        # The names of files stay what they are.
+        for name in ('notes.txt', 'report.csv', '.hidden.json', 'json'):
+            fails(errno.EPERM, write, b + '/' + name, 'x')
+
+
+def test_what_was_meant_for_files_gets_there():
+    """By such a name somebody may mean a file as well: it is not lost. (After a minute, too: test/unit/test_tree.c.)"""
+    with Mount() as m:
+        b = bucket(m)
+        local = m.folder + '/Report.json'
+        write(local, '{"a": 1}')
+        sh(f'cp {local} .', b)
+        write(b + '/gone.json', 'x')
+        os.unlink(b + '/gone.json')
+        write(b + '/files/taken.json', 'first')
+        write(b + '/taken.json', 'second')
+        m.restart()
+        assert sorted(os.listdir(b)) == ['data.json', 'files'] and sorted(os.listdir(b + '/files')) == ['.taken.json.partial', 'report.json', 'taken.json']
+        assert read(b + '/files/report.json') == '{"a": 1}' and read(b + '/files/taken.json') == 'first'
+        assert read(b + '/files/.taken.json.partial') == 'second'
+        assert 'it is files/report.json now' in m.log_text().replace('Report', 'report')
+
+
 def test_schema_and_errors():
     with Mount() as m:
         b = bucket(m)

@@ -1,3 +1,8 @@
+#include <sys/stat.h>
+
+#include "bucket/attribute.h"
+#include "bucket/attribute_bag.h"
+#include "bucket/scratch.h"
 #include "bucket/transaction.h"
 #include "fixture.h"
 #include "store/decorator.h"
@@ -542,6 +547,214 @@ static void test_many_buckets(void **state)
 	bucket_put(f->fs, b);
 }
 
+static struct scratch *make_beside(struct fixture *f, const char *name, const char *text)
+{
+	bool closed = false;
+	struct scratch *s;
+
+	assert_int_equal(scratch_create(f->fs, f->b, &test_root, S(name), false, false, &s, NULL), 0);
+	assert_int_equal(scratch_write(s, 0, false, S(text), NULL), 0);
+	scratch_close(s, &closed);
+	return s;
+}
+
+/* What is made beside data.json by a common name goes to files/ after a minute, unless it is moved, removed, or open. */
+static void test_strays(void **state)
+{
+	const int64_t second = 1000000000;
+	struct fixture *f = *state;
+	struct scratch *open;
+	struct attr attr;
+	bool closed = false;
+
+	assert_int_equal(scratch_create(f->fs, f->b, &test_root, S("notes.txt"), false, false, &open, NULL), BUCKET_NOT_PERMITTED);
+	make_beside(f, "Report.json", "report");
+	make_beside(f, "new.json", "{\"a\": 1}");
+	make_beside(f, "gone.tmp", "gone");
+	make_beside(f, "data.json.tmp", "stays");
+	assert_int_equal(scratch_create(f->fs, f->b, &test_root, S("open.json"), false, false, &open, NULL), 0);
+	scratch_settle_strays(f->fs, false);
+	assert_int_equal(scratch_rename(f->fs, f->b, &test_root, S("new.json"), S("data.json"), false, NULL), 0);
+	assert_int_equal(scratch_unlink(f->fs, f->b, &test_root, S("gone.tmp")), 0);
+	test_time += 59 * second;
+	scratch_settle_strays(f->fs, false);
+	assert_int_equal(lookup(f, NODE_FILES, "report.json", &attr), BUCKET_ABSENT);
+	test_time += 2 * second;
+	scratch_settle_strays(f->fs, false);
+	assert_file(f, NODE_FILES, "report.json", "report");
+	for (size_t i = 0; i < 3; i++) {
+		static const char *const names[] = {"new.json", "gone.tmp", "open.json"};
+
+		assert_int_equal(lookup(f, NODE_FILES, names[i], &attr), BUCKET_ABSENT);
+	}
+	assert_int_equal(scratch_lookup(f->fs, f->b, &test_root, S("Report.json"), &attr), BUCKET_ABSENT);
+	assert_int_equal(scratch_lookup(f->fs, f->b, &test_root, S("data.json.tmp"), &attr), 0);
+	/* Where it is refused, it waits. */
+	scratch_close(open, &closed);
+	limit(f, "accepted_file_types", ".csv");
+	for (int i = 0; i < 3; i++) {
+		scratch_settle_strays(f->fs, false);
+		test_time += 61 * second;
+	}
+	assert_int_equal(scratch_lookup(f->fs, f->b, &test_root, S("open.json"), &attr), 0);
+	limit(f, "accepted_file_types", "");
+	scratch_settle_strays(f->fs, false);
+	test_time += 61 * second;
+	scratch_settle_strays(f->fs, false);
+	assert_file(f, NODE_FILES, "open.json", "");
+	/* The maker's name may be somebody else's by then. */
+	put_file(f, NODE_FILES, "taken.json", "first");
+	make_beside(f, "taken.json", "second");
+	scratch_settle_strays(f->fs, true);
+	assert_file(f, NODE_FILES, "taken.json", "first");
+	assert_file(f, NODE_FILES, ".taken.json.partial", "second");
+}
+
+static void test_links(void **state)
+{
+	struct fixture *f = *state;
+	struct buf target = {0};
+	struct file_open *h;
+	struct attr attr;
+	uint64_t number;
+	bool canonical;
+	char most[link_target_max + 1];
+
+	memset(most, 'x', sizeof(most));
+	assert_int_equal(tree_symlink(f->fs, f->b, &test_root, NODE_FILES, S("L"), S("to/here"), &number, &canonical, NULL), 0);
+	assert_false(canonical);
+	assert_int_equal(tree_symlink(f->fs, f->b, &test_root, NODE_FILES, S("l"), S("x"), &number, &canonical, NULL), BUCKET_EXISTS);
+	assert_int_equal(lookup(f, NODE_FILES, "l", &attr), 0);
+	assert_int_equal(attr.mode & S_IFMT, S_IFLNK);
+	assert_int_equal(attr.size, 7);
+	number = attr.inode & INODE_NODE_MASK;
+	assert_int_equal(tree_target(f->fs, f->b, &test_root, number, &target), 0);
+	assert_slice(buf_slice(&target), "to/here");
+	buf_release(&target);
+	assert_int_equal(tree_open(f->fs, f->b, &test_root, number, TREE_READ, TREE_CLOSED_NONE, &h, NULL), BUCKET_IS_LINK);
+	assert_int_equal(f->b->head.files, 1);
+	assert_int_equal(f->b->head.file_bytes, 7);
+	/* A file takes its name, and falls back to no link. */
+	put_file(f, NODE_FILES, "file", "content");
+	assert_int_equal(rename_name(f, NODE_FILES, "file", NODE_FILES, "l"), 0);
+	assert_file(f, NODE_FILES, "l", "content");
+	assert_int_equal(f->b->head.files, 1);
+	assert_int_equal(tree_symlink(f->fs, f->b, &test_root, NODE_FILES, S("m"), slice_of(most, link_target_max), &number, &canonical, NULL), 0);
+	assert_int_equal(tree_symlink(f->fs, f->b, &test_root, NODE_FILES, S("n"), slice_of(most, sizeof(most)), &number, &canonical, NULL),
+			 BUCKET_NAME_TOO_LONG);
+	assert_int_equal(rename_name(f, NODE_FILES, "m", NODE_FILES, "l"), 0);
+	assert_int_equal(f->b->head.file_bytes, link_target_max);
+	assert_int_equal(unlink_name(f, NODE_FILES, "L", false), 0);
+	assert_int_equal(f->b->head.files, 0);
+	assert_int_equal(f->b->head.file_bytes, 0);
+}
+
+/* What was found a moment ago is told and changed, though something else has its name by now, or nothing has. */
+static void test_gone(void **state)
+{
+	struct fixture *f = *state;
+	int64_t modified = 42;
+	uint32_t mode = 0755;
+	struct tree_change change = {&mode, NULL, &modified};
+	struct buf value = {0};
+	struct attr attr;
+	uint64_t number, folder;
+	bool canonical;
+
+	put_file(f, NODE_FILES, "a", "old");
+	number = number_of(f, NODE_FILES, "a");
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("x"), S("1"), false, false, NULL), 0);
+	put_file(f, NODE_FILES, "a", "new one");
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, number, &attr), 0);
+	assert_true(attr.unlinked);
+	assert_int_equal(attr.size, 3);
+	assert_int_equal(tree_set(f->fs, f->b, &test_root, number, &change), 0);
+	assert_int_equal(tree_truncate(f->fs, f->b, &test_root, number, 1, TREE_CLOSED_NONE, NULL), 0);
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, number, &attr), 0);
+	assert_int_equal(attr.size, 1);
+	assert_int_equal(attr.modified, 42);
+	assert_true(attr.mode & 0111);
+	assert_int_equal(attribute_get(f->fs, f->b, &test_root, number, S("x"), &value), 0);
+	assert_slice(buf_slice(&value), "1");
+	buf_clear(&value);
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("y"), S("2"), true, false, NULL), 0);
+	assert_int_equal(attribute_set(f->fs, f->b, &test_root, number, S("y"), S("2"), true, false, NULL), BUCKET_EXISTS);
+	assert_int_equal(attribute_remove(f->fs, f->b, &test_root, number, S("x")), 0);
+	assert_int_equal(attribute_remove(f->fs, f->b, &test_root, number, S("x")), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(attribute_list(f->fs, f->b, &test_root, number, &value), 0);
+	assert_int_equal(value.len, 2);
+	assert_memory_equal(value.data, "y", 2);
+	buf_release(&value);
+	/* The one that has the name is not touched. */
+	assert_file(f, NODE_FILES, "a", "new one");
+	assert_int_equal(tree_mkdir(f->fs, f->b, &test_root, NODE_FILES, S("d"), &folder, &canonical, NULL), 0);
+	assert_int_equal(unlink_name(f, NODE_FILES, "d", true), 0);
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, folder, &attr), 0);
+	assert_int_equal(attr.mode & S_IFMT, S_IFDIR);
+	/* The memory is short. */
+	for (int i = 0; i < 1100; i++)
+		put_file(f, NODE_FILES, "a", "x");
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, number, &attr), BUCKET_GONE);
+	assert_int_equal(tree_set(f->fs, f->b, &test_root, number, &change), BUCKET_GONE);
+	assert_int_equal(tree_attr(f->fs, f->b, &test_root, folder, &attr), 0);
+}
+
+static void test_attribute_bag(void **state)
+{
+	struct buf bag = {0}, value = {0};
+	char large[65536];
+
+	(void)state;
+	memset(large, 'v', sizeof(large));
+	assert_int_equal(attribute_bag_get(&bag, S("a"), &value), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(attribute_bag_set(&bag, S("a"), S("1"), false, true), BUCKET_NO_ATTRIBUTE);
+	assert_int_equal(attribute_bag_set(&bag, S("a"), S("1"), true, false), 0);
+	assert_int_equal(attribute_bag_set(&bag, S("b"), S(""), false, false), 0);
+	assert_int_equal(attribute_bag_set(&bag, S("a"), S("longer"), false, false), 0);
+	assert_int_equal(attribute_bag_get(&bag, S("a"), &value), 0);
+	assert_slice(buf_slice(&value), "longer");
+	buf_clear(&value);
+	assert_int_equal(attribute_bag_list(&bag, &value), 0);
+	assert_int_equal(value.len, 4);
+	assert_memory_equal(value.data, "b\0a", 4);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(attribute_bag_set(&bag, slice_of("xyz" + i, 1), slice_of(large, sizeof(large)), false, false), 0);
+	assert_int_equal(attribute_bag_set(&bag, S("w"), slice_of(large, sizeof(large)), false, false), BUCKET_OVER_QUOTA);
+	assert_int_equal(attribute_bag_remove(&bag, S("x")), 0);
+	assert_int_equal(attribute_bag_set(&bag, S("w"), slice_of(large, sizeof(large)), false, false), 0);
+	assert_int_equal(attribute_bag_remove(&bag, S("x")), BUCKET_NO_ATTRIBUTE);
+	buf_release(&bag);
+	buf_release(&value);
+}
+
+/* The privilege to delete a bucket is one to remove what is in it, and to do nothing else there. */
+static void test_removal(void **state)
+{
+	struct caller deleter = {.uid = 1001};
+	struct fixture *f = *state;
+	struct slice list = S("user:alice"), reading = S("*");
+	struct file_open *h;
+	bool narrowed, canonical;
+	uint64_t number;
+
+	assert_int_equal(bucket_acl_set(f->fs, f->b, &test_root, PRIVILEGE_DELETE, &list, &narrowed, NULL), 0);
+	assert_int_equal(bucket_acl_set(f->fs, f->b, &test_root, PRIVILEGE_READ, &reading, &narrowed, NULL), 0);
+	put_file(f, NODE_FILES, "a", "x");
+	assert_int_equal(tree_create(f->fs, f->b, &deleter, NODE_FILES, S("b"), 0644, TREE_WRITE, &h, &canonical, NULL), BUCKET_DENIED);
+	assert_int_equal(tree_mkdir(f->fs, f->b, &deleter, NODE_FILES, S("d"), &number, &canonical, NULL), BUCKET_DENIED);
+	assert_int_equal(tree_rename(f->fs, f->b, &deleter, NODE_FILES, S("a"), NODE_FILES, S("b"), false, TREE_CLOSED_NONE, &canonical, NULL),
+			 BUCKET_DENIED);
+	assert_int_equal(tree_unlink(f->fs, f->b, &deleter, NODE_FILES, S("a"), false, &canonical), 0);
+	put_file(f, NODE_FILES, "a", "x");
+	h = create(f, NODE_FILES, "open");
+	assert_int_equal(file_write(h, 0, false, S("kept"), NULL), 0);
+	assert_int_equal(bucket_remove_all(f->fs, &(struct caller){.uid = 1002}, f->b), BUCKET_DENIED);
+	assert_int_equal(bucket_remove_all(f->fs, &deleter, f->b), 0);
+	assert_true(f->b->dead);
+	assert_int_equal(bucket_remove_all(f->fs, &test_root, f->b), BUCKET_GONE);
+	file_close(h, false);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -551,6 +764,7 @@ int main(void)
 		T(test_unlinked_while_open), T(test_unlink_before_flush), T(test_folders), T(test_numbers),
 		cmocka_unit_test(test_questions), cmocka_unit_test(test_found_at_once), T(test_rmdir_with_unlisted),
 		T(test_rename), T(test_limits), T(test_limit_of_versions), T(test_privileges), T(test_private), T(test_reopen), T(test_many_buckets),
+		T(test_strays), T(test_links), T(test_gone), cmocka_unit_test(test_attribute_bag), T(test_removal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
