@@ -319,6 +319,12 @@ def test_handles_survive_forgetting():
         os.write(fd, b'HE')
         os.close(fd)
         assert read(f + '/a/b/file') == 'HEllo'
+        os.close(mount)
+        m.restart()
+        mount = os.open(m.point, os.O_RDONLY | os.O_DIRECTORY)
+        fd = open_handle(mount, handles[5])
+        assert os.read(fd, 10) == b'HEllo'
+        os.close(fd)
         os.unlink(f + '/a/b/file')
         write('/proc/sys/vm/drop_caches', '2')
         fails(errno.ESTALE, open_handle, mount, handles[5])
