@@ -718,7 +718,7 @@ static void test_attribute_bag(void **state)
 	assert_int_equal(value.len, 4);
 	assert_memory_equal(value.data, "b\0a", 4);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(attribute_bag_set(&bag, slice_of("xyz" + i, 1), slice_of(large, sizeof(large)), false, false), 0);
+		assert_int_equal(attribute_bag_set(&bag, slice_of(&"xyz"[i], 1), slice_of(large, sizeof(large)), false, false), 0);
 	assert_int_equal(attribute_bag_set(&bag, S("w"), slice_of(large, sizeof(large)), false, false), BUCKET_OVER_QUOTA);
 	assert_int_equal(attribute_bag_remove(&bag, S("x")), 0);
 	assert_int_equal(attribute_bag_set(&bag, S("w"), slice_of(large, sizeof(large)), false, false), 0);
