@@ -59,16 +59,18 @@ _bucketctl_options() {
 	get) echo "--json -r --raw" ;;
 	set) echo "--replace -s --string -q --quiet --json" ;;
 	unset) echo "-q --quiet --json" ;;
-	fetch | store) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --json" ;;
+	fetch | store) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --strict -L --dereference --json" ;;
 	wait) echo "-k= --key= -f= --file= -t= --timeout= --json" ;;
-	create) echo "-t= --title= --icon= --notes= --enable --disable -i= --in= --json" ;;
+	create) echo "-t= --title= --icon= --notes= --enable --disable -i= --in= -d= --data= --json" ;;
 	update) echo "-t= --title= --icon= --notes= --enable --disable --json" ;;
+	list) echo "-l --long --json" ;;
+	rm) echo "-r --recursive -f --force --json" ;;
 	delete) echo "-r --recursive --json" ;;
 	empty) echo "-d --data -f --files --json" ;;
 	schema) echo "-d= --data= --json" ;;
 	why) echo "-n= --number= --json" ;;
 	check) echo "-d --data -r --repair --json" ;;
-	edit | info | list | history | undo | acl | limits) echo "--json" ;;
+	edit | info | history | undo | acl | limits | cp) echo "--json" ;;
 	esac
 }
 
@@ -76,6 +78,7 @@ _bucketctl_options() {
 _bucketctl_value() {
 	[[ " $(_bucketctl_options "$2") " == *" $1= "* ]] || return 1
 	case $2:$1 in
+	create:--data | create:-d) COMPREPLY=() ;;
 	*:--sync | *:-s) COMPREPLY=($(compgen -W "data files data_and_files" -- "$3")) ;;
 	*:--data | *:-d) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
 	*:--in | *:-i) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
@@ -86,7 +89,7 @@ _bucketctl_value() {
 
 _bucketctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} i
-	local commands="get set unset edit fetch store wait info list create update delete empty history undo acl limits schema why check help"
+	local commands="get set unset edit fetch store wait info list create update delete empty history undo acl limits schema cp rm why check help"
 	local args=()
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
