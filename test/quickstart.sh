@@ -8,6 +8,11 @@ uring=/sys/module/fuse/parameters/enable_uring
 was=$(cat $uring 2>/dev/null || true)
 leave() {
 	umount -l "$work/mnt" 2>/dev/null || true
+	# The daemon closes the store after the mount has ended.
+	for ((i = 0; i < 100; i++)); do
+		pgrep -f "bucketfs $work/store" >/dev/null || break
+		sleep 0.1
+	done
 	rm -rf --one-file-system "$work"
 	# quickstart switches it on.
 	[ "$was" != N ] || echo N >$uring
