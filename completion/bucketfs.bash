@@ -1,26 +1,45 @@
-# bash completion for bucketfs and bucketctl
+# bash completion for bucketfs and bucketctl. test/papers.py compares it with what both say with --help.
+
+# The mount options. After = are the words that one takes; a word in capitals is what it takes instead.
+_bucketfs_options() {
+	echo "max_data_size=SIZE max_file_size=SIZE max_files=NUMBER max_total_size=SIZE accepted_file_types=LIST reserve=PERCENT
+		collide=replace|refuse symlinks=off root=squash sync scrub=DAYS accept_loss device=NAME device_acl=LIST job_env=NAMES
+		job_schema=DIR editors=NAMES io_uring=auto|on|off passthrough=auto|off give_way=auto|off log=stderr|syslog|FILE
+		log_level=error|warning|info|debug trace config=NAME ro nosuid nodev noexec noatime"
+}
+
+# The option $1 is to get a value that begins with $2.
+_bucketfs_value() {
+	local option values=
+	for option in $(_bucketfs_options); do
+		[[ ${option%%=*} != "$1" ]] || values=${option#*=}
+	done
+	COMPREPLY=($(compgen -W "$(tr '|' '\n' <<<"$values" | grep -v '[A-Z]')" -- "$2"))
+	case $values in
+	NAME) # of a file, or of whatever only its user knows
+		[[ $1 != config ]] || COMPREPLY=($(compgen -W "$(cd /etc/bucketfs 2>/dev/null && printf '%s\n' *.conf | sed 's/\.conf$//;/[*]/d')" -- "$2")) ;;
+	DIR) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
+	*FILE) [[ $2 != /* ]] || { compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$2"); } ;;
+	esac
+}
 
 _bucketfs() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word first=
-	local options="max_data_size= max_file_size= max_files= max_total_size= accepted_file_types= reserve= root=squash sync accept_loss
-		io_uring=auto io_uring=on io_uring=off passthrough=auto passthrough=off give_way=auto give_way=off log=stderr log=syslog log_level=error log_level=warning log_level=info
-		log_level=debug trace ro nosuid nodev noexec noatime"
+	local cur=${COMP_WORDS[COMP_CWORD]} list=${COMP_WORDS[COMP_CWORD]} i=$COMP_CWORD first=
 	COMPREPLY=()
-	# `=` is a word break: the word before it is the option's name.
-	if [[ $cur == = || $prev == = ]]; then
-		[[ $cur == = ]] && word=$prev cur= || word=${COMP_WORDS[COMP_CWORD-2]}
-		case ${word##*,} in
-		root) COMPREPLY=($(compgen -W "squash" -- "$cur")) ;;
-		io_uring) COMPREPLY=($(compgen -W "auto on off" -- "$cur")) ;;
-		passthrough | give_way) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
-		log) COMPREPLY=($(compgen -W "stderr syslog" -- "$cur")) ;;
-		log_level) COMPREPLY=($(compgen -W "error warning info debug" -- "$cur")) ;;
-		esac
-	elif [[ $prev == -o ]]; then
-		# The last of a list that commas separate.
-		[[ $cur != *,* ]] || first=${cur%,*},
-		COMPREPLY=($(compgen -P "$first" -W "$options" -- "${cur##*,}"))
-		[[ ${COMPREPLY[0]} != *= ]] || compopt -o nospace
+	# `=` and `:` are words of their own to bash: the list of options is all words that they join.
+	while ((i > 1)) && [[ ${COMP_WORDS[i]} == [=:] || ${COMP_WORDS[i-1]} == [=:] ]]; do
+		list=${COMP_WORDS[--i]}$list
+	done
+	if [[ ${COMP_WORDS[i-1]} == -o ]]; then
+		[[ $cur != [=:] ]] || cur=
+		list=${list##*,}
+		if [[ $list == *=* ]]; then
+			_bucketfs_value "${list%%=*}" "$cur"
+		else
+			[[ $cur != *,* ]] || first=${cur%,*},
+			COMPREPLY=($(compgen -P "$first" -W "$(_bucketfs_options | tr -s ' \t' '\n' | sed 's/=.*/=/')" -- "$list"))
+			[[ ${COMPREPLY[0]} != *= ]] || compopt -o nospace
+		fi
 	elif [[ $cur == -* ]]; then
 		COMPREPLY=($(compgen -W "-o -f -d -h --help -V --version" -- "$cur"))
 	else
@@ -34,59 +53,65 @@ _bucketctl_keys() {
 	bucketctl get "$1" 2>/dev/null | sed -n 's/^  "\([A-Za-z0-9_.-]*\)": .*/\1/p' | grep -F -- "$2"
 }
 
-# What the option $1 of the command $2 takes; false: it takes nothing.
-_bucketctl_value() {
-	local cur=$3
+# The options of the command $1. One that takes a value ends with =.
+_bucketctl_options() {
 	case $1 in
-	--sync | -s) [[ $2 == fetch || $2 == store ]] && COMPREPLY=($(compgen -W "data files data_and_files" -- "$cur")) ;;
-	--data | -d)
-		[[ $2 == fetch || $2 == store || $2 == schema ]] || return 1
-		compopt -o filenames
-		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-		;;
-	--in | -i) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-	--glob | -g | --file | --key | -k | --timeout | --title | --icon | --notes | --number | -n | -t)
-		[[ $1 != -n || $2 == why ]] || return 1
-		COMPREPLY=()
-		;;
-	*) return 1 ;;
+	get) echo "--json -r --raw" ;;
+	set) echo "--replace -s --string -q --quiet --json" ;;
+	unset) echo "-q --quiet --json" ;;
+	fetch | store) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --strict -L --dereference --json" ;;
+	wait) echo "-k= --key= -f= --file= -t= --timeout= --json" ;;
+	create) echo "-t= --title= --icon= --notes= --enable --disable -i= --in= -d= --data= --json" ;;
+	update) echo "-t= --title= --icon= --notes= --enable --disable --json" ;;
+	list) echo "-l --long --json" ;;
+	rm) echo "-r --recursive -f --force --json" ;;
+	delete) echo "-r --recursive --json" ;;
+	empty) echo "-d --data -f --files --json" ;;
+	schema) echo "-d= --data= --json" ;;
+	why) echo "-n= --number= --json" ;;
+	check) echo "-d --data -r --repair --json" ;;
+	edit | info | history | undo | acl | limits | cp) echo "--json" ;;
 	esac
 }
 
+# The value of the option $1 of the command $2, which begins with $3. False: that option takes no value.
+_bucketctl_value() {
+	[[ " $(_bucketctl_options "$2") " == *" $1= "* ]] || return 1
+	case $2:$1 in
+	create:--data | create:-d) COMPREPLY=() ;;
+	*:--sync | *:-s) COMPREPLY=($(compgen -W "data files data_and_files" -- "$3")) ;;
+	*:--data | *:-d) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
+	*:--in | *:-i) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
+	*) COMPREPLY=() ;;
+	esac
+	return 0
+}
+
 _bucketctl() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} options= i
-	local commands="get set unset edit fetch store wait info list create update delete empty history undo acl limits schema why check help"
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} i
+	local commands="get set unset edit fetch store wait info list create update delete empty history undo acl limits schema cp rm why check help"
 	local args=()
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "$commands --help --version" -- "$cur"))
+		COMPREPLY=($(compgen -W "$commands -h --help -V --version" -- "$cur"))
 		return
 	fi
+	# --sync=data is three words to bash.
+	if [[ $prev == --* && $cur == = ]]; then
+		cur=
+	elif [[ $prev == = && ${COMP_WORDS[COMP_CWORD-2]} == --* ]]; then
+		prev=${COMP_WORDS[COMP_CWORD-2]}
+	fi
 	_bucketctl_value "$prev" "$command" "$cur" && return
-	case $command in
-	get) options="--raw --json" ;;
-	set) options="--replace --string --quiet --json" ;;
-	unset) options="--quiet --json" ;;
-	fetch | store) options="--sync --glob --data --dry-run --json" ;;
-	wait) options="--key --file --timeout --json" ;;
-	create) options="--title --icon --notes --enable --disable --in --json" ;;
-	update) options="--title --icon --notes --enable --disable --json" ;;
-	delete) options="--recursive" ;;
-	empty) options="--data --files" ;;
-	why) options="--number --json" ;;
-	schema) options="--data --json" ;;
-	check) options="--data --repair --json" ;;
-	help) COMPREPLY=($(compgen -W "$commands" -- "$cur")) && return ;;
-	*) options="--json" ;;
-	esac
 	if [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W "$options --help" -- "$cur"))
+		COMPREPLY=($(compgen -W "$(_bucketctl_options "$command" | tr -d =) -h --help" -- "$cur"))
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		[[ ${COMP_WORDS[i]} == -* ]] || args+=("${COMP_WORDS[i]}")
 	done
 	case $command:${#args[@]} in
+	help:*) COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
 	acl:0) COMPREPLY=($(compgen -W "show grant revoke inherit" -- "$cur")) ;;
 	acl:2) COMPREPLY=($(compgen -W "create read edit delete admin" -- "$cur")) ;;
 	acl:3)
