@@ -59,7 +59,8 @@ _bucketctl_options() {
 	get) echo "--json -r --raw" ;;
 	set) echo "--replace -s --string -q --quiet --json" ;;
 	unset) echo "-q --quiet --json" ;;
-	fetch | store) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --strict -L --dereference --json" ;;
+	fetch) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --strict --json" ;;
+	store) echo "-s= --sync= -g= --glob= -d= --data= -n --dry-run --strict --json -L --dereference" ;;
 	wait) echo "-k= --key= -f= --file= -t= --timeout= --json" ;;
 	create) echo "-t= --title= --icon= --notes= --enable --disable -i= --in= -d= --data= --json" ;;
 	update) echo "-t= --title= --icon= --notes= --enable --disable --json" ;;

@@ -22,6 +22,8 @@
 /* A bucket that never holds still for as long as copying takes is given up after this many attempts. */
 enum { attempts = 20 };
 
+static const struct ctl_option options[] = {TRANSFER_OPTIONS, {0}};
+
 struct fetch {
 	struct transfer t;
 	struct document data; /* what FILE shall hold */
@@ -367,8 +369,6 @@ static int run(const struct request *r)
 		return status;
 	if (f.t.data)
 		status = load_data(&f);
-	if (!status && f.t.follow)
-		status = say_usage("--dereference is for store: links are fetched as links");
 	if (!status && f.t.files)
 		status = load(&f);
 	if (!status && f.t.files)
@@ -403,7 +403,7 @@ const struct command command_fetch = {
 		"All of it is one revision of the bucket: if its files change meanwhile, it is tried again. DIR and FILE are\n"
 		"changed only after everything has been copied. Symbolic links are fetched as links; one that is in the way in DIR is\n"
 		"not followed. Exit status 3: there is no such bucket, and nothing was touched.",
-	.options = transfer_options,
+	.options = options,
 	.min = 1,
 	.max = 2,
 	.run = run,

@@ -16,6 +16,12 @@
 #include "ctl/transfer.h"
 #include "ctl/value.h"
 
+static const struct ctl_option options[] = {
+	TRANSFER_OPTIONS,
+	[TRANSFER_FOLLOW] = {"dereference", 'L', NULL, "store what links lead to, also outside DIR, not the links"},
+	{0},
+};
+
 struct store {
 	struct transfer t;
 	struct document patch;
@@ -205,7 +211,7 @@ const struct command command_store = {
 	.more = "Files of DIR that match go to files/, with their sub-folders; the object in FILE is merged. All of it appears in\n"
 		"the bucket at one moment, or none of it. Names and limits are checked before the first byte is copied.\n"
 		"Symbolic links are stored as links, and not followed, unless --dereference is given.",
-	.options = transfer_options,
+	.options = options,
 	.min = 1,
 	.max = 2,
 	.run = run,

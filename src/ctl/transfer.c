@@ -9,17 +9,6 @@
 #include "ctl/say.h"
 #include "ctl/terminal.h"
 
-const struct ctl_option transfer_options[] = {
-	[TRANSFER_SYNC] = {"sync", 's', "WHAT", "data, files or data_and_files; files unless --data is given"},
-	[TRANSFER_GLOB] = {"glob", 'g', "PATTERN", "which files (*): *.csv, r_*.{pdf,txt}, **, **/*.log, [...], !*.tmp, a|b"},
-	[TRANSFER_DATA] = {"data", 'd', "FILE", "where the data is, a JSON object; - is standard input or output"},
-	[TRANSFER_DRY_RUN] = {"dry-run", 'n', NULL, "check, print what would be copied, change nothing"},
-	[TRANSFER_STRICT] = {"strict", 0, NULL, "fail if nothing matches, or if something is left out"},
-	[TRANSFER_FOLLOW] = {"dereference", 'L', NULL, "store what links lead to, also outside DIR, not the links"},
-	[TRANSFER_JSON] = {"json", 0, NULL, "print what was copied as JSON"},
-	{0},
-};
-
 static int what_to_sync(struct transfer *t, const char *sync)
 {
 	if (!sync)

@@ -6,9 +6,16 @@
 #include "ctl/glob.h"
 #include "ctl/place.h"
 
-enum transfer_option { TRANSFER_SYNC, TRANSFER_GLOB, TRANSFER_DATA, TRANSFER_DRY_RUN, TRANSFER_STRICT, TRANSFER_FOLLOW, TRANSFER_JSON };
+enum transfer_option { TRANSFER_SYNC, TRANSFER_GLOB, TRANSFER_DATA, TRANSFER_DRY_RUN, TRANSFER_STRICT, TRANSFER_JSON, TRANSFER_FOLLOW };
 
-extern const struct ctl_option transfer_options[];
+/* Those that both have; TRANSFER_FOLLOW is for store alone. */
+#define TRANSFER_OPTIONS \
+	[TRANSFER_SYNC] = {"sync", 's', "WHAT", "data, files or data_and_files; files unless --data is given"}, \
+	[TRANSFER_GLOB] = {"glob", 'g', "PATTERN", "which files (*): *.csv, r_*.{pdf,txt}, **, **/*.log, [...], !*.tmp, a|b"}, \
+	[TRANSFER_DATA] = {"data", 'd', "FILE", "where the data is, a JSON object; - is standard input or output"}, \
+	[TRANSFER_DRY_RUN] = {"dry-run", 'n', NULL, "check, print what would be copied, change nothing"}, \
+	[TRANSFER_STRICT] = {"strict", 0, NULL, "fail if nothing matches, or if something is left out"}, \
+	[TRANSFER_JSON] = {"json", 0, NULL, "print what was copied as JSON"}
 
 struct transfer {
 	struct place place;

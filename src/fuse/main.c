@@ -188,6 +188,7 @@ struct mount {
 	struct ready *ready;
 	int parent; /* the process that started this one waits there for the mount; -1: none does */
 	bool signals, mounted;
+	enum log_target log_target;
 	unsigned waits; /* for another daemon to leave */
 };
 
@@ -541,7 +542,7 @@ static bool is_read_to_the_end(void)
 	return fstat(2, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
-/* From here on only the log speaks. */
+/* From here on only the log speaks: before the first request is served. */
 static enum log_target open_log(const struct mount *m)
 {
 	const struct options *o = m->options;
@@ -560,10 +561,10 @@ static enum log_target open_log(const struct mount *m)
 	return LOG_TARGET_NONE;
 }
 
-static void begin_log(void *context)
+/* It answers. Whoever started it may go. */
+static void detach(void *context)
 {
 	const struct mount *m = context;
-	enum log_target target = open_log(m);
 	int null;
 
 	log_info("store %s mounted at %s: %s", m->options->store, m->options->mountpoint, m->fe.connection);
@@ -572,7 +573,7 @@ static void begin_log(void *context)
 	/* The terminal may go away, and whoever reads from it or writes to it is somebody else. */
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3; fd++)
-		if (fd < 2 || target != LOG_TARGET_STDERR)
+		if (fd < 2 || m->log_target != LOG_TARGET_STDERR)
 			dup2(null, fd);
 	if (null > 2)
 		close(null);
@@ -668,7 +669,9 @@ static int run(struct options *o, int parent)
 	if (!r)
 		r = start_session(&m, &why);
 	if (!r)
-		r = ready_new(&m.ready, o->mountpoint, parent, begin_log, &m);
+		m.log_target = open_log(&m);
+	if (!r)
+		r = ready_new(&m.ready, o->mountpoint, parent, detach, &m);
 	if (r) {
 		fprintf(stderr, "bucketfs: %s\n", *why.text ? why.text : strerror(-r));
 	} else {

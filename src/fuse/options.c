@@ -322,6 +322,11 @@ int options_parse(struct options *o, int argc, char **argv)
 			o->debug |= a[1] == 'd';
 			if (o->debug)
 				o->log_level = LOG_LEVEL_DEBUG;
+		} else if (strcmp(a, "-n") == 0 || strcmp(a, "-s") == 0 || strcmp(a, "-v") == 0) {
+			/* mount(8) hands them on; they say nothing to us. */
+			continue;
+		} else if (strcmp(a, "-t") == 0 && i + 1 < argc) {
+			i++;
 		} else if (strncmp(a, "-o", 2) == 0) {
 			if (!a[2] && i + 1 == argc)
 				return usage_error("-o without an option", NULL);

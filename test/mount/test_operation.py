@@ -341,6 +341,15 @@ def test_options_that_nobody_knows():
         refused('log=/nowhere/at/all|No such file', m.store, m.point, '-o', 'log=/nowhere/at/all')
 
 
+def test_words_of_mount():
+    """mount(8) hands -n, -s, -v and -t on to its helpers."""
+    with Mount(start=False) as m:
+        with open(m.log, 'ab') as log:
+            m.process = subprocess.Popen(m.arguments() + ['-f', '-n', '-s', '-v', '-t', 'fuse.bucketfs'], stdout=log, stderr=log)
+        assert wait_for(lambda: is_mounted(m.point), 20), m.log_text()
+        m.unmount()
+
+
 def test_mount_over_something():
     with Mount(start=False) as m:
         write(m.point + '/a job wrote this', 'x')
