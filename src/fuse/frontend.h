@@ -33,7 +33,6 @@ struct frontend {
 	bool io_uring;       /* asked for, and offered by the kernel */
 	bool passthrough;    /* the same */
 	bool store_is_stacked; /* on another filesystem, such as a container's */
-	char connection[100];  /* in words */
 	bool direct_files;   /* files may be opened for direct I/O: they can be mapped all the same */
 	bool passthrough_failed; /* atomic: it was tried and does not work */
 	const char *editors;    /* programs that save in place, colon-separated; NULL: editor_default */

@@ -99,8 +99,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	 * close would be here before its release. */
 	conn->max_background = background_max;
 	notifier_begin(fe->notifier);
-	snprintf(fe->connection, sizeof(fe->connection), "FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor,
-		 fuse_pkgversion(), fe->io_uring ? "io_uring" : "classic channel");
+	log_info("FUSE protocol %u.%u, libfuse %s, %s", conn->proto_major, conn->proto_minor, fuse_pkgversion(),
+		 fe->io_uring ? "io_uring" : "classic channel");
 }
 
 /* Whether the kernel's fuse module has io_uring switched on. */
@@ -567,7 +567,7 @@ static void detach(void *context)
 	const struct mount *m = context;
 	int null;
 
-	log_info("store %s mounted at %s: %s", m->options->store, m->options->mountpoint, m->fe.connection);
+	log_info("store %s mounted at %s", m->options->store, m->options->mountpoint);
 	if (m->parent < 0)
 		return;
 	/* The terminal may go away, and whoever reads from it or writes to it is somebody else. */

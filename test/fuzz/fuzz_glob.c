@@ -89,8 +89,8 @@ static void check_braces(const struct glob *g, const struct buf *expanded, int c
 	for (; at < end; at += strlen(at) + 1, seen++) {
 		struct glob *one;
 
-		/* A brace that is left would be expanded once more. */
-		if (strchr(at, '{') || count > 50)
+		/* A brace that is left would be expanded once more, and an ! in front of one pattern negates that one only. */
+		if (strchr(at, '{') || *at == '!' || !*at || count > 50)
 			return;
 		CLAIM(!glob_new(&one, at));
 		any = any || glob_match(one, path);
@@ -102,23 +102,49 @@ static void check_braces(const struct glob *g, const struct buf *expanded, int c
 	CLAIM(glob_goes_down(g) == any_down);
 }
 
+/* `!x` matches what x does not, and `x|y` what x or y matches. */
+static void check_whole(const struct glob *g, const char *pattern, const char *path)
+{
+	char *negated, *other;
+	struct glob *one;
+
+	CLAIM(asprintf(&negated, "!%s", pattern) > 0 && asprintf(&other, "%s|other", pattern) > 0);
+	if (*pattern != '(') {
+		CLAIM(!glob_new(&one, negated));
+		CLAIM(glob_match(one, path) == !glob_match(g, path));
+		glob_free(one);
+	}
+	if (is_plain(pattern)) {
+		CLAIM(!glob_new(&one, other));
+		CLAIM(glob_match(one, path) == (glob_match(g, path) || strcmp(path, "other") == 0));
+		glob_free(one);
+	}
+	free(negated);
+	free(other);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct choices c = choices_of(data, size);
 	char *pattern = choose_text(&c), *path = pattern + strlen(pattern);
 	struct buf expanded = {0};
 	struct glob *g;
+	bool has_other_meaning;
 	int count, r;
 
 	path += path < pattern + size;
 	count = brace_expand(pattern, &expanded);
 	CLAIM(count == -E2BIG || (count > 0 && count <= brace_max && expanded.len && !expanded.data[expanded.len - 1]));
 	r = glob_new(&g, pattern);
-	CLAIM(r == (count < 0 ? count : 0));
+	/* A | outside of braces makes several patterns of one, each with braces of its own. */
+	has_other_meaning = *pattern == '!' || strpbrk(pattern, "(|");
+	CLAIM(has_other_meaning ? !r || r == -E2BIG : r == (count < 0 ? count : 0));
 	if (!r) {
 		if (is_plain(pattern) && is_ascii(path) && strlen(path) <= plain_max)
 			check_plain(g, pattern, path);
 		if (*path)
+			check_whole(g, pattern, path);
+		if (*path && !has_other_meaning && count > 0)
 			check_braces(g, &expanded, count, path);
 		glob_free(g);
 	}
