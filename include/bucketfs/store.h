@@ -42,6 +42,7 @@ struct store_usage {
 	uint64_t available_bytes; /* for anybody */
 	uint64_t total_nodes;
 	uint64_t free_nodes;
+	bool frees_more; /* contents that were dropped are still there: their bytes are about to be free */
 };
 
 struct store_statistics {

@@ -127,7 +127,7 @@ int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller 
 	struct reason why;
 
 	reason_set_own(&why, "the bucket is disabled, so that it can be read only: to %s, enable it first, which takes the privilege to edit "
-			     "(echo '{\"enabled\": true}' > .bucketfs/meta.json)", action);
+			     "(echo '{\"enabled\": true}' > .bucketfs/meta.json); bucketctl delete -r deletes it as it is", action);
 	fs_refused(fs, number, who, path, "EROFS", &why);
 	return BUCKET_READ_ONLY;
 }

@@ -286,8 +286,6 @@ static int check_space(struct file *f, uint64_t at, uint64_t len, struct reason 
 		if (r)
 			return r;
 	}
-	if (why)
-		why->text[0] = 0;
 	return fs_check_space(f->fs, len - inside + holes, why);
 }
 

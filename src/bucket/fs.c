@@ -216,14 +216,13 @@ void fs_set_limits(struct fs *fs, const struct limits *limits)
 	buf_release(&numbers);
 }
 
-int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
+/* BUCKET_NO_SPACE; -errno. `frees_more`: what was removed is not off the disk yet. */
+static int take_space(struct fs *fs, uint64_t bytes, bool *frees_more, struct reason *why)
 {
-	struct store_usage usage;
+	struct store_usage usage = {0};
 	int64_t now = fs_moment(fs);
 	int r = 0;
 
-	if (__atomic_load_n(&fs->reserve_permille, __ATOMIC_RELAXED) == 0)
-		return 0;
 	pthread_mutex_lock(&fs->lock);
 	if (!fs->space_checked || now - fs->space_checked > 1000000000 || fs->space_left < bytes) {
 		r = store_usage(fs->store, &usage);
@@ -242,5 +241,26 @@ int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
 		fs->space_left -= bytes;
 	}
 	pthread_mutex_unlock(&fs->lock);
+	*frees_more = usage.frees_more;
+	return r;
+}
+
+int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
+{
+	static const struct timespec moment = {.tv_nsec = 5000000};
+	enum { moments = 200 };
+	bool frees_more;
+	int r;
+
+	if (__atomic_load_n(&fs->reserve_permille, __ATOMIC_RELAXED) == 0)
+		return 0;
+	r = take_space(fs, bytes, &frees_more, why);
+	/* Whoever has just removed a large file has made room, as on any filesystem. */
+	for (int i = 0; r == BUCKET_NO_SPACE && frees_more && i < moments; i++) {
+		nanosleep(&moment, NULL);
+		r = take_space(fs, bytes, &frees_more, why);
+	}
+	if (!r && why)
+		why->text[0] = 0;
 	return r;
 }

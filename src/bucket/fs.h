@@ -121,7 +121,8 @@ static inline int64_t fs_moment(const struct fs *fs)
 void fs_limits(struct fs *fs, struct limits *out);
 /* Others from now on, for all buckets. What is over them stays. */
 void fs_set_limits(struct fs *fs, const struct limits *limits);
-/* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. */
+/* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. It waits for up to a second until what was
+ * removed before is off the disk. */
 int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
 
 /* For `errors`: what was refused, to whom, where and why. `bucket` 0: by privilege, or outside any bucket. */

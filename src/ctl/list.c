@@ -171,7 +171,7 @@ static int run(const struct request *r)
 	struct row *rows = NULL;
 	size_t count = 0;
 	struct place p;
-	int status = place_find(&p, r->count ? r->args[0] : ".");
+	int status = place_find_any(&p, r->count ? r->args[0] : ".");
 
 	if (status)
 		return status;

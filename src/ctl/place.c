@@ -147,25 +147,36 @@ int place_find(struct place *out, const char *path)
 	return r ? say_errno(NULL, -r, "%s", path) : CTL_OK;
 }
 
-int place_find_bucket(struct place *out, const char *path)
+/* Says so, and closes it. */
+static int no_such_bucket(struct place *p)
+{
+	char target;
+
+	/* @job outside a job, say: the mount says why. */
+	if (*p->id == '@')
+		say_errno(p, readlinkat(p->root, p->id, &target, 1) < 0 ? errno : ENOENT, "%s", p->id);
+	else
+		say_error("there is no bucket %s in %s", p->id, p->mount);
+	place_close(p);
+	return CTL_UNKNOWN;
+}
+
+int place_find_any(struct place *out, const char *path)
 {
 	int status = place_find(out, path);
 
+	return status || out->bucket >= 0 || !*out->id ? status : no_such_bucket(out);
+}
+
+int place_find_bucket(struct place *out, const char *path)
+{
+	int status = place_find_any(out, path);
+
 	if (status || out->bucket >= 0)
 		return status;
-	if (!*out->id) {
-		say_error("%s is the root of the mount, not a bucket", path);
-		status = CTL_FAILED;
-	} else {
-		/* @job outside a job, say: the mount says why. */
-		if (*out->id == '@')
-			say_errno(out, ENOENT, "%s", out->id);
-		else
-			say_error("there is no bucket %s in %s", out->id, out->mount);
-		status = CTL_UNKNOWN;
-	}
+	say_error("%s is the root of the mount, not a bucket", path);
 	place_close(out);
-	return status;
+	return CTL_FAILED;
 }
 
 int place_find_folder(struct place *out, const char *path)
@@ -177,6 +188,15 @@ int place_find_folder(struct place *out, const char *path)
 		place_close(out);
 	}
 	return status;
+}
+
+bool place_is_mounted(const char *path)
+{
+	struct place p;
+	bool is = find(&p, path) == 0;
+
+	place_close(&p);
+	return is;
 }
 
 bool place_is_bucket(const char *path)

@@ -14,11 +14,14 @@ struct place {
 
 /* The place of a path in a mount; what it names, and its bucket, need not exist. An exit status. */
 int place_find(struct place *out, const char *path);
+/* The same, and it is the root of the mount, or there is such a bucket: CTL_UNKNOWN. */
+int place_find_any(struct place *out, const char *path);
 /* The same, and there must be such a bucket: CTL_UNKNOWN. */
 int place_find_bucket(struct place *out, const char *path);
 /* The same for commands that change the bucket as a whole: the path must be its folder, not something in it. */
 int place_find_folder(struct place *out, const char *path);
-/* Whether the path is in a bucket, without a word. */
+/* Whether the path is in a mount, and in a bucket, without a word. */
+bool place_is_mounted(const char *path);
 bool place_is_bucket(const char *path);
 void place_close(struct place *p);
 

@@ -299,6 +299,23 @@ static int copy_out(const char *source, int folder, const char *to)
 	return e ? say_errno(NULL, -e, "%s", side == COPY_READING ? source : to) : CTL_OK;
 }
 
+/* Neither of them is in a bucket: says which one was meant to be. */
+static int in_no_bucket(const char *from, const char *to)
+{
+	struct place p;
+	struct stat st;
+	int status;
+
+	if (lstat(from, &st) == 0 && S_ISLNK(st.st_mode))
+		return say_error("%s is a symbolic link that leads out of its bucket", from);
+	if (!place_is_mounted(to) && !place_is_mounted(from))
+		return say_error("neither %s nor %s is in a bucket", from, to);
+	status = place_find_bucket(&p, place_is_mounted(to) ? to : from);
+	if (!status)
+		place_close(&p);
+	return status;
+}
+
 static int copy_all_out(const struct request *r)
 {
 	const char *last = r->args[r->count - 1], *slash = strrchr(last, '/');
@@ -317,7 +334,7 @@ static int copy_all_out(const struct request *r)
 	copy_catch_signals();
 	for (int i = 0; i + 1 < r->count && !status; i++)
 		status = place_is_bucket(r->args[i]) ? copy_out(r->args[i], folder, is_folder ? leaf_of(r->args[i]) : leaf_of(last)) :
-						       say_error("%s is in no bucket", r->args[i]);
+						       in_no_bucket(r->args[i], last);
 	close(folder);
 	return status;
 }

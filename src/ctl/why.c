@@ -62,7 +62,7 @@ static int run(const struct request *r)
 	struct refusals all;
 	struct place p;
 	size_t first;
-	int status = place_find(&p, r->count ? r->args[0] : "."), e;
+	int status = place_find_any(&p, r->count ? r->args[0] : "."), e;
 
 	if (status)
 		return status;

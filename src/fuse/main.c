@@ -283,6 +283,20 @@ static size_t memory_max(void)
 	return (size_t)(part < least ? least : part > most ? most : part);
 }
 
+/* The first use of @device and @job would say it, to a job at night. No reason to be down: a name may be known later. */
+static void warn_of_scoped(const struct frontend *fe, const struct acl_names *names)
+{
+	struct acl_list list = {0};
+	struct reason why = {.text = ""};
+	struct stat st;
+
+	if (fe->device_acl && acl_list_parse(&list, slice_str(fe->device_acl), names, &why))
+		log_warning("device_acl: %s: @device cannot be made", why.text);
+	acl_list_release(&list);
+	if (fe->job_schema && (stat(fe->job_schema, &st) || !S_ISDIR(st.st_mode)))
+		log_warning("job_schema: there is no folder %s: new @job buckets get no schema", fe->job_schema);
+}
+
 static int open_fs(struct mount *m, struct reason *why)
 {
 	struct fs_options options = {
@@ -304,6 +318,7 @@ static int open_fs(struct mount *m, struct reason *why)
 	memcpy(options.boot, m->boot, sizeof(options.boot));
 	if (gethostname(options.server, sizeof(options.server) - 1))
 		options.server[0] = 0;
+	warn_of_scoped(&m->fe, options.names);
 	r = fs_open(&m->fe.fs, m->store, &options);
 	if (!r)
 		r = scoped_device_name(m->fe.fs, m->options->device, m->fe.fs->options.device);

@@ -216,11 +216,12 @@ void op_access(fuse_req_t req, fuse_ino_t inode, int mask)
 void op_statfs(fuse_req_t req, fuse_ino_t inode)
 {
 	struct call c;
+	struct attr gone;
 	struct store_usage usage;
 	uint64_t reserve;
 	int r;
 
-	if (!call_begin(&c, req, inode, "statfs"))
+	if (!call_begin_gone(&c, req, inode, "statfs", &gone))
 		return;
 	r = store_usage(c.fs->store, &usage);
 	if (r) {

@@ -234,13 +234,16 @@ static int get(struct call *c, const struct attribute *a, struct buf *value)
 void op_getxattr(fuse_req_t req, fuse_ino_t inode, const char *name, size_t size)
 {
 	struct buf value = {0};
+	struct attr gone;
 	struct attribute a;
 	struct call c;
 
-	if (!call_begin(&c, req, inode, "getxattr"))
+	if (!call_begin_gone(&c, req, inode, "getxattr", &gone))
 		return;
 	a = parse(&c, name);
-	if (a.kind == ATTRIBUTE_ACL || a.kind == ATTRIBUTE_USERNAME) {
+	if (gone.mode) {
+		call_end(&c, BUCKET_NO_ATTRIBUTE);
+	} else if (a.kind == ATTRIBUTE_ACL || a.kind == ATTRIBUTE_USERNAME) {
 		call_postpone(&c);
 		acl_later(req, inode, a.kind == ATTRIBUTE_ACL ? ACL_GET : USERNAME_GET, a.privilege, size, slice_of(NULL, 0));
 	} else if (a.kind == ATTRIBUTE_FOREIGN && strncmp(name, "system.", 7) == 0) {
@@ -325,12 +328,14 @@ void op_removexattr(fuse_req_t req, fuse_ino_t inode, const char *name)
 void op_listxattr(fuse_req_t req, fuse_ino_t inode, size_t size)
 {
 	struct buf own = {0}, names = {0};
+	struct attr gone;
 	struct call c;
-	int r;
+	int r = 0;
 
-	if (!call_begin(&c, req, inode, "listxattr"))
+	if (!call_begin_gone(&c, req, inode, "listxattr", &gone))
 		return;
-	r = attribute_list(c.fs, c.b, &c.who, owner_node(&c), &own);
+	if (!gone.mode)
+		r = attribute_list(c.fs, c.b, &c.who, owner_node(&c), &own);
 	for (size_t at = 0; !r && at < own.len; at += strlen((char *)own.data + at) + 1) {
 		r = buf_add_string(&names, "user.");
 		if (!r)

@@ -327,7 +327,7 @@ static int memory_sync(struct store *base)
 static int memory_usage(struct store *base, struct store_usage *usage)
 {
 	(void)base;
-	*usage = (struct store_usage){1ULL << 40, 1ULL << 39, 1ULL << 39, 1ULL << 32, 1ULL << 31};
+	*usage = (struct store_usage){1ULL << 40, 1ULL << 39, 1ULL << 39, 1ULL << 32, 1ULL << 31, false};
 	return 0;
 }
 

@@ -111,7 +111,12 @@ static int rocksdb_store_usage(struct store *base, struct store_usage *usage)
 {
 	struct rocksdb_store *s = container_of(base, struct rocksdb_store, base);
 	struct statvfs v;
+	bool frees_more;
 
+	/* First this: what is gone by now is counted as free. */
+	pthread_mutex_lock(&s->lock);
+	frees_more = s->condemned.len || s->reaping;
+	pthread_mutex_unlock(&s->lock);
 	if (fstatvfs(s->folder_fd, &v))
 		return -errno;
 	*usage = (struct store_usage){
@@ -120,6 +125,7 @@ static int rocksdb_store_usage(struct store *base, struct store_usage *usage)
 		.available_bytes = (uint64_t)v.f_bavail * v.f_frsize,
 		.total_nodes = v.f_files,
 		.free_nodes = v.f_ffree,
+		.frees_more = frees_more,
 	};
 	return 0;
 }

@@ -309,10 +309,12 @@ static bool wait_for_condemned(struct rocksdb_store *s, struct buf *list)
 	bool more;
 
 	pthread_mutex_lock(&s->lock);
+	s->reaping = false;
 	while (!s->condemned.len && !s->leaving && !s->reserving && s->sweep == sweep_end)
 		pthread_cond_wait(&s->wake, &s->lock);
 	*list = s->condemned;
 	s->condemned = (struct buf){0};
+	s->reaping = list->len;
 	more = list->len || !s->leaving;
 	pthread_mutex_unlock(&s->lock);
 	return more;

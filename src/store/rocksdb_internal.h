@@ -88,6 +88,7 @@ struct rocksdb_store {
 	bool leaving;
 	pthread_cond_t wake;
 	struct buf condemned;
+	bool reaping; /* it removes what was condemned */
 };
 
 /* ---- the whole: rocksdb.c ---- */

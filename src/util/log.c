@@ -22,6 +22,14 @@ static int log_fd = 2;
 static bool log_stamps;
 static char *log_path;
 
+/* Lines that went to stderr before the log was opened elsewhere: whoever starts the daemon reads them there, and the log has them too. */
+static struct {
+	pthread_mutex_t lock;
+	bool ended;      /* no more are kept */
+	char text[4096]; /* of each the level, the line, and NUL */
+	size_t len;
+} early = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 /* By a hash of who it is: enough that two noisy ones seldom share a place. */
 enum { limit_places = 256 };
@@ -63,6 +71,29 @@ static int open_file(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static void keep_early(enum log_level level, const char *text)
+{
+	size_t len = strlen(text) + 1;
+
+	pthread_mutex_lock(&early.lock);
+	if (!early.ended && len < sizeof(early.text) - early.len) {
+		early.text[early.len] = (char)level;
+		memcpy(early.text + early.len + 1, text, len);
+		early.len += 1 + len;
+	}
+	pthread_mutex_unlock(&early.lock);
+}
+
+static void repeat_early(bool elsewhere)
+{
+	pthread_mutex_lock(&early.lock);
+	__atomic_store_n(&early.ended, true, __ATOMIC_RELEASE);
+	for (size_t at = 0; at < early.len && elsewhere; at += strlen(early.text + at + 1) + 2)
+		log_line((enum log_level)early.text[at], "%s", early.text + at + 1);
+	early.len = 0;
+	pthread_mutex_unlock(&early.lock);
+}
+
 int log_open(enum log_target target, const char *path, enum log_level level)
 {
 	char *copy = NULL;
@@ -86,6 +117,8 @@ int log_open(enum log_target target, const char *path, enum log_level level)
 	__atomic_store_n(&log_fd, fd, __ATOMIC_RELAXED);
 	__atomic_store_n(&log_stamps, target == LOG_TARGET_FILE || needs_stamps(), __ATOMIC_RELAXED);
 	__atomic_store_n(&log_target, target, __ATOMIC_RELEASE);
+	if (target != LOG_TARGET_STDERR)
+		repeat_early(target != LOG_TARGET_NONE);
 	return 0;
 }
 
@@ -167,6 +200,8 @@ static void write_line(enum log_level level, const char *format, va_list args)
 		memset(text + at, '?', bad);
 		width = bad ? bad : width;
 	}
+	if (!__atomic_load_n(&early.ended, __ATOMIC_ACQUIRE))
+		keep_early(level, text);
 	if (target == LOG_TARGET_SYSLOG) {
 		syslog(priority[level], "%s%s", label[level], text);
 		return;

@@ -1,7 +1,7 @@
 /* The log: stderr, syslog or a file, one line a call. Safe from any thread.
  *
  * A line in a file begins with the time, and so does one on stderr, unless that is a terminal or leads to the journal, which has the
- * time itself. */
+ * time itself. Until a log elsewhere is opened, lines go to stderr; the first 4 KiB of them are repeated there. */
 #pragma once
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -372,6 +373,31 @@ def test_read_only_disk():
         m.start()
         check(m, ('x',), ('after',))
         m.unmount()
+
+
+def test_removed_is_room_at_once():
+    """What was removed leaves the disk a moment later, and whoever writes next is not refused for that."""
+    with tempfile.TemporaryDirectory() as folder:
+        disk = folder + '/disk'
+        os.mkdir(disk)
+        with open(folder + '/image', 'wb') as f:
+            f.truncate(200 << 20)
+        subprocess.run(['mkfs.ext4', '-q', '-F', folder + '/image'], check=True)
+        subprocess.run(['mount', '-o', 'loop', folder + '/image', disk], check=True)
+        try:
+            with Mount(start=False) as m:
+                m.store = disk + '/store'
+                os.mkdir(m.store)
+                m.start()
+                os.mkdir(m / 'b')
+                for i in range(4):
+                    write(m / 'b/files/large', bytes(130 << 20))
+                    os.unlink(m / 'b/files/large')
+                    write(m / 'b/files/next', bytes(100 << 20))
+                    os.unlink(m / 'b/files/next')
+                m.unmount()
+        finally:
+            subprocess.run(['umount', '-l', disk], check=True)
 
 
 class Small(Mount):

@@ -361,6 +361,18 @@ def test_mount_over_something():
         assert m.log_text().count('is not empty') == 1
 
 
+def test_words_at_the_start_are_in_the_log_too():
+    with Mount('device_acl=user:nosuch_one,job_schema=/nowhere/at/all', start=False) as m:
+        write(m.point + '/hidden', 'x')
+        m.options += f',log={m.folder}/own'
+        m.start()
+        os.listdir(m.point)
+        for words in ('is not empty', 'there is no user "nosuch_one": @device cannot be made', 'there is no folder /nowhere/at/all'):
+            assert m.log_text().count(words) == 1 and read(m.folder + '/own').count(words) == 1, (words, m.log_text(), read(m.folder + '/own'))
+        r = subprocess.run([os.environ.get('CTL', 'build/bucketctl'), 'get', m / '@device'], capture_output=True, text=True)
+        assert r.returncode == 3 and 'there is no user "nosuch_one"' in r.stderr, r
+
+
 def test_another_namespace_holds_the_store():
     """A container that was made while it was mounted has a copy of the mount: it is named."""
     with Mount() as m:

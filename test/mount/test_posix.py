@@ -174,6 +174,8 @@ def test_folder_that_somebody_is_in():
                 for name in gone:
                     os.rmdir(name)
                 assert os.listdir('.') == [] and stat.S_ISDIR(os.stat('.').st_mode)
+                assert os.listxattr('.') == [] and os.statvfs('.').f_bsize
+                fails(errno.ENODATA, os.getxattr, '.', 'security.selinux')
                 for what in (lambda: os.stat('x'), lambda: open('x', 'w'), lambda: os.mkdir('x'), lambda: os.unlink('x'),
                              lambda: os.stat('x/y')):
                     fails(errno.ENOENT, what)
