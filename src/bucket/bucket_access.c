@@ -128,7 +128,7 @@ int bucket_read_only(struct fs *fs, const struct bucket *b, const struct caller 
 
 	reason_set_own(&why, "the bucket is disabled, so that it can be read only: to %s, enable it first, which takes the privilege to edit "
 			     "(echo '{\"enabled\": true}' > .bucketfs/meta.json); bucketctl delete -r deletes it as it is", action);
-	fs_refused(fs, number, who, path, "EROFS", &why);
+	fs_refused_and_log(fs, number, who, path, "EROFS", &why);
 	return BUCKET_READ_ONLY;
 }
 

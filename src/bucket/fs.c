@@ -169,6 +169,13 @@ void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const 
 	refusals_add(fs->refusals, &refusal);
 }
 
+void fs_refused_and_log(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+			const struct reason *why)
+{
+	fs_refused(fs, bucket, who, path, error, why);
+	log_limited(who->uid, LOG_LEVEL_INFO, "refused: uid=%u pid=%d path=%s %s: %s", who->uid, who->pid, path, error, why->text);
+}
+
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail)
 {
 	log_limited(who->uid, LOG_LEVEL_INFO, "audit: %s: uid=%u gid=%u pid=%d bucket=%.*s%s%s", action, who->uid,

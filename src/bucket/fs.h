@@ -128,6 +128,9 @@ int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why);
 /* For `errors`: what was refused, to whom, where and why. `bucket` 0: by privilege, or outside any bucket. */
 void fs_refused(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
 		const struct reason *why);
+/* The same, where nothing else says it in the log. */
+void fs_refused_and_log(struct fs *fs, uint32_t bucket, const struct caller *who, const char *path, const char *error,
+			const struct reason *why);
 
 /* A line in the log about something worth an audit: who did what, where. */
 void fs_audit(const struct caller *who, const char *action, struct slice bucket, const char *detail);

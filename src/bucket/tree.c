@@ -448,13 +448,12 @@ int tree_collision(struct fs *fs, struct bucket *b, const struct caller *who, co
 		   old->name.len > 60 ? 60 : (int)old->name.len, (const char *)old->name.at);
 	snprintf(path, sizeof(path), "%.*s/files/%.*s", (int)b->name.len, (const char *)b->name.at, (int)old->name.len,
 		 (const char *)old->name.at);
-	if (fs->options.collide_refuse) {
-		if (why)
-			*why = what;
-		else
-			fs_refused(fs, b->number, who, path, "EEXIST", &what);
+	if (fs->options.collide_refuse && why)
+		*why = what;
+	else if (fs->options.collide_refuse)
+		fs_refused_and_log(fs, b->number, who, path, "EEXIST", &what);
+	if (fs->options.collide_refuse)
 		return BUCKET_EXISTS;
-	}
 	__atomic_add_fetch(&fs->collisions, 1, __ATOMIC_RELAXED);
 	log_limited(who->uid, LOG_LEVEL_WARNING, "bucket %.*s: %s: the newer replaces the older", (int)b->name.len,
 		    (const char *)b->name.at, what.text);

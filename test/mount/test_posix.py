@@ -483,6 +483,7 @@ def test_disabled_buckets_end_and_come_back():
         ALICE(write, b + '/.bucketfs/meta.json', '{"enabled": false}')
         fails(errno.EROFS, ALICE, write, b + '/files/y', 'y')
         assert 'enable' in read(b + '/.bucketfs/errors').splitlines()[-1]
+        assert 'refused: uid=61001' in m.log_text()
         for who in (lambda what, *a: what(*a), ALICE, BOB):
             fails(errno.EROFS, who, os.unlink, b + '/files/x')
         ALICE(write, b + '/.bucketfs/meta.json', '{"enabled": true}')

@@ -112,6 +112,7 @@ def test_collisions():
         f = files(m)
         write(f + '/日', 'sun')
         fails(errno.EEXIST, write, f + '/中', 'middle')
+        assert 'refused: uid=0' in m.log_text() and 'are both stored as' in m.log_text(), m.log_text()
         write(f + '/other', 'x')
         fails(errno.EEXIST, os.rename, f + '/other', f + '/国')
         write(f + '/日', 'again')
