@@ -298,7 +298,7 @@ static void made_unsettled(struct choices *c)
 	if (u.falls_back) {
 		u.fallback.place = (uint8_t)choose(c, 3);
 		u.fallback.number = NODE_FIRST + choose_number(c) % 1000000;
-		u.fallback.size = u.fallback.place == PLACE_NONE ? 0 : 1 + choose_number(c) % INT64_MAX;
+		u.fallback.size = u.fallback.place == PLACE_NONE ? 0 : choose_number(c) % INT64_MAX;
 		u.fallback.blocks = choose_number(c);
 		u.fallback.content = u.fallback.place == PLACE_CONTENT ? u.content + 1 : 0;
 		u.fallback.modified = (int64_t)choose_number(c);

@@ -405,6 +405,16 @@ def test_fallocate():
             # What is past the end is given back with the last close, which the daemon hears of a moment later.
             assert os.stat(f + f'/file{size}').st_size == size + 99
             assert wait_for(lambda: os.stat(f + f'/file{size}').st_blocks * 512 < size + 300_000, 5)
+        # An empty file that has space is one that another version may have to give way to.
+        write(f + '/file', '')
+        fd = os.open(f + '/file', os.O_RDWR)
+        fallocate(fd, KEEP, 0, 300_000)
+        os.fsync(fd)
+        os.close(fd)
+        write(f + '/file', b'x' * 300_000)
+        with open(f + '/file', 'ab') as more:
+            more.write(b'x')
+        assert os.stat(f + '/file').st_size == 300_001 and 'error:' not in m.log_text(), m.log_text()
         fd = os.open(f + '/file100', os.O_RDONLY)
         fails(errno.EBADF, fallocate, fd, ZERO, 0, 10)
         os.close(fd)
