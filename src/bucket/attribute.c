@@ -388,7 +388,7 @@ int attribute_list(struct fs *fs, struct bucket *b, const struct caller *who, ui
 /* One that does not fit is left out. */
 static int add_to_bag(void *context, struct slice name, struct slice value)
 {
-	int r = attribute_bag_set(context, name, value, false, false);
+	int r = attribute_bag_add(context, name, value);
 
 	return r == -ENOMEM ? r : 0;
 }

@@ -46,12 +46,26 @@ static void take_out(struct buf *bag, const struct entry *e)
 	bag->len -= e->len;
 }
 
+int attribute_bag_add(struct buf *bag, struct slice name, struct slice value)
+{
+	size_t len = lengths + name.len + value.len;
+	unsigned char raw[lengths];
+	int r = bag->len + len > attribute_bag_max ? BUCKET_OVER_QUOTA : buf_reserve(bag, len);
+
+	if (r)
+		return r;
+	bytes_put_le32(raw, (uint32_t)name.len);
+	bytes_put_le32(raw + 4, (uint32_t)value.len);
+	buf_add(bag, raw, sizeof(raw));
+	buf_add_slice(bag, name);
+	return buf_add_slice(bag, value);
+}
+
 int attribute_bag_set(struct buf *bag, struct slice name, struct slice value, bool create, bool replace)
 {
 	size_t len = lengths + name.len + value.len;
 	struct entry old;
 	bool has = find(bag, name, &old);
-	unsigned char raw[lengths];
 	int r;
 
 	if (has ? create : replace)
@@ -63,11 +77,7 @@ int attribute_bag_set(struct buf *bag, struct slice name, struct slice value, bo
 		return r;
 	if (has)
 		take_out(bag, &old);
-	bytes_put_le32(raw, (uint32_t)name.len);
-	bytes_put_le32(raw + 4, (uint32_t)value.len);
-	buf_add(bag, raw, sizeof(raw));
-	buf_add_slice(bag, name);
-	return buf_add_slice(bag, value);
+	return attribute_bag_add(bag, name, value);
 }
 
 int attribute_bag_remove(struct buf *bag, struct slice name)
