@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 failed=0
 fail() { echo "$*"; failed=1; }
 
-# What there is, from the prefix on. The folder of units is the one that is asked for.
+# Installed files, from the prefix on. The folder of units is the one that is asked for.
 wanted() { # units
 	cat <<-EOT
 		bin/bucketctl

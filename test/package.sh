@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=$(realpath "${1:-build-package}")
 
-# What is mounted below is so in a mount namespace of its own, which ends with this script, however that ends.
+# All mounts below are in a mount namespace of its own, which ends with this script, however that ends.
 if [ -z "${BUCKETFS_PACKAGE_ROOT:-}" ]; then
 	BUCKETFS_PACKAGE_ROOT=$(mktemp -d)
 	export BUCKETFS_PACKAGE_ROOT

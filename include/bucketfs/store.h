@@ -250,7 +250,7 @@ static inline int store_content_truncate(struct store_content *c, uint64_t len)
 }
 
 /* Space for this range, so that writing there cannot fail for want of it; the length is made to reach its end, unless that is to be
- * kept. What is allocated past the end is given back by store_content_truncate. */
+ * kept. Space past the end is given back by store_content_truncate. */
 static inline int store_content_allocate(struct store_content *c, uint64_t at, uint64_t len, bool keep_size)
 {
 	return c->ops->content_allocate(c, at, len, keep_size);

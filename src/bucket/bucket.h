@@ -181,7 +181,7 @@ struct bucket_look {
 	bool private;
 };
 struct bucket_look bucket_look(struct fs *fs, const struct bucket *b);
-/* What it holds, as a JSON object: uid, created, modified, revision, keys, data_size, files (folders included), file_bytes. For readers. */
+/* Its contents, as a JSON object: uid, created, modified, revision, keys, data_size, files (folders included), file_bytes. For readers. */
 int bucket_usage(struct fs *fs, struct bucket *b, const struct caller *who, struct buf *out);
 /* "read,edit": what the caller may do here. */
 int bucket_access(struct fs *fs, const struct bucket *b, const struct caller *who, struct buf *out);

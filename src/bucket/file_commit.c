@@ -250,7 +250,7 @@ static void cut(struct file *f, int error)
 int file_drain(struct file *f)
 {
 	uint64_t size;
-	/* Which waits for all that is written behind. */
+	/* This waits for all that is written behind. */
 	int r = f->content && f->unsaved ? store_content_size(f->content, &size) : 0;
 
 	if (r)

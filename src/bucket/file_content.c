@@ -270,8 +270,8 @@ static int prepare(struct file *f, uint64_t end)
 	return r;
 }
 
-/* Whether a range may be written, with the reserve of the disk in mind: that counts bytes for which there is no space yet. What is
- * written over needs none, and so does a hole that stays one. Only near a full disk is it looked at where holes are. */
+/* Whether a range may be written, with the reserve of the disk in mind: that counts bytes for which there is no space yet. Bytes that
+ * are written over need none, and neither does a hole that stays one. Only near a full disk is it looked at where holes are. */
 static int check_space(struct file *f, uint64_t at, uint64_t len, struct reason *why)
 {
 	uint64_t size = f->node.size, inside = at >= size ? 0 : len < size - at ? len : size - at, holes = 0;
@@ -497,7 +497,7 @@ static int allocate(struct file *f, uint64_t at, uint64_t len, uint64_t size)
 
 	if (r)
 		return r;
-	/* What is short stays in memory, and needs nothing. */
+	/* A short content stays in memory, and needs nothing. */
 	if (f->node.place != PLACE_CONTENT)
 		return size > f->bytes.len ? buf_resize(&f->bytes, (size_t)size) : 0;
 	r = store_content_allocate(f->content, at, len, size < end);

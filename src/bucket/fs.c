@@ -262,7 +262,7 @@ int fs_check_space(struct fs *fs, uint64_t bytes, struct reason *why)
 	if (__atomic_load_n(&fs->reserve_permille, __ATOMIC_RELAXED) == 0)
 		return 0;
 	r = take_space(fs, bytes, &frees_more, why);
-	/* Whoever has just removed a large file has made room, as on any filesystem. */
+	/* A user that has just removed a large file has made room, as on any filesystem. */
 	for (int i = 0; r == BUCKET_NO_SPACE && frees_more && i < moments; i++) {
 		nanosleep(&moment, NULL);
 		r = take_space(fs, bytes, &frees_more, why);

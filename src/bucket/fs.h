@@ -119,7 +119,7 @@ static inline int64_t fs_moment(const struct fs *fs)
 
 /* The mount's limits. They may change: a copy. */
 void fs_limits(struct fs *fs, struct limits *out);
-/* Others from now on, for all buckets. What is over them stays. */
+/* Others from now on, for all buckets. Contents that are over them stay. */
 void fs_set_limits(struct fs *fs, const struct limits *limits);
 /* Whether `bytes` more may be written to files, with the reserve in mind: 0 or BUCKET_NO_SPACE. It waits for up to a second until what was
  * removed before is off the disk. */

@@ -1,4 +1,4 @@
-/* What has been deleted or replaced lately.
+/* Nodes that have been deleted or replaced lately.
  *
  * The kernel looks a name up and then calls for what it has found. In between something else may take the name: then what was found is told
  * or changed, as on any filesystem. A folder may be removed while a process is in it. The store has neither any more, so the

@@ -1,4 +1,4 @@
-/* What scratch.c and scratch_stray.c share. */
+/* Shared by scratch.c and scratch_stray.c. */
 #pragma once
 
 #include "bucket/scratch.h"

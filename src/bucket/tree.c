@@ -239,7 +239,7 @@ void tree_fill_open(struct fs *fs, struct bucket *b, struct file *f, struct attr
 	file_node(f, &node);
 	fill(fs, b, &node, attr);
 	attr->unlinked = file_is(&f->unlinked);
-	/* What is written has a place on the disk only by and by, and the kernel sees nothing of that. */
+	/* Written bytes get their place on the disk by and by, and the kernel sees nothing of that. */
 	attr->fleeting |= (node.size && file_is(&f->unsaved)) || file_is(&f->preallocated);
 }
 

@@ -126,7 +126,7 @@ void version_demoted(struct file *f)
 	file_count(f, (int64_t)f->stored.size);
 }
 
-/* What a file that is being made had closed before this turn is older than what has the name since then: nothing to fall back to. */
+/* A content that a file in the making had closed before this turn is older than the one that has the name since then: no fallback. */
 static void supersede_fallback(struct file *f, uint64_t turn, struct store_batch *batch)
 {
 	struct head head = f->b->head;
@@ -380,7 +380,7 @@ static int drop_version(struct file *f, const struct node *holder, struct node *
 	if (!r)
 		r = tree_delete_node(f->fs, f->b, stored, preferred ? &heir : NULL, head, batch, &open);
 	if (!r && preferred) {
-		/* What was closed before the new fallback is older than that, as if it had had the name. */
+		/* A content that was closed before the new fallback is older than that, as if it had had the name. */
 		if (own.content && !own.safe)
 			over.turn = own.turn;
 		version_overtake(f->b, &over, batch);

@@ -17,7 +17,7 @@ int control_write(const struct place *p, const char *name, struct slice text);
 /* Why opening something in there failed. */
 int control_failed(const struct place *p, int error, const char *name);
 
-/* What a bucket holds, as user.bucketfs.usage of it has it; NULL: it may not be read, or the mount tells nothing. */
+/* The usage of a bucket, as its user.bucketfs.usage has it; NULL: it may not be read, or the mount tells nothing. */
 cJSON *control_usage(int bucket);
 /* What info.json says: one moment of the bucket. */
 struct info {

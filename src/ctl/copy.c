@@ -105,7 +105,7 @@ static int open_source(const struct copy_end *from)
 	return r;
 }
 
-/* What is written has the size and time that it had at the beginning: nobody wrote into it meanwhile. */
+/* The source has the size and time that it had at the beginning: nobody wrote into it meanwhile. */
 static int check_unchanged(int in, const struct stat *before)
 {
 	struct stat after;

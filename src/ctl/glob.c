@@ -81,7 +81,7 @@ static const char *skip_set(const char *c)
 	return *end ? end : c;
 }
 
-/* What bash gives no meaning to in a pattern, as job schedulers' patterns have it (picomatch): `(a|b)` is `@(a|b)`, and a `|` outside of all
+/* Patterns in which bash sees no meaning, as job schedulers' patterns have it (picomatch): `(a|b)` is `@(a|b)`, and a `|` outside of all
  * parentheses and braces separates patterns, which end with NUL each. The number of them; -ENOMEM. */
 static int translate(const char *pattern, struct buf *out)
 {

@@ -20,7 +20,7 @@ static const struct ctl_option options[] = {
 
 static const char *const sources[] = {"unknown", "mount", "bucket"};
 
-/* What a bucket has of what is limited; where that is for each file, nothing. */
+/* How much a bucket has of a limited thing; where the limit is for each file, nothing. */
 static const char *const used_name[limit_count] = {"data_size", NULL, "files", "file_bytes", NULL};
 
 static int show(const struct place *p, bool json)

@@ -1,4 +1,4 @@
-/* What the daemon does when it has nothing else to do: memory that it does not need goes back to the system. */
+/* The daemon gives memory that it does not need back to the system when it has nothing else to do. */
 #pragma once
 
 #include <stdint.h>

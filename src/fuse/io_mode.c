@@ -117,7 +117,7 @@ void io_mode_open(struct call *c, struct handle *h, struct fuse_file_info *fi)
 	if (h->io_mode == IO_PASSED || h->io_mode == IO_PASSED_DIRECT)
 		fi->backing_id = m->backing;
 #endif
-	/* Whatever changes the content comes through the page cache, but for mappings that are passed through, and O_DIRECT. */
+	/* All changes of the content come through the page cache, but for mappings that are passed through, and O_DIRECT. */
 	fi->keep_cache = h->io_mode == IO_CACHED && !(c->fe->passthrough && m->cached == 1 && file_content_now(f)) &&
 			 !(m->cached == 1 && take_written_direct(c->fe, f->inode));
 	pthread_mutex_unlock(&m->lock);

@@ -329,7 +329,7 @@ static int open_fs(struct mount *m, struct reason *why)
 	return r;
 }
 
-/* What libfuse says of options that it does not know, in pieces. */
+/* The message of libfuse about options that it does not know, which comes in pieces. */
 static char refusal[300];
 
 static void keep_refusal(enum fuse_log_level level, const char *format, va_list args)
@@ -576,7 +576,7 @@ static enum log_target open_log(const struct mount *m)
 	return LOG_TARGET_NONE;
 }
 
-/* It answers. Whoever started it may go. */
+/* The mount answers. The process that started the daemon may go. */
 static void detach(void *context)
 {
 	const struct mount *m = context;

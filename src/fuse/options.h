@@ -31,7 +31,7 @@ struct options {
 	struct fuse_args args; /* what is left for libfuse */
 };
 
-/* 0; or 1 after one line on stderr saying what is wrong. What the command line says comes before what a file says of store and
+/* 0; or 1 after one line on stderr saying what is wrong. The command line comes before a file of options for store and
  * mount point; of options the later one counts. */
 int options_parse(struct options *o, int argc, char **argv);
 /* The same while the mount is there, for files may say something else by now; complaints go to the log. */

@@ -156,7 +156,7 @@ int blob_blocks(struct store_content *base, uint64_t *blocks)
 
 enum { extents_at_once = 32 };
 
-/* Where extents cannot be asked for: data is where a read finds some. What was allocated and never written counts as a hole then. */
+/* Where extents cannot be asked for: data is where a read finds some. Space that was allocated and never written counts as a hole then. */
 static int holes_by_seeking(int fd, uint64_t at, uint64_t end, uint64_t *bytes)
 {
 	*bytes = 0;

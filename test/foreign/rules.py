@@ -1,4 +1,4 @@
-"""Which of pjdfstest's checks bucketfs does not meet by design. Each rule has a name, and its reason stands in `skips`.
+"""The checks of pjdfstest that bucketfs does not meet by design. Each rule has a name, and its reason stands in `skips`.
 
 A check is a call, what should come of it and what did. Many a check builds on one before it: where that was skipped, the
 names in it are not as the suite thinks, until they have been made anew."""
@@ -49,7 +49,7 @@ def steps_of(text):
 
 
 def attributes_of(step):
-    """Which were asked for, should be and are; None where it is no answer of attributes."""
+    """The attributes asked for, wanted and found; None where it is no answer of attributes."""
     if step.call not in ('stat', 'lstat') or len(step.words) < 2:
         return None
     if step.want.isupper() or step.got.isupper():
@@ -78,7 +78,7 @@ class Judge:
                 self.linked.add(step.words[1])
             made = MAKES.get(step.call)
             if made is not None and step.got == '0' and made < len(step.words):
-                # What was moved there may be odd itself.
+                # The file that was moved there may be odd itself.
                 if step.call == 'rename' and step.words[0] in self.odd:
                     self.odd.add(step.words[1])
                 else:
@@ -91,7 +91,7 @@ class Judge:
         return 'links' if name == 'links-count' else name
 
     def why(self, step):
-        # What the kernel itself refuses comes first: too long, not there, no folder, a loop.
+        # Refusals by the kernel itself come first: too long, not there, no folder, a loop.
         if step.call == 'link' and step.got == 'EPERM' and step.want in ('0', 'EACCES', 'EEXIST', 'EMLINK'):
             self.linked.update(step.names)
             return 'links'

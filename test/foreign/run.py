@@ -34,7 +34,7 @@ passed = failed = 0
 
 
 class Fault(Exception):
-    """What a suite found; its text is shown."""
+    """The finding of a suite; its text is shown."""
 
 
 class Skip(Exception):
@@ -74,7 +74,7 @@ def end_group(process):
 
 
 def run(arguments, seconds, mount=None, cwd=None, env=None):
-    """Its status and output; whatever it has started is gone afterwards. Who waits for a mount that hangs may hear no
+    """Its status and output; all its children are gone afterwards. A process that waits for a mount that hangs may hear no
     signal: then the daemon ends, which frees them."""
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd,
@@ -108,7 +108,7 @@ def succeeds(*arguments, **more):
 
 
 def part(name, what, *arguments, **more):
-    """One line: ok, FAILED with the output, or skipped. What it returns stands in the line."""
+    """One line: ok, FAILED with the output, or skipped. Its return value stands in the line."""
     global passed, failed
     began = time.time()
     try:
@@ -204,7 +204,7 @@ def share(seconds):
 # ---- the suites ----
 
 def suite_pjdfstest(skips):
-    """The checks of POSIX calls. What differs is compared with the rules of the design (rules.py), one by one."""
+    """The checks of POSIX calls. Checks that do not hold are compared with the rules of the design (rules.py), one by one."""
     checkout = os.environ.get('BUCKETFS_PJDFSTEST')
     source = checkout or os.path.join(OWN, 'fstest')
     if not os.path.isdir(os.path.join(source, 'tests')):

@@ -376,7 +376,7 @@ def test_read_only_disk():
 
 
 def test_removed_is_room_at_once():
-    """What was removed leaves the disk a moment later, and whoever writes next is not refused for that."""
+    """A removed file leaves the disk a moment later, and the next writer is not refused for that."""
     with tempfile.TemporaryDirectory() as folder:
         disk = folder + '/disk'
         os.mkdir(disk)

@@ -250,7 +250,7 @@ def test_systemd_is_told_when_it_answers():
 
 
 def play_automount(point, store, ready):
-    """What systemd's automount unit does: the kernel asks for the mount when somebody looks, and lets one process group by."""
+    """As systemd's automount unit does it: the kernel asks for the mount when somebody looks, and lets one process group by."""
     os.setpgid(0, 0)
     asked, kernel = os.pipe()
     libc.mount(b'test', point.encode(), b'autofs', 0, f'fd={kernel},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct'.encode())
@@ -276,7 +276,7 @@ def test_automount():
                 os._exit(1)
         try:
             assert os.read(told, 1) == b'x'
-            # Whoever looks first waits for the mount, and then sees what is in it.
+            # The first process that looks waits for the mount, and then sees what is in it.
             r = subprocess.run(['timeout', '25', 'sh', '-c', 'mkdir "$0/nightly" && ls "$0"', m.point], stdout=subprocess.PIPE, timeout=40 * SLOW)
             assert (r.returncode, r.stdout) == (0, b'nightly\n'), r
             assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 20)

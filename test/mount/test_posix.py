@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What tools and file systems' other users take for granted: links, what lost its name, space, handles."""
+"""Tools and other users of file systems take this for granted: links, what lost its name, space, handles."""
 import ctypes
 import errno
 import multiprocessing
@@ -63,7 +63,7 @@ def test_links_are_kept():
         os.mkdir(f + '/folder')
         fails(errno.EISDIR, os.rename, f + '/link', f + '/folder')
         fails(errno.ENOTDIR, os.rename, f + '/folder', f + '/link')
-        # What another spelling has in the kernel's cache.
+        # The kernel's cache for another spelling.
         assert os.readlink(f + '/LINK') == 'target'
         os.unlink(f + '/Link')
         fails(errno.ENOENT, os.readlink, f + '/LINK')
@@ -104,7 +104,7 @@ def test_links_count_and_are_told():
         write(tx + '/files/more.csv', 'a file')
         os.rename(tx, b + '/.bucketfs/commit')
         assert os.readlink(f + '/tool') == 'from tx' == os.readlink(f + '/link') and read(f + '/more.csv') == 'a file'
-        # Whoever may not read is told of none; whoever may not edit makes none.
+        # A user without read is told of none; a user without edit makes none.
         fails(errno.EACCES, ALICE, os.symlink, 'x', f + '/x')
         os.setxattr(b, ACL + 'read', b'')
         fails(errno.EACCES, ALICE, os.readlink, f + '/link')
@@ -233,7 +233,7 @@ def test_attributes_live_as_long_as_the_file_is_open():
 
 
 def test_by_name_while_it_is_replaced():
-    """What was found is changed or told: never ESTALE."""
+    """A file that was found is changed or told: never ESTALE."""
     with Mount() as m:
         f = files(m)
         path = f + '/r'
@@ -402,7 +402,7 @@ def test_fallocate():
             fails(errno.EFBIG, fallocate, fd, KEEP, 0, 65 << 20)
             fails(errno.EFBIG, fallocate, fd, 0, 0, 65 << 20)
             os.close(fd)
-            # What is past the end is given back with the last close, which the daemon hears of a moment later.
+            # Space past the end is given back with the last close, which the daemon hears of a moment later.
             assert os.stat(f + f'/file{size}').st_size == size + 99
             assert wait_for(lambda: os.stat(f + f'/file{size}').st_blocks * 512 < size + 300_000, 5)
         # An empty file that has space is one that another version may have to give way to.
@@ -489,7 +489,7 @@ def test_disabled_buckets_end_and_come_back():
         for privilege, who in (('edit', '61001'), ('delete', '61002')):
             os.setxattr(b, ACL + privilege, b'user:' + who.encode())
         write(b + '/files/x', 'x')
-        # Who may disable may enable.
+        # An editor may disable, and enable again.
         ALICE(write, b + '/.bucketfs/meta.json', '{"enabled": false}')
         fails(errno.EROFS, ALICE, write, b + '/files/y', 'y')
         assert 'enable' in read(b + '/.bucketfs/errors').splitlines()[-1]

@@ -30,7 +30,7 @@ def test_first_screen():
         assert os.listdir(m / 'nightly/files') == ['report_final_.txt']
 
 
-# What stands in README's table of ways to write data.json, as a command: $T is the text, $L a folder with it in new.json.
+# The lines of README's table of ways to write data.json, as a command: $T is the text, $L a folder with it in new.json.
 WAYS = {
     '`echo > data.json`': 'echo "$T" > data.json',
     '`printf >> data.json`': 'printf %s "$T" >> data.json',
@@ -94,7 +94,7 @@ def test_ways_to_write():
             assert status == 0 and keys == ({'keep': 1, 'a': 1} if does == 'merges' else {'a': 1}), (way, status, keys)
             status, keys = write_by(way, b, local, '{"a": }')
             assert (status != 0) == (refusal == 'noticed'), (way, status)
-            # What was there stays, or is what undo brings back.
+            # The old document stays, or undo brings it back.
             assert keys in ({'keep': 1, 'a': 0}, {}), (way, keys)
             if not keys:
                 assert json.loads(read(b + '/.bucketfs/previous.json')) == {'keep': 1, 'a': 0}, way

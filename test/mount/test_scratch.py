@@ -352,7 +352,7 @@ def test_whose():
 
 
 def test_new_document_by_any_name():
-    """What most people type: jq … data.json > new.json && mv new.json data.json."""
+    """Most people type this: jq … data.json > new.json && mv new.json data.json."""
     with Mount() as m:
         b = bucket(m)
         for name in ('new.json', 'tmp', 'out.tmp', 'data.new', 'temp'):

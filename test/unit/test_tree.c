@@ -558,7 +558,7 @@ static struct scratch *make_beside(struct fixture *f, const char *name, const ch
 	return s;
 }
 
-/* What is made beside data.json by a common name goes to files/ after a minute, unless it is moved, removed, or open. */
+/* A file that is made beside data.json by a common name goes to files/ after a minute, unless it is moved, removed, or open. */
 static void test_strays(void **state)
 {
 	const int64_t second = 1000000000;
@@ -649,7 +649,7 @@ static void test_links(void **state)
 	assert_int_equal(f->b->head.file_bytes, 0);
 }
 
-/* What was found a moment ago is told and changed, though something else has its name by now, or nothing has. */
+/* A file that was found a moment ago is told and changed, though another one has its name by now, or none has. */
 static void test_gone(void **state)
 {
 	struct fixture *f = *state;

@@ -800,7 +800,7 @@ static void test_dropped(void **state)
 	file_close(first, false);
 	key = key_attribute(number, S("user.x"));
 	assert_int_equal(store_get(f->store, f->b->number, STORE_META, key_slice(&key), &value), STORE_ABSENT);
-	/* What looked it up a moment ago is told all the same. */
+	/* A process that looked it up a moment ago is told all the same. */
 	assert_int_equal(attribute_get(f->fs, f->b, &test_root, number, S("user.x"), &value), 0);
 	assert_slice(buf_slice(&value), "1");
 	buf_release(&value);
